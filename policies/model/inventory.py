@@ -1,0 +1,174 @@
+"""What there is: flavors, nodes, devices, workers bound to devices, groups of replicas on workers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from policies.model.units import (
+    WHOLE_GPU_MILLIS,
+    ClaimId,
+    DeviceId,
+    FlavorId,
+    GroupId,
+    ModelId,
+    NodeId,
+    SecurityDomain,
+    VariantId,
+    WorkerId,
+)
+
+
+class SharingMode(StrEnum):
+    """How a device may be divided."""
+
+    EXCLUSIVE = "exclusive"
+    MIG = "mig"
+    MPS = "mps"
+    TIME_SLICE = "time_slice"
+
+
+class DeviceHealth(StrEnum):
+    """Whether a device may be used. Only HEALTHY devices count as capacity for new work."""
+
+    HEALTHY = "healthy"
+    SUSPECT = "suspect"
+    QUARANTINED = "quarantined"
+    RETIRED = "retired"
+
+
+class ScrubState(StrEnum):
+    """Where a device stands between two domains. Only CLEAN devices may be bound."""
+
+    CLEAN = "clean"
+    """Never bound, or scrubbed and verified since the last domain held it."""
+    DIRTY = "dirty"
+    """A domain holds it or held it last; binding to the same domain needs no scrub."""
+    SCRUBBING = "scrubbing"
+    FAILED = "failed"
+    """Residual data could not be excluded: quarantined until a person acts."""
+
+
+class UsageState(StrEnum):
+    """What telemetry and queues together say of a group."""
+
+    ACTIVE = "active"
+    IDLE_HELD = "idle_held"
+    """Memory is held, nothing computes, nothing waits."""
+    TRULY_IDLE = "truly_idle"
+    UNKNOWN = "unknown"
+    """Not seen, or seen too long ago: may hold a move, never cause one."""
+
+
+class WorkerState(StrEnum):
+    """Life of a worker."""
+
+    STARTING = "starting"
+    READY = "ready"
+    STOPPING = "stopping"
+    LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flavor:
+    """A kind of device."""
+
+    id: FlavorId
+    model: str
+    """Product name as NVML prints it."""
+    memory_mib: int
+    sharing: SharingMode = SharingMode.EXCLUSIVE
+    mig_profile: str | None = None
+    """Such as ``3g.40gb``; None for whole devices."""
+    billing_weight_millis: int = WHOLE_GPU_MILLIS
+    """Worth beside one H100-80GB, in thousandths."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """A host."""
+
+    id: NodeId
+    cpu_millis: int
+    memory_mib: int
+    labels: tuple[tuple[str, str], ...] = ()
+    """Sorted pairs; ``rack`` and ``nvlink`` are read by placement."""
+    taints: tuple[str, ...] = ()
+    schedulable: bool = True
+    """False once cordoned: holds what it has, receives nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """One GPU or MIG instance."""
+
+    id: DeviceId
+    node: NodeId
+    flavor: FlavorId
+    gpu: DeviceId
+    """UUID of the physical GPU: equal to ``id`` unless this is a MIG instance."""
+    memory_mib: int
+    """Usable, that is without the driver's reserve."""
+    domain: SecurityDomain | None = None
+    """Domain that holds it, or held it last while it is not CLEAN; None if never bound or scrubbed since."""
+    health: DeviceHealth = DeviceHealth.HEALTHY
+    scrub: ScrubState = ScrubState.CLEAN
+    simulated: bool = False
+    warm_models: tuple[ModelId, ...] = ()
+    """Models whose weights are in the host's cache: they start faster here."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worker:
+    """One Ray node bound to a fixed set of devices of one host, in one domain."""
+
+    id: WorkerId
+    domain: SecurityDomain
+    node: NodeId
+    devices: tuple[DeviceId, ...]
+    """Sorted; at least one."""
+    state: WorkerState
+    ray_node_id: str | None = None
+    """Known once the worker has joined its cluster."""
+    since_ms: int = 0
+
+
+class GroupState(StrEnum):
+    """Life of a group."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    FAILED = "failed"
+    """The engine gave up; ``message`` of the group says why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """The replicas of one claim on one worker: one Serve application with one deployment."""
+
+    id: GroupId
+    claim: ClaimId
+    worker: WorkerId
+    rung: int
+    """Index into the claim's ladder of shapes, 0 the best."""
+    variant: VariantId | None
+    devices: tuple[DeviceId, ...]
+    """Devices of the worker that it uses, sorted."""
+    replicas: int
+    """Replicas asked for."""
+    running: int = 0
+    """Replicas seen RUNNING: the only measure of progress."""
+    state: GroupState = GroupState.STARTING
+    routed: bool = False
+    """Whether the gateway, by its last acknowledged table, sends requests here."""
+    in_flight: int | None = None
+    """Requests inside, by the gateway's count; None if not seen."""
+    since_ms: int = 0
+    """When it was started."""
+    usage: UsageState = UsageState.UNKNOWN
+    cold_start_ms: int = 0
+    """Measured or, before the first start, expected time from start to RUNNING."""
+    checkpoint_ms: int | None = None
+    """When its work was last saved; None if it keeps none (serving)."""
+    message: str = ""

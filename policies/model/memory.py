@@ -1,0 +1,66 @@
+"""What the next decision needs to know of earlier ones. Lost memory delays moves, it never evicts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from policies.model.units import ClaimId, DeviceId, FlavorId, GroupId, TenantId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageRecord:
+    """Decayed use of one flavor by one tenant, exact at any sampling interval."""
+
+    tenant: TenantId
+    flavor: FlavorId
+    milli_seconds: int
+    """Thousandths of a device times seconds, decayed to ``at_ms``."""
+    at_ms: int
+    rate_millis: int = 0
+    """Held since ``at_ms``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drain:
+    """A group that no longer receives requests and is about to stop."""
+
+    group: GroupId
+    since_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """A device freed for a claim and kept for it until it is placed or the hold expires."""
+
+    device: DeviceId
+    claim: ClaimId
+    expires_at_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimMemory:
+    """Hysteresis of one claim."""
+
+    claim: ClaimId
+    rung: int | None = None
+    """Rung last granted; None if none yet."""
+    better_since_ms: int | None = None
+    """Since when a better rung has been possible without a break."""
+    lower_since_ms: int | None = None
+    """Since when measured demand has been below the replicas held."""
+    waiting_since_ms: int | None = None
+    evicted_at_ms: int | None = None
+    failures: int = 0
+    """Failed starts in a row; each doubles the back-off."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """All of it; ``Memory()`` is a valid start."""
+
+    usage: tuple[UsageRecord, ...] = ()
+    drains: tuple[Drain, ...] = ()
+    holds: tuple[Hold, ...] = ()
+    claims: tuple[ClaimMemory, ...] = ()
+    evictions_ms: tuple[int, ...] = ()
+    """Times of evictions inside the budget window, ascending."""

@@ -1,0 +1,160 @@
+"""What to do now. Each action is idempotent and leaves nothing to choose when it is carried out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+from policies.model.units import (
+    ClaimId,
+    DeviceId,
+    GroupId,
+    ModelId,
+    NodeId,
+    SecurityDomain,
+    VariantId,
+    WorkerId,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopRouting:
+    """The gateway sends no new request to the group."""
+
+    kind: Literal["stop_routing"] = "stop_routing"
+    domain: SecurityDomain
+    group: GroupId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopGroup:
+    """The group's application is gone. Only planned once drained or past its drain deadline."""
+
+    kind: Literal["stop_group"] = "stop_group"
+    domain: SecurityDomain
+    group: GroupId
+    reason: str
+    in_flight_lost: int = 0
+    """Requests still inside when the deadline passed; 0 when drained."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopWorker:
+    """The worker's process or pod is gone. Only planned once it carries no group."""
+
+    kind: Literal["stop_worker"] = "stop_worker"
+    domain: SecurityDomain
+    worker: WorkerId
+    devices: tuple[DeviceId, ...]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScrubDevice:
+    """The device is wiped, verified and proved clean. Only planned once no worker holds it."""
+
+    kind: Literal["scrub_device"] = "scrub_device"
+    device: DeviceId
+    node: NodeId
+    from_domain: SecurityDomain
+    to_domain: SecurityDomain
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartWorker:
+    """A worker of the domain is bound to the devices. Only planned once each is clean or this domain held it last."""
+
+    kind: Literal["start_worker"] = "start_worker"
+    domain: SecurityDomain
+    worker: WorkerId
+    node: NodeId
+    devices: tuple[DeviceId, ...]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartGroup:
+    """The group's application exists on its worker with this many replicas."""
+
+    kind: Literal["start_group"] = "start_group"
+    domain: SecurityDomain
+    group: GroupId
+    claim: ClaimId
+    worker: WorkerId
+    model: ModelId | None
+    variant: VariantId | None
+    devices: tuple[DeviceId, ...]
+    gpu_millis: int
+    """Share of each device per replica."""
+    memory_mib: int
+    replicas: int
+    concurrency: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScaleGroup:
+    """The group has this many replicas."""
+
+    kind: Literal["scale_group"] = "scale_group"
+    domain: SecurityDomain
+    group: GroupId
+    replicas: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartRouting:
+    """The gateway sends requests to the group. Only planned once a replica runs."""
+
+    kind: Literal["start_routing"] = "start_routing"
+    domain: SecurityDomain
+    group: GroupId
+    reason: str
+
+
+Action = StopRouting | StopGroup | StopWorker | ScrubDevice | StartWorker | StartGroup | ScaleGroup | StartRouting
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """The actions that are safe now, give back before take. Later steps follow from later observations."""
+
+    id: str
+    """Digest of what it was made from: the same input makes the same plan."""
+    snapshot_generation: int
+    fencing_generation: int
+    """Leadership under which it was made; stores and actuators refuse an older one."""
+    decided_at_ms: int
+    actions: tuple[Action, ...]
+
+
+class OutcomeStatus(StrEnum):
+    """What became of an action."""
+
+    ACCEPTED = "accepted"
+    """Begun or already true; later observations show progress."""
+    REFUSED = "refused"
+    """The world or the leadership had moved on."""
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActionOutcome:
+    """What became of one action, in the plan's order."""
+
+    action: Action
+    status: OutcomeStatus
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of a plan."""
+
+    plan: str
+    results: tuple[ActionOutcome, ...]
+    finished_at_ms: int

@@ -1,0 +1,93 @@
+"""What is asked for: shapes, claims, reservations, measured demand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from policies.model.units import ClaimId, FlavorId, ModelId, TenantId, VariantId
+
+
+class ClaimKind(StrEnum):
+    """Serving claims follow demand; jobs run to an end."""
+
+    SERVING = "serving"
+    JOB = "job"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """What one replica needs: whole devices, or a part of one device when ``gpu_millis`` is below 1000."""
+
+    flavors: tuple[FlavorId, ...]
+    """Acceptable flavors, best first; empty means any."""
+    devices: int = 1
+    """Devices of one worker used by one replica, >= 1."""
+    gpu_millis: int = 1000
+    """Share of each device, 1..1000; below 1000 only with one device."""
+    memory_mib: int = 0
+    """GPU memory on each device."""
+    cpu_millis: int = 0
+    host_memory_mib: int = 0
+    variant: VariantId | None = None
+    """Model variant that this rung of a serving ladder runs."""
+    quality: int = 0
+    """Quality score of the variant, in thousandths of the best; reported, never used to move."""
+    concurrency: int = 1
+    """Requests that one replica answers at once within its promise; used to turn demand into replicas."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """What a tenant asks for: an ordered ladder of shapes and a number of replicas."""
+
+    id: ClaimId
+    tenant: TenantId
+    kind: ClaimKind
+    ladder: tuple[Shape, ...]
+    """Best first, at least one. Scarcity moves down the ladder before it refuses service."""
+    model: ModelId | None = None
+    """Model that a serving claim answers for; None for jobs."""
+    min_replicas: int = 1
+    """Fewer than this is no service: all of them or none (a gang when above one)."""
+    desired_replicas: int = 1
+    """Wanted when no demand is measured."""
+    max_replicas: int = 1
+    """Never more than this."""
+    priority_class: str = "standard"
+    submitted_at_ms: int = 0
+    deadline_ms: int | None = None
+    """When a job must have ended; priority rises as slack falls. None: no deadline."""
+    duration_s: int | None = None
+    """Expected run time of a job; None if unknown (a job without one never backfills)."""
+    suspended: bool = False
+    """Held by its owner: keeps its place, receives nothing."""
+    spread: bool = False
+    """Whether two replicas must be on two nodes."""
+    generation: int = 1
+    """Counts the owner's changes; used for optimistic concurrency."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demand:
+    """Replicas that measured traffic asks for."""
+
+    claim: ClaimId
+    replicas: int
+    """>= 0; clamped by decide to the claim's minimum and maximum."""
+    observed_at_ms: int
+    in_flight: int = 0
+    queued: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reservation:
+    """Capacity kept for a tenant in a window of time."""
+
+    id: str
+    tenant: TenantId
+    flavor: FlavorId
+    gpu_millis: int
+    starts_at_ms: int
+    ends_at_ms: int
+    """Excluded; after it the reservation has no effect."""
