@@ -8,7 +8,10 @@ from policies.model.decision import Decision
 from policies.model.memory import Memory
 from policies.model.plan import Outcome, Plan
 from policies.model.policy import Policy
+from policies.model.proof import DeviceRecord, ScrubProof
+from policies.model.routing import KeyRecord
 from policies.model.snapshot import Snapshot
+from policies.model.units import ClaimId, DeviceId, SecurityDomain, WorkerId
 from policies.model.workload import Claim
 
 
@@ -72,4 +75,63 @@ class Journal(Protocol):
 
     def settle(self, outcome: Outcome) -> None:
         """Record what became of a plan."""
+        ...
+
+
+class Ledger(Protocol):
+    """The authority on who holds each device. Written by the actuator, read by the observer."""
+
+    def devices(self) -> tuple[DeviceRecord, ...]:
+        """Return the record of every device ever bound, sorted by id; a device without a record is clean and free."""
+        ...
+
+    def bind(self, worker: WorkerId, domain: SecurityDomain, devices: tuple[DeviceId, ...], fencing: int) -> None:
+        """Record that the worker holds the devices, all or none.
+
+        Raises ``DeviceHeld`` if another worker holds one, ``DeviceNotClean`` if another domain held one last and no
+        passed proof followed, ``StaleGeneration`` if a newer leader wrote before. The same call again changes nothing.
+        """
+        ...
+
+    def release(self, worker: WorkerId, fencing: int) -> None:
+        """Record that the worker holds nothing; its devices stay dirty in its domain. Unknown workers are ignored."""
+        ...
+
+    def scrubbing(self, device: DeviceId, fencing: int) -> None:
+        """Record that a scrub began. Raises ``DeviceHeld`` while a worker holds the device."""
+        ...
+
+    def record_scrub(self, proof: ScrubProof, fencing: int) -> None:
+        """Record the proof: the device is clean if it passed, else FAILED."""
+        ...
+
+    def proofs(self) -> tuple[ScrubProof, ...]:
+        """Return every proof, oldest first."""
+        ...
+
+
+class Registry(Protocol):
+    """What people asked for, written by the API."""
+
+    def put_claim(self, claim: Claim, *, expected_generation: int | None) -> Claim:
+        """Store the claim with the next generation and return it.
+
+        Raises ``Conflict`` if ``expected_generation`` is given and is not the stored one (0 for a new claim).
+        """
+        ...
+
+    def delete_claim(self, claim: ClaimId) -> None:
+        """Remove the claim; its groups drain. Raises ``NotFound``."""
+        ...
+
+    def put_policy(self, policy: Policy) -> None:
+        """Make the policy the one in force, whole."""
+        ...
+
+    def keys(self, domain: SecurityDomain) -> tuple[KeyRecord, ...]:
+        """Return the API keys of the domain's tenants, sorted by prefix."""
+        ...
+
+    def put_key(self, key: KeyRecord) -> None:
+        """Store the key's record; the same prefix replaces it."""
         ...

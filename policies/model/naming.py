@@ -1,0 +1,23 @@
+"""Names made from what they name, so that every component derives the same one and a crash loses none."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+from policies.model.units import ClaimId, DeviceId, GroupId, SecurityDomain, WorkerId
+
+
+def worker_id(domain: SecurityDomain, devices: tuple[DeviceId, ...]) -> WorkerId:
+    """Return the name of the worker of this domain on exactly these devices; their order has no effect."""
+    return WorkerId(f"{domain}-{_short(*sorted(devices))}")
+
+
+def group_id(claim: ClaimId, worker: WorkerId, rung: int) -> GroupId:
+    """Return the name of the claim's group on this worker at this rung; usable as a Serve application and DNS label."""
+    readable = re.sub(r"[^a-z0-9]+", "-", claim.lower()).strip("-")[:32].strip("-")
+    return GroupId(f"{readable}-r{rung}-{_short(claim, worker, str(rung))}")
+
+
+def _short(*parts: str) -> str:
+    return hashlib.sha256("\x00".join(parts).encode()).hexdigest()[:8]

@@ -1,0 +1,110 @@
+"""What control plane and gateway tell each other. Travels as Serve ``user_config`` one way, as JSON over HTTP back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from policies.model.units import ClaimId, GroupId, ModelId, SecurityDomain, TenantId, VariantId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoutedGroup:
+    """A group that may receive requests."""
+
+    group: GroupId
+    """Also the name of its Serve application; its deployment is ``Engine``."""
+    variant: VariantId | None
+    rung: int
+    replicas: int
+    concurrency: int
+    """Requests that one replica answers at once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """A model as one tenant's claim serves it. No groups means that it waits: requests queue, then 503."""
+
+    claim: ClaimId
+    tenant: TenantId
+    model: ModelId
+    groups: tuple[RoutedGroup, ...]
+    min_replicas: int
+    max_replicas: int
+    shared_with: tuple[TenantId, ...] = ()
+    """Further tenants of the domain that may call it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyRecord:
+    """An API key as the gateway knows it: never the key itself."""
+
+    prefix: str
+    """First characters of the key; finds the record and is safe to log."""
+    mac: str
+    """HMAC-SHA256 of the key with the domain's pepper, hex."""
+    tenant: TenantId
+    expires_at_ms: int | None = None
+    """None: no end."""
+    models: tuple[ModelId, ...] = ()
+    """Models allowed; empty means all that the tenant may call."""
+    scopes: tuple[str, ...] = ("inference",)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TenantShare:
+    """Promises to one tenant at the gateway."""
+
+    tenant: TenantId
+    weight: int = 1
+    """Weight between tenants in the fair queue, >= 1."""
+    priority: int = 0
+    """Higher is shed later."""
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoutingTable:
+    """Everything that one domain's gateway needs. Replaced whole; in place, without a restart."""
+
+    generation: int
+    """Grows with each change; the gateway refuses an older one and reports the one in force."""
+    domain: SecurityDomain
+    routes: tuple[Route, ...] = ()
+    keys: tuple[KeyRecord, ...] = ()
+    shares: tuple[TenantShare, ...] = ()
+    simulated: bool = False
+    """Whether the devices are simulated; said in responses and screens."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupLoad:
+    """Requests inside one group, by the gateway's count. Groups no longer routed are listed until they are empty."""
+
+    group: GroupId
+    in_flight: int
+    completed: int = 0
+    """Since the gateway started."""
+    failed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimLoad:
+    """Traffic for one claim and the replicas that it asks for, from serving/demand.py."""
+
+    claim: ClaimId
+    in_flight: int
+    queued: int
+    desired_replicas: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayLoad:
+    """What a gateway reports at ``GET /-/partage/load`` to a bearer of the domain's control token."""
+
+    domain: SecurityDomain
+    generation: int
+    """Of the routing table in force; routing decisions of an older one have ended."""
+    observed_at_ms: int
+    groups: tuple[GroupLoad, ...] = ()
+    claims: tuple[ClaimLoad, ...] = ()
