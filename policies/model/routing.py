@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 from dataclasses import dataclass
 
 from policies.model.units import ClaimId, GroupId, ModelId, SecurityDomain, TenantId, VariantId
+
+KEY_PREFIX_CHARACTERS = 12
+"""Length of ``KeyRecord.prefix``; a key is ``pk-<random>``, at least 128 bits of it after the prefix."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,3 +113,8 @@ class GatewayLoad:
     observed_at_ms: int
     groups: tuple[GroupLoad, ...] = ()
     claims: tuple[ClaimLoad, ...] = ()
+
+
+def key_mac(pepper: str, key: str) -> str:
+    """Return what ``KeyRecord.mac`` holds for the key: HMAC-SHA256 with the domain's pepper, hex."""
+    return hmac.new(pepper.encode(), key.encode(), hashlib.sha256).hexdigest()
