@@ -1,0 +1,1 @@
+"""The dashboards, one file each: what is asked, in which order, in which words."""
