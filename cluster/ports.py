@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from policies.model.decision import Decision
+from policies.model.inventory import Cordon
 from policies.model.memory import Memory
 from policies.model.plan import Outcome, Plan
 from policies.model.policy import Policy
@@ -63,6 +64,22 @@ class Journal(Protocol):
 
     def claims(self) -> tuple[Claim, ...]:
         """Return the claims asked for, sorted by id."""
+        ...
+
+    def cordons(self) -> tuple[Cordon, ...]:
+        """Return the nodes and devices that an operator took out of use, sorted by subject."""
+        ...
+
+    def adopted(self) -> bool:
+        """Return whether this journal accounts for what runs; False for a new one until someone says so."""
+        ...
+
+    def adopt(self, actor: str) -> None:
+        """Record that it does: from here on the loop may stop what runs."""
+        ...
+
+    def lead(self) -> int:
+        """Become the leader and return the new fencing generation; every older leader is refused from now on."""
         ...
 
     def memory(self) -> Memory:

@@ -1,4 +1,4 @@
-"""What the control plane refuses, one class for each thing that is wrong, each with a stable code and a whole sentence."""
+"""What the control plane refuses: one class for each thing that is wrong, with a stable code and a whole sentence."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Conflict(Refusal):
 
     def __str__(self) -> str:
         return (
-            f"{self.subject} is at generation {self.stored}, not {self.expected}: someone changed it since you read it; "
+            f"{self.subject} is at generation {self.stored}, not {self.expected}: it was changed since you read it; "
             "read it again and repeat your change"
         )
 

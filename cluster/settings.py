@@ -79,8 +79,8 @@ class Settings:
     """Decisions kept with their digest."""
     snapshots_kept: int = 500
     """Of those, the newest are kept with the full snapshot, for replay."""
-    events_kept: int = 20_000
-    reclaim_records_kept: int = 1_000
+    history_bytes: int = 536_870_912
+    """Most bytes of kept decisions, whatever their number."""
 
     @property
     def secrets(self) -> Path:

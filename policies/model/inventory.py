@@ -172,3 +172,15 @@ class Group:
     checkpoint_ms: int | None = None
     """When its work was last saved; None if it keeps none (serving)."""
     message: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cordon:
+    """A node or device that an operator took out of use."""
+
+    subject: str
+    kind: str
+    """``node`` or ``device``."""
+    reason: str
+    actor: str
+    since_ms: int

@@ -93,6 +93,8 @@ class StartGroup:
     replicas: int
     concurrency: int
     reason: str
+    rung: int = 0
+    """Index into the claim's ladder."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

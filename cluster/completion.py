@@ -1,0 +1,42 @@
+"""What the journal adds to what was observed: claims, what is out of use, and whether the world is ours to change."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from cluster.ports import Journal
+from policies.model.inventory import Cordon, Device, DeviceHealth, Node
+from policies.model.snapshot import Snapshot
+from policies.model.units import SecurityDomain
+
+
+def complete(observed: Snapshot, journal: Journal) -> Snapshot:
+    """Return the snapshot that a decision is taken from.
+
+    Claims are the journal's. What an operator took out of use is not schedulable, so that it empties. While the journal
+    does not account for what runs (its file was lost), every domain is ``adopting``: it holds, nothing is evicted.
+    """
+    cordons = {cordon.subject: cordon for cordon in journal.cordons()}
+    return replace(
+        observed,
+        claims=journal.claims(),
+        nodes=tuple(_node(node, cordons) for node in observed.nodes) if cordons else observed.nodes,
+        devices=tuple(_device(device, cordons) for device in observed.devices) if cordons else observed.devices,
+        adopting=observed.adopting if journal.adopted() else tuple(SecurityDomain),
+    )
+
+
+def is_empty(observed: Snapshot) -> bool:
+    """Return whether all of the world was seen and nothing of ours runs in it: then there is nothing to adopt."""
+    return not (observed.workers or observed.groups or observed.gaps or observed.adopting)
+
+
+def _node(node: Node, cordons: dict[str, Cordon]) -> Node:
+    return replace(node, schedulable=False) if node.id in cordons else node
+
+
+def _device(device: Device, cordons: dict[str, Cordon]) -> Device:
+    out = device.id in cordons or device.gpu in cordons or device.node in cordons
+    if out and device.health is DeviceHealth.HEALTHY:
+        return replace(device, health=DeviceHealth.SUSPECT)
+    return device
