@@ -26,6 +26,8 @@ class Variant:
     """Measured or published time from start to the first answer."""
     tokens_per_s: int = 0
     """Output tokens per second of one request; 0 if not known."""
+    kv_bytes_per_token: int = 0
+    """GPU memory that one token of context holds; 0 if not known."""
     provenance: str = ""
     """Where the figures come from: ``measured``, or the published source."""
 

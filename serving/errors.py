@@ -1,0 +1,100 @@
+"""What can be wrong with models, weights and engines. Requests have their own hierarchy in serving/gateway/errors.py."""
+
+from __future__ import annotations
+
+
+class ServingError(Exception):
+    """Root of this package's errors; ``code`` is stable."""
+
+    code = "serving"
+
+
+class UnknownModel(ServingError):
+    """No model of this name is in the catalogue."""
+
+    code = "unknown_model"
+
+    def __init__(self, model: str, known: tuple[str, ...]) -> None:
+        super().__init__(model, known)
+        self.model, self.known = model, known
+
+    def __str__(self) -> str:
+        return f"model {self.model!r} is not in the catalogue; it holds {', '.join(self.known) or 'no model'}"
+
+
+class CatalogueFault(ServingError):
+    """A file of the catalogue does not describe models."""
+
+    code = "catalogue_fault"
+
+    def __init__(self, file: str, fault: str) -> None:
+        super().__init__(file, fault)
+        self.file, self.fault = file, fault
+
+    def __str__(self) -> str:
+        return f"{self.file}: {self.fault}; correct the file"
+
+
+class WeightsMissing(ServingError):
+    """The weights are not where they were said to be."""
+
+    code = "weights_missing"
+
+    def __init__(self, path: str, remedy: str) -> None:
+        super().__init__(path, remedy)
+        self.path, self.remedy = path, remedy
+
+    def __str__(self) -> str:
+        return f"no weights at {self.path}; {self.remedy}"
+
+
+class WeightsAltered(ServingError):
+    """The weights are not the ones that were recorded."""
+
+    code = "weights_altered"
+
+    def __init__(self, path: str, expected: str, found: str) -> None:
+        super().__init__(path, expected, found)
+        self.path, self.expected, self.found = path, expected, found
+
+    def __str__(self) -> str:
+        return f"{self.path}: sha256 is {self.found}, recorded was {self.expected}; delete the file and prepare it again"
+
+
+class WeightsRefused(ServingError):
+    """A kind of file that can run code when it is opened."""
+
+    code = "weights_refused"
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.path = path
+
+    def __str__(self) -> str:
+        return f"{self.path}: only safetensors and GGUF are accepted; convert the model, pickle is never opened"
+
+
+class UnknownEngine(ServingError):
+    """No engine of this name exists."""
+
+    code = "unknown_engine"
+
+    def __init__(self, engine: str, known: tuple[str, ...]) -> None:
+        super().__init__(engine, known)
+        self.engine, self.known = engine, known
+
+    def __str__(self) -> str:
+        return f"engine {self.engine!r} does not exist; choose one of {', '.join(self.known)}"
+
+
+class EngineUnavailable(ServingError):
+    """The engine's package is not installed, or the machine lacks what it needs."""
+
+    code = "engine_unavailable"
+
+    def __init__(self, engine: str, cause: str) -> None:
+        super().__init__(engine, cause)
+        self.engine, self.cause = engine, cause
+
+    def __str__(self) -> str:
+        return f"engine {self.engine!r} cannot run here: {self.cause}"

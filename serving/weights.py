@@ -1,0 +1,151 @@
+"""Weights on disk: made once into a cache, recorded with their SHA-256, verified before an engine opens them."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from policies.model.catalogue import Model, Variant
+from serving.catalogue import Entry, Source
+from serving.errors import WeightsAltered, WeightsMissing, WeightsRefused
+
+ACCEPTED_SUFFIXES = (".gguf", ".safetensors")
+"""Formats that hold numbers only; anything else may run code when it is opened."""
+
+Progress = Callable[[str], None]
+
+
+def prepare(entry: Entry, cache: Path, progress: Progress) -> Model:
+    """Return the model with the SHA-256 of each variant; every variant's file is then in the cache.
+
+    Files already recorded are kept; missing ones are made from the entry's source. Two callers at once make each
+    file once. Costs seconds per variant the first time. Raises ``WeightsMissing``, ``WeightsAltered``.
+    """
+    if entry.source is None:
+        return replace(entry.model, variants=tuple(_recorded(variant, cache) for variant in entry.model.variants))
+    source = entry.source
+    cache.mkdir(parents=True, exist_ok=True)
+    with _alone(cache / ".lock"):
+        return replace(
+            entry.model, variants=tuple(_prepared(v, source, cache, progress) for v in entry.model.variants)
+        )
+
+
+def verify(path: Path, expected: str) -> None:
+    """Return if the file may be opened by an engine and has this SHA-256; an empty expectation checks the kind only.
+
+    Reads the whole file: about 0.2 s per 100 MB. Raises ``WeightsMissing``, ``WeightsRefused``, ``WeightsAltered``.
+    """
+    if path.suffix not in ACCEPTED_SUFFIXES:
+        raise WeightsRefused(str(path))
+    if not path.is_file():
+        raise WeightsMissing(str(path), "prepare the model on this host or mount the site's store")
+    if expected and (found := sha256_of(path)) != expected:
+        raise WeightsAltered(str(path), expected, found)
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of the file's bytes, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def shipped_file(source: Source) -> Path:
+    """Return the verified file of an installed package. Raises ``WeightsMissing``, ``WeightsAltered``."""
+    try:
+        path = Path(str(metadata.distribution(source.package).locate_file(source.file)))
+    except metadata.PackageNotFoundError as fault:
+        raise WeightsMissing(source.file, f"install the package {source.package}") from fault
+    verify(path, source.sha256)
+    return path
+
+
+@contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _recorded(variant: Variant, cache: Path) -> Variant:
+    record = _record_of(cache / variant.weights)
+    return replace(variant, sha256=record.read_text().strip()) if record.is_file() else variant
+
+
+def _prepared(variant: Variant, source: Source, cache: Path, progress: Progress) -> Variant:
+    path = cache / variant.weights
+    if not (path.is_file() and _record_of(path).is_file()):
+        progress(f"making {path.name} ({variant.precision}) of {path.parent.name}, once")
+        _make(variant, shipped_file(source), path)
+    return _recorded(variant, cache)
+
+
+def _make(variant: Variant, shipped: Path, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(".unfinished")
+    requantise(shipped, unfinished, variant.precision)
+    _record_of(path).write_text(sha256_of(unfinished) + "\n")
+    unfinished.replace(path)
+
+
+def _record_of(path: Path) -> Path:
+    return path.with_name(path.name + ".sha256")
+
+
+def requantise(shipped: Path, made: Path, precision: str) -> None:
+    """Write the same model at another precision; norms and one-dimensional tensors stay in 32 bits."""
+    import gguf
+
+    if gguf.LlamaFileType[f"MOSTLY_{precision.upper()}"] == _file_type(gguf.GGUFReader(shipped)):
+        shutil.copyfile(shipped, made)
+        return
+    reader = gguf.GGUFReader(shipped)
+    writer = gguf.GGUFWriter(made, reader.get_field("general.architecture").contents())
+    _copy_fields(reader, writer, int(gguf.LlamaFileType[f"MOSTLY_{precision.upper()}"]))
+    _convert_tensors(reader, writer, gguf.GGMLQuantizationType[precision.upper()])
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def _file_type(reader: Any) -> int:
+    return int(reader.get_field("general.file_type").contents())
+
+
+def _copy_fields(reader: Any, writer: Any, file_type: int) -> None:
+    from gguf import GGUFValueType
+
+    for key, field in reader.fields.items():
+        if key.startswith("GGUF.") or key == "general.architecture":
+            continue  # the writer makes these itself
+        kind = field.types[0]
+        value = file_type if key == "general.file_type" else field.contents()
+        writer.add_key_value(key, value, kind, sub_type=field.types[-1] if kind == GGUFValueType.ARRAY else None)
+
+
+def _convert_tensors(reader: Any, writer: Any, target: Any) -> None:
+    import numpy as np
+    from gguf.quants import dequantize, quantize
+
+    for tensor in reader.tensors:
+        numbers = dequantize(tensor.data, tensor.tensor_type).astype(np.float32)
+        if len(tensor.shape) > 1 and "norm" not in tensor.name:
+            writer.add_tensor(tensor.name, quantize(numbers, target), raw_dtype=target)
+        else:
+            writer.add_tensor(tensor.name, numbers)
+
+
+def manifest(models: tuple[Model, ...]) -> str:
+    """Return the models as a JSON list, as ``python -m serving.prepare`` prints it."""
+    from policies.model.codec import to_plain
+
+    return json.dumps([to_plain(model) for model in models], indent=2, sort_keys=True)
