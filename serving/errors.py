@@ -1,4 +1,4 @@
-"""What can be wrong with models, weights and engines. Requests have their own hierarchy in serving/gateway/errors.py."""
+"""What can be wrong with models, weights and engines. Requests have their own errors, in serving/gateway/errors.py."""
 
 from __future__ import annotations
 
@@ -58,7 +58,9 @@ class WeightsAltered(ServingError):
         self.path, self.expected, self.found = path, expected, found
 
     def __str__(self) -> str:
-        return f"{self.path}: sha256 is {self.found}, recorded was {self.expected}; delete the file and prepare it again"
+        return (
+            f"{self.path}: sha256 is {self.found}, recorded was {self.expected}; delete the file and prepare it again"
+        )
 
 
 class WeightsRefused(ServingError):

@@ -34,9 +34,7 @@ def prepare(entry: Entry, cache: Path, progress: Progress) -> Model:
     source = entry.source
     cache.mkdir(parents=True, exist_ok=True)
     with _alone(cache / ".lock"):
-        return replace(
-            entry.model, variants=tuple(_prepared(v, source, cache, progress) for v in entry.model.variants)
-        )
+        return replace(entry.model, variants=tuple(_prepared(v, source, cache, progress) for v in entry.model.variants))
 
 
 def verify(path: Path, expected: str) -> None:
@@ -104,10 +102,10 @@ def requantise(shipped: Path, made: Path, precision: str) -> None:
     """Write the same model at another precision; norms and one-dimensional tensors stay in 32 bits."""
     import gguf
 
-    if gguf.LlamaFileType[f"MOSTLY_{precision.upper()}"] == _file_type(gguf.GGUFReader(shipped)):
+    reader: Any = gguf.GGUFReader(shipped)
+    if gguf.LlamaFileType[f"MOSTLY_{precision.upper()}"] == _file_type(reader):
         shutil.copyfile(shipped, made)
         return
-    reader = gguf.GGUFReader(shipped)
     writer = gguf.GGUFWriter(made, reader.get_field("general.architecture").contents())
     _copy_fields(reader, writer, int(gguf.LlamaFileType[f"MOSTLY_{precision.upper()}"]))
     _convert_tensors(reader, writer, gguf.GGMLQuantizationType[precision.upper()])

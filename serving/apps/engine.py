@@ -1,0 +1,74 @@
+"""The Serve application of one group: replicas of one engine. Nothing reaches it but the gateway of its domain."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ray import serve
+
+from serving.engines import open_engine
+from serving.engines.protocol import Call, EngineSpec, PieceKind
+
+if TYPE_CHECKING:
+    from ray.serve import Application
+
+DRAIN_LIMIT_S = 600
+"""A stopping replica lives this long for its last requests; the planned drain of a move ends long before."""
+STOP_POLL_S = 0.2
+_FIELDS = ("group", "model", "variant", "engine", "sha256", "context", "concurrency", "threads", "options")
+QUEUE_ALLOWANCE = 4
+"""Requests beyond ``concurrency`` that a replica takes in, so that a late count at the gateway never bounces one."""
+
+_log = logging.getLogger("ray.serve")
+
+
+class EngineReplica:
+    """One loaded model. Prompts and answers pass through it and are never written anywhere."""
+
+    def __init__(self, spec: EngineSpec) -> None:
+        self._engine = open_engine(spec)
+
+    async def stream(self, operation: str, body: bytes, priority: int = 0) -> AsyncIterator[tuple[int, bytes]]:
+        """Yield the pieces of the answer; the caller closes the iterator to stop the work."""
+        pieces = self._engine.answer(Call(operation=operation, body=json.loads(body), priority=priority))
+        try:
+            async for piece in pieces:
+                yield piece.kind, piece.payload
+        except Exception as fault:  # noqa: BLE001  # whatever broke in an engine, the gateway must hear of it
+            _log.warning("engine failed: %s", type(fault).__name__)  # its message may quote the prompt
+            yield PieceKind.FAILED, json.dumps({"message": type(fault).__name__}).encode()
+        finally:
+            await pieces.aclose()  # type: ignore[attr-defined]  # engines are async generators
+
+    async def __del__(self) -> None:
+        """Free the model; Serve calls this once the replica's last request has ended."""
+        if hasattr(self, "_engine"):
+            await self._engine.close()
+
+
+def build(args: dict[str, Any]) -> Application:
+    """Return the application of a group.
+
+    ``args``: group, model, variant, engine, weights (absolute path, or relative to ``cache_dir``), and optionally
+    sha256, context, concurrency, threads, options. See ``EngineSpec``.
+    """
+    given = {name: args[name] for name in _FIELDS if name in args}
+    spec = EngineSpec(weights=_weights(args), **given)
+    deployment = serve.deployment(
+        name="Engine",
+        max_ongoing_requests=spec.concurrency + QUEUE_ALLOWANCE,
+        graceful_shutdown_timeout_s=DRAIN_LIMIT_S,
+        graceful_shutdown_wait_loop_s=STOP_POLL_S,
+    )
+    application: Application = deployment(EngineReplica).bind(spec)
+    return application
+
+
+def _weights(args: dict[str, Any]) -> Path | None:
+    if not args.get("weights"):
+        return None
+    return Path(args.get("cache_dir", "/")) / str(args["weights"])

@@ -1,0 +1,119 @@
+"""llama.cpp in the replica's own process: the engine of machines without a GPU and of small GPUs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import threading
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from serving.engines.chunks import assemble_chat, assemble_completion
+from serving.engines.protocol import Call, EngineSpec, Piece, PieceKind
+
+Document = dict[str, Any]
+_DIAGNOSTICS = ("timings", "__verbose")
+"""What llama.cpp adds to OpenAI's shapes."""
+_REFUSED_STATUS = 400
+_SERVER_FAULT = 500
+
+
+class LlamaCpp:
+    """One loaded GGUF file with as many parallel slots as the shape's concurrency."""
+
+    def __init__(self, spec: EngineSpec) -> None:
+        from xllamacpp import Server
+
+        self._spec = spec
+        self._server = Server(_parameters(spec))
+        self._threads = ThreadPoolExecutor(max_workers=spec.concurrency + 1, thread_name_prefix="llama")
+
+    async def answer(self, call: Call) -> AsyncIterator[Piece]:
+        """See ``Engine``. The work is always streamed inside, since only a stream can be stopped."""
+        usage: Document = {}
+        chunks: list[Document] = []
+        async for chunk in self._chunks(call):
+            if "error" in chunk:
+                yield _refusal(chunk["error"])
+                return
+            usage = chunk.get("usage") or usage
+            if not call.is_stream:
+                chunks.append(chunk)
+            elif chunk["choices"] or call.wants_usage:
+                yield Piece(PieceKind.DATA, json.dumps(chunk).encode())
+        if not call.is_stream:
+            assemble = assemble_chat if call.operation == "chat" else assemble_completion
+            yield Piece(PieceKind.DATA, json.dumps(assemble(chunks)).encode())
+        yield Piece(PieceKind.USAGE, json.dumps(usage).encode())
+
+    async def close(self) -> None:
+        """See ``Engine``."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _chunks(self, call: Call) -> AsyncIterator[Document]:
+        loop, arrived, stopped = asyncio.get_running_loop(), asyncio.Queue[Document | None](), threading.Event()
+
+        def on_chunk(chunk: Document) -> bool:
+            loop.call_soon_threadsafe(arrived.put_nowait, chunk)
+            return stopped.is_set()
+
+        def run() -> None:
+            try:
+                if not stopped.is_set():
+                    self._handler(call)(_streamed(call.body), on_chunk)
+            except ValueError as fault:  # how llama.cpp says that the request is wrong
+                loop.call_soon_threadsafe(arrived.put_nowait, {"error": {"message": str(fault)}})
+            finally:
+                loop.call_soon_threadsafe(arrived.put_nowait, None)
+
+        loop.run_in_executor(self._threads, run)
+        try:
+            while (chunk := await arrived.get()) is not None:
+                yield self._named(chunk)
+        finally:
+            stopped.set()
+
+    def _handler(self, call: Call) -> Callable[[Document, Callable[[Document], bool]], object]:
+        if call.operation == "chat":
+            return self._server.handle_chat_completions  # type: ignore[no-any-return]  # the package has no types
+        if call.operation == "completions":
+            return self._server.handle_completions  # type: ignore[no-any-return]  # the package has no types
+        raise ValueError(f"model {self._spec.model} does not do {call.operation}")
+
+    def _named(self, chunk: Document) -> Document:
+        named = {key: value for key, value in chunk.items() if key not in _DIAGNOSTICS}
+        if "error" not in chunk:
+            named |= {"model": self._spec.model, "system_fingerprint": self._spec.variant}
+        return named
+
+
+def _parameters(spec: EngineSpec) -> Any:
+    from xllamacpp import CommonParams
+
+    wanted = CommonParams()
+    wanted.model.path = str(spec.weights)
+    wanted.n_ctx = spec.context * spec.concurrency
+    wanted.n_parallel = spec.concurrency
+    # Spinning threads of several replicas on the same cores slow each other down tenfold, hence few.
+    wanted.cpuparams.n_threads = spec.threads
+    wanted.cpuparams_batch.n_threads = spec.threads
+    wanted.verbosity = -1
+    # The library also listens on a random loopback port. Nothing may reach a model past the gateway, so that port is
+    # locked with a key that nobody knows.
+    wanted.api_keys = [secrets.token_hex(32)]
+    wanted.endpoint_slots = False
+    wanted.cache_ram_mib = 0  # answers of one tenant are not kept in host memory for the next
+    return wanted
+
+
+def _streamed(body: Document) -> Document:
+    return body | {"stream": True, "stream_options": {"include_usage": True}}
+
+
+def _refusal(error: Document) -> Piece:
+    status = int(error.get("code") or _REFUSED_STATUS) if str(error.get("code", "")).isdigit() else _REFUSED_STATUS
+    about = {"message": error.get("message", ""), "status": status, "code": error.get("type")}
+    kind = PieceKind.FAILED if status >= _SERVER_FAULT else PieceKind.REFUSED
+    return Piece(kind, json.dumps(about).encode())

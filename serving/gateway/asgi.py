@@ -1,0 +1,230 @@
+"""The gateway's HTTP: a plain ASGI application, since every layer above it would be paid for by each request."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+import logging
+import secrets
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from policies.model.codec import to_json
+from serving.engines.protocol import PieceKind
+from serving.gateway.errors import ApiError, BadRequest, BodyTooLarge, EngineBroke, NoSuchPath, WrongKey
+from serving.gateway.exchange import Answer, Gateway
+from serving.gateway.request import parse
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Headers = list[tuple[bytes, bytes]]
+
+BODY_LIMIT_BYTES = 8 * 1024 * 1024
+OPERATIONS = {
+    "/v1/chat/completions": "chat",
+    "/v1/completions": "completions",
+    "/v1/embeddings": "embeddings",
+}
+_JSON = (b"content-type", b"application/json")
+_EVENTS = (b"content-type", b"text/event-stream; charset=utf-8")
+_UNBUFFERED = ((b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no"))
+_log = logging.getLogger("ray.serve")
+
+
+class HttpGateway:
+    """Answers HTTP for a ``Gateway``. Writes no prompt, answer or key to any log."""
+
+    def __init__(self, gateway: Gateway, control_token: str) -> None:
+        self._gateway = gateway
+        self._control_token = control_token
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI entry point; also answers the lifespan protocol."""
+        if scope["type"] == "lifespan":
+            await _lifespan(receive, send)
+            return
+        if scope["type"] != "http":
+            return
+        exchange = _Exchange(scope, receive, send)
+        try:
+            await self._route(exchange)
+        except ApiError as error:
+            await exchange.error(error)
+        except Exception as fault:  # noqa: BLE001  # the last catch: a tenant gets a JSON error, the log gets the kind
+            _log.error("gateway fault: %s", type(fault).__name__)  # a trace may quote the prompt
+            await exchange.error(EngineBroke("The gateway failed. Quote the request id to the operators."))
+
+    async def _route(self, exchange: _Exchange) -> None:
+        operation = OPERATIONS.get(exchange.path)
+        if operation is not None and exchange.method == "POST":
+            await self._infer(exchange, operation)
+        elif exchange.path == "/v1/models" and exchange.method == "GET":
+            await self._models(exchange)
+        elif exchange.path == "/-/partage/load":
+            await self._load(exchange)
+        elif exchange.path == "/-/healthz":
+            await exchange.json(200, b'{"status":"ok"}')
+        else:
+            raise NoSuchPath(f"Invalid URL ({exchange.method} {exchange.path})")
+
+    async def _infer(self, exchange: _Exchange, operation: str) -> None:
+        key = self._gateway.identify(exchange.header(b"authorization"))
+        request = parse(operation, await exchange.body())
+        async with exchange.until_disconnect():
+            answer = await self._gateway.answer(key, request)
+            if request.is_stream:
+                await exchange.stream(answer)
+            else:
+                await exchange.whole(answer)
+
+    async def _models(self, exchange: _Exchange) -> None:
+        key = self._gateway.identify(exchange.header(b"authorization"))
+        data = [_model(name) for name in self._gateway.models(key)]
+        await exchange.json(200, json.dumps({"object": "list", "data": data}).encode())
+
+    async def _load(self, exchange: _Exchange) -> None:
+        given = exchange.header(b"authorization").removeprefix("Bearer ")
+        if not hmac.compare_digest(given.encode(), self._control_token.encode()):
+            raise WrongKey
+        load = self._gateway.dispatcher.load()
+        await exchange.json(200, b"null" if load is None else to_json(load).encode())
+
+
+class _Exchange:
+    """One HTTP request and its response."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.method: str = scope["method"]
+        self.path: str = scope["path"]
+        self._headers: Headers = scope["headers"]
+        given = self.header(b"x-request-id")
+        # Ray Serve's proxies choose an id, or take the client's, and repeat it in the response themselves.
+        self._own_headers: Headers = []
+        self.request_id = given
+        if not given:
+            self.request_id = "req_" + secrets.token_hex(12)
+            self._own_headers = [(b"x-request-id", self.request_id.encode())]
+        self._receive = receive
+        self._send = send
+        self._has_begun = False
+
+    def header(self, name: bytes) -> str:
+        """Return the header's value; empty if it is not there."""
+        return next((value.decode("latin-1") for key, value in self._headers if key == name), "")
+
+    async def body(self) -> bytes:
+        """Return the whole body. Raises ``BodyTooLarge``, and ``BadRequest`` if the client goes before its end."""
+        parts: list[bytes] = []
+        size = 0
+        while True:
+            message = await self._receive()
+            if message["type"] != "http.request":
+                raise BadRequest("The body of your request ended early.")
+            parts.append(message.get("body", b""))
+            size += len(parts[-1])
+            if size > BODY_LIMIT_BYTES:
+                raise BodyTooLarge(f"The request is larger than {BODY_LIMIT_BYTES} bytes.")
+            if not message.get("more_body"):
+                return b"".join(parts)
+
+    def until_disconnect(self) -> _UntilDisconnect:
+        """Return a context in which a client that goes away ends the work for it."""
+        return _UntilDisconnect(self._receive)
+
+    async def whole(self, answer: Answer) -> None:
+        """Send the answer as one JSON document."""
+        try:
+            document = await _only_document(answer)
+        finally:
+            await answer.close()
+        await self.json(200, document, _about(answer))
+
+    async def stream(self, answer: Answer) -> None:
+        """Send each piece as it comes, as server-sent events. A break is told inside the stream, without [DONE]."""
+        try:
+            await self._begin(200, [_EVENTS, *_UNBUFFERED, *_about(answer)])
+            async for kind, payload in answer:
+                if kind == PieceKind.DATA:
+                    await self._part(b"data: %b\n\n" % payload)
+                elif kind == PieceKind.FAILED:
+                    await self._end(b"data: %b\n\n" % EngineBroke("The engine stopped within the answer.").document())
+                    return
+            await self._end(b"data: [DONE]\n\n")
+        finally:
+            await answer.close()
+
+    async def json(self, status: int, document: bytes, extra: Headers | None = None) -> None:
+        """Send a whole response."""
+        await self._begin(status, [_JSON, (b"content-length", b"%d" % len(document)), *(extra or ())])
+        await self._end(document)
+
+    async def error(self, error: ApiError) -> None:
+        """Send the error, or end what has begun."""
+        if self._has_begun:
+            await self._end(b"data: %b\n\n" % error.document())
+        else:
+            await self.json(error.status, error.document(), error.headers())
+
+    async def _begin(self, status: int, headers: Headers) -> None:
+        self._has_begun = True
+        everything = self._own_headers + headers
+        await self._send({"type": "http.response.start", "status": status, "headers": everything})
+
+    async def _part(self, data: bytes) -> None:
+        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def _end(self, data: bytes) -> None:
+        await self._send({"type": "http.response.body", "body": data, "more_body": False})
+
+
+class _UntilDisconnect:
+    """Cancels the work inside once the client has gone, and ends quietly then."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._has_gone = False
+
+    async def __aenter__(self) -> None:
+        self._watch = asyncio.create_task(self._wait(asyncio.current_task()))
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> bool:
+        self._watch.cancel()
+        return self._has_gone and kind is asyncio.CancelledError
+
+    async def _wait(self, work: asyncio.Task[Any] | None) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self._has_gone = True
+        if work is not None:
+            work.cancel()
+
+
+async def _only_document(answer: Answer) -> bytes:
+    document = b""
+    async for kind, payload in answer:
+        if kind == PieceKind.DATA:
+            document = payload
+        elif kind == PieceKind.FAILED:
+            raise EngineBroke("The engine stopped within the answer. Try again.")
+    return document
+
+
+def _about(answer: Answer) -> Headers:
+    return [(b"x-partage-group", answer.group.encode()), (b"x-partage-variant", answer.variant.encode())]
+
+
+def _model(name: str) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": 0, "owned_by": "partage"}
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    while True:
+        message = await receive()
+        if message["type"] == "lifespan.startup":
+            await send({"type": "lifespan.startup.complete"})
+        elif message["type"] == "lifespan.shutdown":
+            await send({"type": "lifespan.shutdown.complete"})
+            return

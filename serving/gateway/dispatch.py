@@ -1,0 +1,304 @@
+"""Which request goes to which group, and when. Bounded queues, exact counts, no request lost by a planned move."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from policies.model.routing import ClaimLoad, GatewayLoad, GroupLoad, Route, RoutedGroup, RoutingTable
+from serving import demand
+from serving.gateway.errors import ModelNotFound, Overloaded
+from serving.gateway.fair import FairQueue, Ticket
+
+QUEUE_LIMIT = 512
+"""Requests that may wait for one claim."""
+LONGEST_RETRY_S = 60
+SERVICE_GUESS_MS = 1_000
+"""Time of one answer until some were measured."""
+_SMOOTHING = 8
+
+
+@dataclass(slots=True, kw_only=True)
+class Place:
+    """A group as the gateway knows it: how many requests may be inside, and how many are."""
+
+    routed: RoutedGroup
+    in_flight: int = 0
+    completed: int = 0
+    failed: int = 0
+    is_routed: bool = True
+
+    @property
+    def slots(self) -> int:
+        """Requests that the group answers at once."""
+        return self.routed.replicas * self.routed.concurrency
+
+
+@dataclass(slots=True, kw_only=True)
+class Line:
+    """The requests of one claim and the groups that answer them."""
+
+    route: Route
+    queue: FairQueue
+    demand: demand.Demand
+    places: list[Place] = field(default_factory=list)
+    """Routed groups, best rung first."""
+    concurrency: int = 1
+    """Of its groups, last seen; turns waiting requests into replicas while there is no group."""
+    service_ms: int = SERVICE_GUESS_MS
+    """Smoothed time of one answer."""
+    in_flight: int = 0
+    """Requests inside its groups, those no longer routed included."""
+
+    def slots(self) -> int:
+        """Return the requests that the routed groups answer at once."""
+        return sum(place.slots for place in self.places)
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Waiting(Ticket):
+    """A ticket and the request behind it."""
+
+    granted: asyncio.Future[Place]
+    avoid: frozenset[str] = frozenset()
+    """Groups that failed for this request."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Order:
+    """What a request asks of the queue."""
+
+    tenant: str
+    cost: int
+    wait_ms: int
+    """Longest time in the queue."""
+    weight: int = 1
+    priority: int = 0
+    avoid: frozenset[str] = frozenset()
+
+
+@dataclass(slots=True, kw_only=True)
+class Lease:
+    """The right to have one request inside one group. Must be given back."""
+
+    line: Line
+    place: Place
+    ticket: Ticket | None
+    since_ms: int
+
+    @property
+    def group(self) -> str:
+        """Name of the group's Serve application."""
+        return str(self.place.routed.group)
+
+
+class Dispatcher:
+    """The claims, groups and counts of one domain. Lives in one event loop; ``clock`` gives milliseconds."""
+
+    def __init__(self, clock: Callable[[], int], queue_limit: int = QUEUE_LIMIT) -> None:
+        self._clock = clock
+        self.queue_limit = queue_limit
+        self._table: RoutingTable | None = None
+        self._lines: dict[str, Line] = {}
+        self._places: dict[str, Place] = {}
+
+    @property
+    def generation(self) -> int:
+        """Generation of the table in force; 0 before the first."""
+        return self._table.generation if self._table else 0
+
+    def apply(self, table: RoutingTable) -> bool:
+        """Make the table the one in force, in place; return False, changing nothing, if it is older than that.
+
+        Requests inside a group that is no longer routed finish there and are reported until there are none.
+        """
+        if table.generation < self.generation:
+            return False
+        self._table = table
+        for place in self._places.values():
+            place.is_routed = False
+        gone = self._lines
+        self._lines = {str(route.claim): self._line(route) for route in table.routes}
+        for claim in gone.keys() - self._lines.keys():
+            _dismiss(gone[claim])
+        self._forget_empty()
+        for line in self._lines.values():
+            self._pump(line)
+        return True
+
+    def models(self, tenant: str) -> list[str]:
+        """Return the names of the models that the tenant may call, sorted."""
+        return sorted({str(line.route.model) for line in self._lines.values() if _may_call(line.route, tenant)})
+
+    def line(self, tenant: str, model: str) -> Line:
+        """Return where the tenant's requests for the model go: its own claim first, then one shared with it.
+
+        A claim that has groups is preferred to one that waits. Raises ``ModelNotFound``.
+        """
+        lines = [line for line in self._lines.values() if line.route.model == model and _may_call(line.route, tenant)]
+        if not lines:
+            raise ModelNotFound(model)
+        return min(lines, key=lambda line: (not line.places, line.route.tenant != tenant, line.route.claim))
+
+    async def lease(self, line: Line, order: Order) -> Lease:
+        """Return a lease once it is this request's turn. Raises ``Overloaded`` if shed or not served in time."""
+        place = self._free(line, order.avoid) if not len(line.queue) else None
+        if place is not None:
+            self._let_in(line, place)
+            self._count(line)
+            return Lease(line=line, place=place, ticket=None, since_ms=self._clock())
+        ticket = Waiting(
+            tenant=order.tenant,
+            cost=max(1, order.cost),
+            weight=order.weight,
+            priority=order.priority,
+            granted=asyncio.get_running_loop().create_future(),
+            avoid=order.avoid,
+        )
+        shed = line.queue.push(ticket)
+        self._count(line)
+        if isinstance(shed, Waiting) and not shed.granted.done():
+            shed.granted.set_exception(self._overloaded(line, "The queue of this model is full"))
+        self._pump(line)
+        place = await self._turn(line, ticket, order.wait_ms)
+        return Lease(line=line, place=place, ticket=ticket, since_ms=self._clock())
+
+    def give_back(self, lease: Lease, *, used: int | None, failed: bool = False) -> None:
+        """End a lease: ``used`` tokens were taken, None if not known. The next in line is let in."""
+        place, line = lease.place, lease.line
+        place.in_flight -= 1
+        line.in_flight -= 1
+        place.completed += not failed
+        place.failed += failed
+        if lease.ticket is not None and used is not None:
+            line.queue.settle(lease.ticket, used)
+        line.service_ms += (self._clock() - lease.since_ms - line.service_ms) // _SMOOTHING
+        if not place.is_routed:
+            self._forget_empty()
+        self._pump(line)
+        self._count(line)
+
+    def load(self) -> GatewayLoad | None:
+        """Return what is inside and what waits, by group and by claim; None before the first table."""
+        if self._table is None:
+            return None
+        return GatewayLoad(
+            domain=self._table.domain,
+            generation=self.generation,
+            observed_at_ms=self._clock(),
+            groups=tuple(_group_load(place) for _, place in sorted(self._places.items())),
+            claims=tuple(self._claim_load(line) for _, line in sorted(self._lines.items())),
+        )
+
+    def retry_after_s(self, line: Line) -> int:
+        """Return when a request that comes now may expect a place, in whole seconds of at least 1."""
+        ahead_ms = line.service_ms * (len(line.queue) + 1) // max(1, line.slots())
+        return min(LONGEST_RETRY_S, max(1, -(-ahead_ms // 1000)))
+
+    def _line(self, route: Route) -> Line:
+        before = self._lines.get(str(route.claim))
+        now = self._clock()
+        start = demand.Demand(now, 0, now)
+        line = before or Line(route=route, queue=FairQueue(self.queue_limit), demand=start)
+        line.route = route
+        line.places = [self._place(group) for group in sorted(route.groups, key=lambda g: (g.rung, g.group))]
+        if route.groups:
+            line.concurrency = max(1, min(group.concurrency for group in route.groups))
+        return line
+
+    def _place(self, group: RoutedGroup) -> Place:
+        place = self._places.setdefault(str(group.group), Place(routed=group))
+        place.routed, place.is_routed = group, True
+        return place
+
+    def _free(self, line: Line, avoid: frozenset[str]) -> Place | None:
+        """Best rung with a free slot; within it the group that is least full."""
+        free = [p for p in line.places if p.in_flight < p.slots and (not avoid or p.routed.group not in avoid)]
+        if not free:
+            return None
+        return min(free, key=lambda p: (p.routed.rung, p.in_flight / p.slots))
+
+    def _let_in(self, line: Line, place: Place) -> None:
+        place.in_flight += 1
+        line.in_flight += 1
+
+    async def _turn(self, line: Line, ticket: Waiting, wait_ms: int) -> Place:
+        timer = asyncio.get_running_loop().call_later(wait_ms / 1000, self._expire, line, ticket)
+        try:
+            return await ticket.granted
+        except asyncio.CancelledError:
+            self._withdraw(line, ticket)
+            raise
+        finally:
+            timer.cancel()
+
+    def _expire(self, line: Line, ticket: Waiting) -> None:
+        if not ticket.granted.done():
+            ticket.granted.set_exception(self._overloaded(line, "No place became free in time"))
+        line.queue.drop(ticket)
+        self._count(line)
+
+    def _withdraw(self, line: Line, ticket: Waiting) -> None:
+        """Take a client that went out of the line; give its place back if it was granted in the same moment."""
+        line.queue.drop(ticket)
+        if ticket.granted.done() and not ticket.granted.cancelled() and ticket.granted.exception() is None:
+            ticket.granted.result().in_flight -= 1
+            line.in_flight -= 1
+            self._pump(line)
+        self._count(line)
+
+    def _pump(self, line: Line) -> None:
+        """Let in whoever is next while there is room."""
+        while len(line.queue) and self._free(line, frozenset()) is not None:
+            ticket = line.queue.pop()
+            if not isinstance(ticket, Waiting) or ticket.granted.done():
+                continue
+            place = self._free(line, ticket.avoid) or self._free(line, frozenset())
+            if place is None:
+                return
+            self._let_in(line, place)
+            ticket.granted.set_result(place)
+
+    def _count(self, line: Line) -> None:
+        line.demand = demand.changed(line.demand, line.in_flight + len(line.queue), self._clock())
+
+    def _claim_load(self, line: Line) -> ClaimLoad:
+        self._count(line)
+        return ClaimLoad(
+            claim=line.route.claim,
+            in_flight=line.in_flight,
+            queued=len(line.queue),
+            desired_replicas=demand.replicas(line.demand, line.concurrency),
+        )
+
+    def _forget_empty(self) -> None:
+        gone = [name for name, place in self._places.items() if not place.is_routed and place.in_flight == 0]
+        for name in gone:
+            del self._places[name]
+
+    def _overloaded(self, line: Line, why: str) -> Overloaded:
+        message = f"{why}; try again after the time given in Retry-After."
+        return Overloaded(message, retry_after_s=self.retry_after_s(line))
+
+
+def _may_call(route: Route, tenant: str) -> bool:
+    return route.tenant == tenant or tenant in route.shared_with
+
+
+def _dismiss(line: Line) -> None:
+    for ticket in line.queue.waiting():
+        line.queue.drop(ticket)
+        if isinstance(ticket, Waiting) and not ticket.granted.done():
+            ticket.granted.set_exception(ModelNotFound(str(line.route.model)))
+
+
+def _group_load(place: Place) -> GroupLoad:
+    return GroupLoad(
+        group=place.routed.group, in_flight=place.in_flight, completed=place.completed, failed=place.failed
+    )
+
+
+def routed_groups(table: RoutingTable) -> Iterable[str]:
+    """Return the names of all groups in the table."""
+    return (str(group.group) for route in table.routes for group in route.groups)
