@@ -73,6 +73,18 @@ def export(
         typer.echo(str(path))
 
 
+@app.command("export-alerts")
+def export_alerts(
+    file: Annotated[Path, typer.Argument(help="File to write the Prometheus rules into.")],
+    runbooks: Annotated[str, typer.Option(help="Address below which the runbook pages are served.")] = "",
+) -> None:
+    """Write the alerts as Prometheus rules, every one with the address of its runbook page."""
+    from cluster.dashboards.alerts.rules import RUNBOOK_BASE, write
+
+    write(file, runbooks.rstrip("/") or RUNBOOK_BASE)
+    typer.echo(str(file))
+
+
 DONE = {"create": "created", "update": "updated", "move": "moved", "same": "unchanged"}
 
 
