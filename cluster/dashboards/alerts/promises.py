@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cluster.dashboards.alerts.spec import Alert, Severity, burning
+from cluster.dashboards.alerts.spec import Alert, Promise, Severity, burning
 
 RECLAIM_TARGET = 0.99
 """Part of reclaims that end before their deadline."""
@@ -34,34 +34,40 @@ ALERTS: tuple[Alert, ...] = (
         description="A tenant with demand is below its promised floor for longer than its reclaim deadline.",
     ),
     *burning(
-        "ReclaimBudgetBurn",
-        bad='rate(partage_reclaims_total{outcome="late"}[WINDOW])',
-        total="rate(partage_reclaims_total[WINDOW])",
-        by="domain",
-        target=RECLAIM_TARGET,
-        summary="{{ $labels.domain }}: reclaims miss their deadline",
-        description="More reclaims end late than the promise allows. The Reclaim dashboard shows the slow stage.",
+        Promise(
+            name="ReclaimBudgetBurn",
+            bad='rate(partage_reclaims_total{outcome="late"}[WINDOW])',
+            total="rate(partage_reclaims_total[WINDOW])",
+            by="domain",
+            target=RECLAIM_TARGET,
+            summary="{{ $labels.domain }}: reclaims miss their deadline",
+            description="More reclaims end late than the promise allows. The Reclaim dashboard shows the slow stage.",
+        )
     ),
     *burning(
-        "AvailabilityBudgetBurn",
-        bad='rate(partage_gateway_requests_total{code=~"5.."}[WINDOW])',
-        total='rate(partage_gateway_requests_total{code!~"4.."}[WINDOW])',
-        by="domain, class",
-        target=AVAILABILITY_TARGET,
-        summary="{{ $labels.domain }}, class {{ $labels.class }}: requests are not answered",
-        description="More accepted requests fail than the promise allows. The Serving dashboard shows which model.",
+        Promise(
+            name="AvailabilityBudgetBurn",
+            bad='rate(partage_gateway_requests_total{code=~"5.."}[WINDOW])',
+            total='rate(partage_gateway_requests_total{code!~"4.."}[WINDOW])',
+            by="domain, class",
+            target=AVAILABILITY_TARGET,
+            summary="{{ $labels.domain }}, class {{ $labels.class }}: requests are not answered",
+            description="More accepted requests fail than the promise allows. The Serving dashboard shows which model.",
+        )
     ),
     *burning(
-        "FirstTokenBudgetBurn",
-        bad=(
-            "(rate(partage_gateway_ttft_seconds_count[WINDOW])"
-            f' - ignoring (le) rate(partage_gateway_ttft_seconds_bucket{{le="{TTFT_S}"}}[WINDOW]))'
-        ),
-        total="rate(partage_gateway_ttft_seconds_count[WINDOW])",
-        by="domain, model",
-        target=TTFT_TARGET,
-        summary="{{ $labels.domain }}, model {{ $labels.model }}: first tokens come late",
-        description="More callers wait too long for the first token than the promise allows.",
+        Promise(
+            name="FirstTokenBudgetBurn",
+            bad=(
+                "(rate(partage_gateway_ttft_seconds_count[WINDOW])"
+                f' - ignoring (le) rate(partage_gateway_ttft_seconds_bucket{{le="{TTFT_S}"}}[WINDOW]))'
+            ),
+            total="rate(partage_gateway_ttft_seconds_count[WINDOW])",
+            by="domain, model",
+            target=TTFT_TARGET,
+            summary="{{ $labels.domain }}, model {{ $labels.model }}: first tokens come late",
+            description="More callers wait too long for the first token than the promise allows.",
+        )
     ),
     Alert(
         name="ClaimStarving",

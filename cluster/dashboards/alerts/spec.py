@@ -55,22 +55,40 @@ BURNS = (
 3 times 10 % in a day, 1 times 10 % in three days. The short window ends the alert soon after the cause."""
 
 
-def burning(name: str, *, bad: str, total: str, by: str, target: float, summary: str, description: str) -> list[Alert]:
-    """Return one alert per window pair for a ratio of counters; ``bad`` and ``total`` hold ``WINDOW`` for the range."""
-    budget = round(1 - target, 6)
-    return [
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Promise:
+    """A ratio of counters that must stay below its budget. ``WINDOW`` stands for the range in both expressions."""
+
+    name: str
+    bad: str
+    total: str
+    by: str
+    """Labels that tell which promise, separated by commas."""
+    target: float
+    """Part that must be good, below 1."""
+    summary: str
+    description: str
+
+
+def burning(promise: Promise) -> tuple[Alert, ...]:
+    """Return one alert per window pair, most urgent first."""
+    budget = round(1 - promise.target, 6)
+    return tuple(
         Alert(
-            name=name,
+            name=promise.name,
             severity=burn.severity,
             expr=" and ".join(
-                f"((sum by ({by}) ({bad.replace('WINDOW', window)}))"
-                f" / (sum by ({by}) ({total.replace('WINDOW', window)})) > {burn.factor} * {budget})"
-                for window in (burn.long, burn.short)
+                f"({_ratio(promise, window)} > {burn.factor} * {budget})" for window in (burn.long, burn.short)
             ),
             held=burn.held,
-            summary=f"{summary} ({burn.factor:g} times too fast over {burn.long})",
-            description=description,
+            summary=f"{promise.summary} ({burn.factor:g} times too fast over {burn.long})",
+            description=promise.description,
             labels=(("long", burn.long), ("short", burn.short)),
         )
         for burn in BURNS
-    ]
+    )
+
+
+def _ratio(promise: Promise, window: str) -> str:
+    bad, total = (expr.replace("WINDOW", window) for expr in (promise.bad, promise.total))
+    return f"(sum by ({promise.by}) ({bad})) / (sum by ({promise.by}) ({total}))"
