@@ -32,9 +32,8 @@ class Enumerated:
     driver: str
     cuda: str
     facts: tuple[DeviceFacts, ...]
-    """Schedulable devices, sorted: whole GPUs without MIG, and MIG instances."""
+    """Sorted: whole GPUs, and beside those divided by MIG their instances."""
     handles: dict[DeviceId, Handle]
-    """Also holds the physical GPU of each MIG instance."""
     unseen: tuple[tuple[int, Missing], ...] = ()
     """Indices whose GPU did not say who it is."""
 
@@ -69,7 +68,8 @@ def _open_and_enumerate(node: NodeId) -> Enumerated | Missing:
 
 def in_snapshot_nouns(node: NodeId, seen: Enumerated) -> Inventory:
     """Return what was enumerated as devices and flavors. Health, domain and scrub state are for others to say."""
-    flavors = {fact.device: flavor_of(fact.name, fact.memory_total_mib, fact.mig_profile) for fact in seen.facts}
+    usable = [fact for fact in seen.facts if fact.schedulable]
+    flavors = {fact.device: flavor_of(fact.name, fact.memory_total_mib, fact.mig_profile) for fact in usable}
     devices = tuple(
         Device(
             id=fact.device,
@@ -79,7 +79,7 @@ def in_snapshot_nouns(node: NodeId, seen: Enumerated) -> Inventory:
             memory_mib=usable_mib(fact),
             scrub=ScrubState.CLEAN,
         )
-        for fact in seen.facts
+        for fact in usable
     )
     return Inventory(
         driver=seen.driver,
@@ -117,7 +117,7 @@ def close_nvml() -> None:
 
 
 def enumerate_devices(node: NodeId) -> Enumerated | Missing:
-    """Return every schedulable device of the node. NVML must be open."""
+    """Return every GPU and MIG instance of the node. NVML must be open."""
     gate = Gate()
     count = gate.ask(pynvml.nvmlDeviceGetCount)
     if isinstance(count, Missing):
@@ -147,7 +147,7 @@ def _gpu_and_instances(gate: Gate, node: NodeId, index: int, handles: dict[Devic
     handle = gate.require(pynvml.nvmlDeviceGetHandleByIndex, index)
     gpu = _gpu(gate, node, index, handle)
     handles[gpu.device] = handle
-    return _instances(gate, gpu, handle, handles) if gpu.mig_enabled else [gpu]
+    return [gpu, *_instances(gate, gpu, handle, handles)] if gpu.mig_enabled else [gpu]
 
 
 def _gpu(gate: Gate, node: NodeId, index: int, handle: Handle) -> DeviceFacts:

@@ -39,6 +39,8 @@ class MissingCause(StrEnum):
     """Has not moved where it must have."""
     COUNTER_RESET = "counter_reset"
     """The counter went back: the difference across it is unknown."""
+    LAYOUT_CHANGED = "layout_changed"
+    """The MIG instance is gone, or its GPU is being divided anew."""
     STALE = "stale"
     """Older than the policy allows."""
     NO_DATA = "no_data"
@@ -88,6 +90,11 @@ class DeviceFacts:
     nvlinks_active: Reading = NOT_READ
     peers: tuple[tuple[DeviceId, str], ...] = ()
     """Other GPUs of the node and the closest thing shared with them: ``nvlink``, ``pcie_switch``, ``host_bridge``..."""
+
+    @property
+    def schedulable(self) -> bool:
+        """Whether claims can be placed on it: not on a GPU that MIG has divided."""
+        return self.mig_profile is not None or not self.mig_enabled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,8 +155,55 @@ class Wear:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessUse:
+    """One process on one device, with what is needed to find out whom it works for."""
+
+    pid: int
+    """Of the host, as NVML says."""
+    device: DeviceId
+    memory_mib: Reading = NOT_READ
+    sm_percent: Reading = NOT_READ
+    user: str = ""
+    """Name or number of the user; empty if the process was gone before it was looked at."""
+    command: str = ""
+    """Name of the program, cut and cleaned. Words of the process itself: shown, never trusted."""
+    pod: str = ""
+    """Kubernetes pod UID, from the control group's path; empty outside a pod."""
+    container: str = ""
+    application: str = ""
+    """Serve application that a Ray replica names in its title; a hint among the groups of one worker."""
+    ancestors: tuple[int, ...] = ()
+    """Host PIDs of parent, grandparent and so on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupShare:
+    """A group on a worker and the part of each of its devices that it holds."""
+
+    group: GroupId
+    claim: ClaimId
+    tenant: TenantId
+    gpu_millis: int
+    devices: tuple[DeviceId, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerHolding:
+    """Who may be seen on which devices: what attribution compares processes with."""
+
+    worker: WorkerId
+    domain: SecurityDomain
+    devices: tuple[DeviceId, ...]
+    root_pid: int | None = None
+    """Process that all of the worker's processes descend from; None where pods are used."""
+    pod: str = ""
+    """Pod UID; empty where processes are used."""
+    groups: tuple[GroupShare, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Owner:
-    """Whom a process on a device works for."""
+    """Whom a process works for."""
 
     worker: WorkerId
     domain: SecurityDomain
@@ -157,22 +211,6 @@ class Owner:
     """None where the worker is known but not which of its groups."""
     claim: ClaimId | None = None
     tenant: TenantId | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProcessUse:
-    """One process on one device."""
-
-    pid: int
-    """Of the host, as NVML says."""
-    device: DeviceId
-    memory_mib: Reading = NOT_READ
-    sm_percent: Reading = NOT_READ
-    owner: Owner | None = None
-    """None: a foreign process, that no worker of ours started."""
-    user: str = ""
-    command: str = ""
-    """Name of the program, cut and cleaned."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,6 +224,8 @@ class HealthEvent:
     code: int
     """XID number; 0 where the kind says it all."""
     at_ms: int
+    sequence: int
+    """Counts the events of one run of the agent; sent again until acknowledged."""
     gpu_instance: int | None = None
 
 
@@ -215,7 +255,7 @@ class NodeReport:
     driver: str = ""
     cuda: str = ""
     facts: tuple[DeviceFacts, ...] = ()
-    """Sorted by device."""
+    """Sorted by device; a GPU divided by MIG is here beside its instances."""
     samples: tuple[DeviceSample, ...] = ()
     """Sorted by device."""
     events: tuple[HealthEvent, ...] = ()

@@ -12,6 +12,9 @@ from policies.model.units import DeviceId, SecurityDomain
 REQUEST = ScrubRequest(device=DeviceId("GPU-0"), from_domain=SecurityDomain.CIVIL, to_domain=SecurityDomain.DEFENCE)
 
 
+WRITTEN = StepResult(passed=True, detail="81000 MiB written, read back and zeroed")
+
+
 @dataclass
 class SteppedClock:
     """Time that moves only when somebody sleeps."""
@@ -38,7 +41,7 @@ class ScriptedDevice:
     used: list[Reading] = field(default_factory=lambda: [0])
     baseline: Reading = 0
     shared_with: tuple[str, ...] | Missing = ()
-    pattern: StepResult | Missing = StepResult(passed=True, detail="81000 MiB written, read back and zeroed")
+    pattern: StepResult | Missing = WRITTEN
     simulated: bool = False
     resets: int = 0
 
