@@ -6,19 +6,26 @@ import hashlib
 import json
 from typing import Any, TypeVar
 
-from pydantic import TypeAdapter
+from pydantic import BaseModel, ConfigDict, TypeAdapter, create_model
 
 T = TypeVar("T")
 
 
 _ADAPTERS: dict[type[Any], TypeAdapter[Any]] = {}
 """Building an adapter costs tens of milliseconds, so each noun's is built once."""
+_STRICT: dict[type[Any], type[BaseModel]] = {}
 
 
 def _adapter(noun: type[Any]) -> TypeAdapter[Any]:
     if noun not in _ADAPTERS:
         _ADAPTERS[noun] = TypeAdapter(noun)
     return _ADAPTERS[noun]
+
+
+def _strict_model(noun: type[Any]) -> type[BaseModel]:
+    if noun not in _STRICT:
+        _STRICT[noun] = create_model("Document", spec=(noun, ...), __config__=ConfigDict(extra="forbid", strict=True))
+    return _STRICT[noun]
 
 
 def to_json(value: object, *, indent: int | None = None) -> str:
@@ -36,6 +43,16 @@ def to_plain(value: object) -> Any:
 def from_json(noun: type[T], text: str | bytes) -> T:
     """Return the noun that the JSON describes. Raises ``pydantic.ValidationError`` with the path of each fault."""
     result: T = _adapter(noun).validate_json(text)
+    return result
+
+
+def from_plain_strict(noun: type[T], plain: object) -> T:
+    """Return the noun that a person wrote down: unknown fields and values of another type are faults.
+
+    Raises ``pydantic.ValidationError`` with each fault's path, which begins with ``spec``.
+    """
+    read = _strict_model(noun).model_validate_json(json.dumps({"spec": plain}))
+    result: T = read.spec  # type: ignore[attr-defined]  # the model is made above, with this one field
     return result
 
 

@@ -49,6 +49,10 @@ class ClaimMemory:
     lower_since_ms: int | None = None
     """Since when measured demand has been below the replicas held."""
     waiting_since_ms: int | None = None
+    idle_since_ms: int | None = None
+    """Since when everything that it holds has been idle without a break."""
+    failed_at_ms: int | None = None
+    """When a start of it last failed."""
     evicted_at_ms: int | None = None
     failures: int = 0
     """Failed starts in a row; each doubles the back-off."""

@@ -1,0 +1,263 @@
+"""What each claim asks for now: how many replicas, on which rungs, in which order, or why it asks for nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from policies.model.decision import PendingReason
+from policies.model.inventory import DeviceHealth, Group, GroupState, UsageState
+from policies.model.memory import ClaimMemory
+from policies.model.tenancy import PriorityClass, Tenant
+from policies.model.units import WHOLE_GPU_MILLIS, FlavorId, SecurityDomain
+from policies.model.workload import Claim, ClaimKind, Demand, Shape
+from policies.modes import is_paused
+from policies.survey import Survey
+
+DEADLINE_BOOST = 100
+"""Added to the class value of a job that must start now to meet its deadline; falls to 0 at twice its duration."""
+START_BACKOFF_DOUBLINGS = 6
+"""The back-off after failed starts stops doubling here: 64 times the time of a worker's start."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Option:
+    """One way to run one replica: a rung on a flavor, and what it counts against the quota."""
+
+    rung: int
+    flavor: FlavorId
+    charge: int
+    """Millis of the flavor: the larger of the compute and the memory share, times the devices."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """One claim's wish in this decision."""
+
+    claim: Claim
+    tenant: Tenant
+    rank: PriorityClass
+    domain: SecurityDomain
+    value: int
+    """Class value, raised as a deadline comes near."""
+    wanted: int
+    minimum: int
+    options: tuple[Option, ...]
+    """In order of preference: the rung in use first, then lower ones."""
+    upgrades: tuple[Option, ...]
+    """Better rungs than the one in use."""
+    rung: int | None
+    """In use, None if nothing runs."""
+    held: tuple[Group, ...]
+    """Groups that may stay, those most worth keeping first."""
+    leaving: tuple[Group, ...]
+    """Groups that cannot stay whatever is decided: failed, on lost devices, on another rung."""
+    refusal: PendingReason | None = None
+    detail: str = ""
+    paused: bool = False
+    idle: bool = False
+    """Everything it holds has been idle for long: lent first, returned at once on demand."""
+    seen_lower_since_ms: int | None = None
+    idle_since_ms: int | None = None
+
+
+def charge(shape: Shape, memory_mib: int) -> int:
+    """Return what one replica counts, in millis of a device with this memory: its dominant share of each device."""
+    by_memory = -(-shape.memory_mib * WHOLE_GPU_MILLIS // memory_mib) if memory_mib > 0 else 0
+    return max(shape.gpu_millis, by_memory) * shape.devices
+
+
+def flavor_memory(survey: Survey) -> dict[FlavorId, int]:
+    """Return the usable memory of each flavor in MiB: the least of its devices, else the flavor's own."""
+    memory: dict[FlavorId, int] = {}
+    for device in survey.devices.values():
+        known = memory.get(device.flavor)
+        if known is None or device.memory_mib < known:
+            memory[device.flavor] = device.memory_mib
+    for flavor in survey.snapshot.flavors:
+        memory.setdefault(flavor.id, flavor.memory_mib)
+    return memory
+
+
+def asks(survey: Survey, memory: Mapping[FlavorId, int], caps: Mapping[tuple[str, str], int]) -> list[Ask]:
+    """Return one Ask per claim, sorted by claim id.
+
+    Args:
+        survey: the snapshot, indexed.
+        memory: usable memory of each flavor.
+        caps: most that (tenant, flavor) may ever hold, in millis.
+    """
+    present = frozenset(device.flavor for device in survey.devices.values())
+    return [_ask(survey, claim, memory, caps, present) for claim in survey.claims.values()]
+
+
+def _ask(
+    survey: Survey,
+    claim: Claim,
+    memory: Mapping[FlavorId, int],
+    caps: Mapping[tuple[str, str], int],
+    present: frozenset[FlavorId],
+) -> Ask:
+    tenant, rank = survey.tenants.get(claim.tenant), survey.classes.get(claim.priority_class)
+    options = _options(claim, memory, survey.flavors)
+    refusal, detail = _refusal(survey, claim, options, present)
+    if tenant is None or rank is None:
+        tenant, rank = tenant or _nobody(claim), rank or PriorityClass(name=claim.priority_class, value=0)
+    remembered = survey.remembered.get(claim.id, ClaimMemory(claim=claim.id))
+    groups = survey.groups_of.get(claim.id, [])
+    rung = _rung_in_use(groups, remembered, len(claim.ladder))
+    held, leaving = _sorted_out(survey, groups, rung)
+    wanted, lower_since = (0, None) if refusal else _wanted(survey, claim, remembered, held)
+    if refusal is None:
+        options, refusal, detail = _within_cap(claim, options, rung, caps)
+    idle, idle_since = _idle(survey, held, remembered)
+    return Ask(
+        claim=claim, tenant=tenant, rank=rank, domain=tenant.domain, value=rank.value + _boost(survey, claim, held),
+        wanted=0 if refusal else wanted, minimum=min(claim.min_replicas, wanted),
+        options=tuple(option for option in options if rung is None or option.rung >= rung),
+        upgrades=tuple(option for option in options if rung is not None and option.rung < rung),
+        rung=rung, held=held, leaving=leaving, refusal=refusal, detail=detail,
+        paused=is_paused(survey.overlay, claim.priority_class, tenant.id) and rank.preemptible,
+        idle=idle, seen_lower_since_ms=lower_since, idle_since_ms=idle_since,
+    )  # fmt: skip
+
+
+def _nobody(claim: Claim) -> Tenant:
+    domain = SecurityDomain(claim.tenant.split("/")[0]) if claim.tenant.split("/")[0] in set(SecurityDomain) else None
+    return Tenant(id=claim.tenant, domain=domain or SecurityDomain.CIVIL)
+
+
+def _options(claim: Claim, memory: Mapping[FlavorId, int], known: tuple[FlavorId, ...]) -> tuple[Option, ...]:
+    return tuple(
+        Option(rung=rung, flavor=flavor, charge=charge(shape, memory[flavor]))
+        for rung, shape in enumerate(claim.ladder)
+        for flavor in (shape.flavors or known)
+        if flavor in memory and shape.memory_mib <= memory[flavor]
+    )
+
+
+def _refusal(
+    survey: Survey, claim: Claim, options: tuple[Option, ...], present: frozenset[FlavorId]
+) -> tuple[PendingReason | None, str]:
+    fault = _fault(survey, claim)
+    if fault:
+        return PendingReason.MISCONFIGURED, fault
+    if not any(option.flavor in present for option in options):
+        return PendingReason.NO_MATCHING_FLAVOR, "no device here is of a flavor that it accepts, with enough memory"
+    if claim.suspended:
+        return PendingReason.SUSPENDED, "its owner suspended it"
+    return None, ""
+
+
+def _fault(survey: Survey, claim: Claim) -> str:
+    if claim.tenant not in survey.tenants:
+        return f"the policy names no tenant {claim.tenant}"
+    if claim.priority_class not in survey.classes:
+        return f"the policy names no priority class {claim.priority_class}"
+    if not claim.ladder:
+        return "its ladder is empty"
+    if not 0 <= claim.min_replicas <= claim.desired_replicas <= claim.max_replicas:
+        return "its replicas are not in the order 0 <= min <= desired <= max"
+    return next((f"rung {rung}: {fault}" for rung, shape in enumerate(claim.ladder) if (fault := _shape(shape))), "")
+
+
+def _shape(shape: Shape) -> str:
+    if shape.devices < 1 or not 1 <= shape.gpu_millis <= WHOLE_GPU_MILLIS or shape.memory_mib < 0:
+        return "devices must be >= 1, gpu_millis 1..1000, memory_mib >= 0"
+    if shape.devices > 1 and shape.gpu_millis < WHOLE_GPU_MILLIS:
+        return "a part of a device cannot be asked for on several devices"
+    return ""
+
+
+def _rung_in_use(groups: list[Group], remembered: ClaimMemory, rungs: int) -> int | None:
+    live = [group for group in groups if group.state is not GroupState.FAILED and group.rung < rungs]
+    if not live:
+        return None
+    if remembered.rung is not None and any(group.rung == remembered.rung for group in live):
+        return remembered.rung
+    return min(group.rung for group in live)
+
+
+def _sorted_out(survey: Survey, groups: list[Group], rung: int | None) -> tuple[tuple[Group, ...], tuple[Group, ...]]:
+    held = [group for group in groups if group.rung == rung and _may_stay(survey, group)]
+    held.sort(key=lambda g: (not g.routed, g.running == 0, g.since_ms, g.id))
+    keep = {group.id for group in held}
+    return tuple(held), tuple(group for group in groups if group.id not in keep)
+
+
+def _may_stay(survey: Survey, group: Group) -> bool:
+    worker = survey.workers.get(group.worker)
+    if worker is not None and worker.domain in survey.blind:
+        return True
+    if group.state is GroupState.FAILED or worker is None:
+        return False
+    devices = [survey.devices.get(device) for device in group.devices]
+    bad = (DeviceHealth.QUARANTINED, DeviceHealth.RETIRED)
+    return all(device is not None and device.health not in bad for device in devices)
+
+
+def _wanted(survey: Survey, claim: Claim, remembered: ClaimMemory, held: tuple[Group, ...]) -> tuple[int, int | None]:
+    """Return the replicas wanted, and since when fewer would have been enough."""
+    holding = sum(group.replicas for group in held)
+    demand = survey.demands.get(claim.id)
+    if claim.kind is ClaimKind.JOB or (demand is None and not _unheard(survey, claim)):
+        target = claim.desired_replicas
+    elif demand is None or _unheard(survey, claim) or _is_stale(survey, demand):
+        target = max(holding, claim.min_replicas) if holding else claim.desired_replicas
+    else:
+        target = demand.replicas
+    target = max(claim.min_replicas, min(claim.max_replicas, target))
+    if target >= holding:
+        return target, None
+    since = survey.now_ms if remembered.lower_since_ms is None else remembered.lower_since_ms
+    if survey.now_ms - since < survey.policy.bounds.scale_down_hold_ms:
+        return min(holding, claim.max_replicas), since
+    return target, since
+
+
+def _unheard(survey: Survey, claim: Claim) -> bool:
+    tenant = survey.tenants.get(claim.tenant)
+    return claim.id in survey.unheard or (tenant is not None and str(tenant.domain) in survey.unheard)
+
+
+def _is_stale(survey: Survey, demand: Demand) -> bool:
+    return survey.now_ms - demand.observed_at_ms > survey.policy.bounds.telemetry_max_age_ms
+
+
+def _boost(survey: Survey, claim: Claim, held: tuple[Group, ...]) -> int:
+    if claim.deadline_ms is None or claim.duration_s is None:
+        return 0
+    if held:
+        return DEADLINE_BOOST
+    slack = claim.deadline_ms - survey.now_ms - claim.duration_s * 1000
+    span = max(1, 2 * claim.duration_s * 1000)
+    return DEADLINE_BOOST - min(DEADLINE_BOOST, max(0, slack) * DEADLINE_BOOST // span)
+
+
+def _within_cap(
+    claim: Claim, options: tuple[Option, ...], rung: int | None, caps: Mapping[tuple[str, str], int]
+) -> tuple[tuple[Option, ...], PendingReason | None, str]:
+    gang = max(1, claim.min_replicas)
+    inside = tuple(
+        option for option in options
+        if option.rung == rung or option.charge * gang <= caps.get((claim.tenant, option.flavor), 0)
+    )  # fmt: skip
+    if inside:
+        return inside, None, ""
+    return options, PendingReason.EXCEEDS_MAX_QUOTA, "its smallest shape is more than its tenant may ever hold"
+
+
+def _idle(survey: Survey, held: tuple[Group, ...], remembered: ClaimMemory) -> tuple[bool, int | None]:
+    """Say whether all of it has been idle for long enough to be lent, and since when it is idle."""
+    if not held or any(group.usage is not UsageState.TRULY_IDLE for group in held):
+        return False, None
+    demand = survey.demands.get(held[0].claim)
+    if demand is not None and (demand.in_flight or demand.queued):
+        return False, None
+    since = survey.now_ms if remembered.idle_since_ms is None else remembered.idle_since_ms
+    return survey.now_ms - since >= survey.policy.bounds.idle_after_ms, since
+
+
+def backoff_ms(survey: Survey, failures: int) -> int:
+    """Return how long a claim waits after this many failed starts in a row, in milliseconds."""
+    return survey.policy.bounds.worker_start_ms << min(failures, START_BACKOFF_DOUBLINGS) if failures else 0

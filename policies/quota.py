@@ -1,0 +1,78 @@
+"""Healthy capacity, demand and shares per flavor, from the snapshot and the wishes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from policies.admission import Ask
+from policies.entitlement import Share, entitle, tree
+from policies.model.units import WHOLE_GPU_MILLIS, FlavorId, TenantId
+from policies.survey import Survey
+
+
+def healthy_capacity(survey: Survey) -> dict[FlavorId, int]:
+    """Return the millis of each flavor that count as capacity. Cordoned hosts count while they carry something."""
+    capacity = dict.fromkeys(survey.flavors, 0)
+    occupied = {one for group in survey.groups.values() for one in group.devices}
+    for device in survey.devices.values():
+        if survey.is_open(device) or (device.id in occupied and survey.is_capacity(device)):
+            capacity[device.flavor] = capacity.get(device.flavor, 0) + WHOLE_GPU_MILLIS
+    return capacity
+
+
+def caps(survey: Survey) -> dict[tuple[str, str], int]:
+    """Return the most that each (tenant, flavor) may ever hold: the least cap on its way up, and what exists."""
+    found: dict[tuple[str, str], int] = {}
+    count: dict[FlavorId, int] = {}
+    for device in survey.devices.values():
+        count[device.flavor] = count.get(device.flavor, 0) + WHOLE_GPU_MILLIS
+    for flavor in survey.flavors:
+        reserved = reserved_now(survey, flavor)
+        for root in tree(survey.policy.tenants, flavor, {}, reserved):
+            below = [(root, count.get(flavor, 0))]
+            while below:
+                node, above = below.pop()
+                found[node.tenant, flavor] = min(above, node.cap)
+                below.extend((child, found[node.tenant, flavor]) for child in node.children)
+    return found
+
+
+def reserved_now(survey: Survey, flavor: FlavorId) -> dict[TenantId, int]:
+    """Return what calendar reservations keep of the flavor now; each begins as early as moving capacity may take."""
+    kept: dict[TenantId, int] = {}
+    for reservation in survey.snapshot.reservations:
+        is_on = starts_ms(survey, reservation.starts_at_ms) <= survey.now_ms < reservation.ends_at_ms
+        if reservation.flavor == flavor and is_on:
+            kept[reservation.tenant] = kept.get(reservation.tenant, 0) + reservation.gpu_millis
+    return kept
+
+
+def starts_ms(survey: Survey, at_ms: int) -> int:
+    """Return when capacity must begin to move to be there at ``at_ms``: drain, scrub and start before it."""
+    bounds = survey.policy.bounds
+    return at_ms - bounds.drain_deadline_ms - bounds.scrub_time_ms - bounds.worker_start_ms
+
+
+def shares(
+    survey: Survey, wishes: Sequence[Ask], capacity: Mapping[FlavorId, int]
+) -> dict[FlavorId, dict[TenantId, Share]]:
+    """Return each tenant's share of each flavor. A flavor's shares depend on that flavor's demand alone."""
+    demand: dict[FlavorId, dict[TenantId, int]] = {flavor: {} for flavor in survey.flavors}
+    for wish in wishes:
+        for flavor, amount in wanted_of(wish).items():
+            of_flavor = demand.setdefault(flavor, {})
+            of_flavor[wish.tenant.id] = of_flavor.get(wish.tenant.id, 0) + amount
+    return {
+        flavor: entitle(
+            tree(survey.policy.tenants, flavor, wanted, reserved_now(survey, flavor)), capacity.get(flavor, 0)
+        )
+        for flavor, wanted in demand.items()
+    }
+
+
+def wanted_of(wish: Ask) -> dict[FlavorId, int]:
+    """Return the millis that the claim asks for per flavor: where it runs, as it runs; the rest at its first choice."""
+    if wish.idle or wish.refusal is not None:
+        return {}
+    option = wish.options[0]
+    return {option.flavor: option.charge * wish.wanted}

@@ -1,0 +1,105 @@
+"""What the next decision must know of this one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from policies.admission import Ask
+from policies.allocation import Allocation
+from policies.fitting import Seat
+from policies.model.decision import Eviction, EvictionReason
+from policies.model.inventory import GroupState
+from policies.model.memory import ClaimMemory, Drain, Hold, Memory, UsageRecord
+from policies.model.units import ClaimId, DeviceId, GroupId
+from policies.survey import Survey
+from policies.usage import advanced
+
+COUNTED = frozenset({
+    EvictionReason.RECLAIM, EvictionReason.PREEMPT, EvictionReason.REBALANCE, EvictionReason.CONSOLIDATE,
+    EvictionReason.IDLE,
+})  # fmt: skip
+"""Evictions that the budget limits: made for others, not wished by the owner nor forced by a loss."""
+
+
+def remember(work: Allocation, wishes: Sequence[Ask], gone: Sequence[Eviction]) -> Memory:
+    """Return the memory for the next decision; every list sorted, nothing kept of what no longer exists."""
+    survey, before = work.survey, work.memory
+    known = {drain.group for drain in before.drains}
+    fresh = [one for one in gone if one.group not in known and one.reason in COUNTED]
+    window = survey.policy.bounds.eviction_window_ms
+    return Memory(
+        usage=_usage(work),
+        drains=_drains(survey, before, gone),
+        holds=_holds(work),
+        claims=tuple(
+            one for one in (_claim(work, wish, fresh) for wish in wishes) if one != ClaimMemory(claim=one.claim)
+        ),
+        evictions_ms=tuple(at for at in before.evictions_ms if survey.now_ms - at < window)
+        + (survey.now_ms,) * len(fresh),
+    )
+
+
+def _usage(work: Allocation) -> tuple[UsageRecord, ...]:
+    survey, half_life = work.survey, work.survey.policy.bounds.usage_half_life_s
+    records = {(one.tenant, one.flavor): advanced(one, survey.now_ms, half_life) for one in work.memory.usage}
+    for (tenant, flavor), held in work.used.items():
+        empty = UsageRecord(tenant=tenant, flavor=flavor, milli_seconds=0, at_ms=survey.now_ms)
+        records[tenant, flavor] = replace(records.get((tenant, flavor), empty), rate_millis=held)
+    for key, record in records.items():
+        if key not in work.used:
+            records[key] = replace(record, rate_millis=0)
+    kept = (one for one in records.values() if one.tenant in survey.tenants and (one.milli_seconds or one.rate_millis))
+    return tuple(sorted(kept, key=lambda one: (one.tenant, one.flavor)))
+
+
+def _drains(survey: Survey, before: Memory, gone: Sequence[Eviction]) -> tuple[Drain, ...]:
+    """Return since when each group that should go receives no requests; one that is still routed has not begun."""
+    since = {drain.group: drain.since_ms for drain in before.drains}
+    leaving = [one.group for one in gone]
+    return tuple(Drain(group=group, since_ms=_since(survey, since, group)) for group in sorted(leaving))
+
+
+def _since(survey: Survey, since: dict[GroupId, int], group: GroupId) -> int:
+    return survey.now_ms if survey.groups[group].routed else since.get(group, survey.now_ms)
+
+
+def _holds(work: Allocation) -> tuple[Hold, ...]:
+    """Return the devices kept for replicas that have a place but have not started on it."""
+    survey = work.survey
+    before = {(hold.device, hold.claim): hold.expires_at_ms for hold in work.memory.holds}
+    found: dict[DeviceId, Hold] = {}
+    for lot in work.lots():
+        for seat in lot.seats if lot.is_kept else ():
+            if seat.group is None:
+                for device in seat.devices:
+                    found.setdefault(device, _hold(survey, before, seat, device))
+    return tuple(hold for _, hold in sorted(found.items()) if survey.now_ms < hold.expires_at_ms)
+
+
+def _hold(survey: Survey, before: dict[tuple[DeviceId, ClaimId], int], seat: Seat, device: DeviceId) -> Hold:
+    expires = before.get((device, seat.claim), survey.now_ms + survey.policy.bounds.victim_hold_ms)
+    return Hold(device=device, claim=seat.claim, expires_at_ms=expires)
+
+
+def _claim(work: Allocation, wish: Ask, fresh: Sequence[Eviction]) -> ClaimMemory:
+    survey, claim = work.survey, wish.claim.id
+    before = survey.remembered.get(claim, ClaimMemory(claim=claim))
+    granted = [
+        seat for lot in work.queues.get(wish.tenant.id, ()) if lot.ask is wish and lot.is_kept for seat in lot.seats
+    ]
+    waits = len(granted) < wish.wanted
+    failed = any(group.state is GroupState.FAILED for group in survey.groups_of.get(claim, ()))
+    is_new_failure = failed and before.failed_at_ms is None
+    runs = any(group.running for group in wish.held)
+    return ClaimMemory(
+        claim=claim,
+        rung=granted[0].rung if granted else None,
+        better_since_ms=before.better_since_ms,
+        lower_since_ms=wish.seen_lower_since_ms,
+        idle_since_ms=wish.idle_since_ms,
+        waiting_since_ms=(before.waiting_since_ms or survey.now_ms) if waits else None,
+        evicted_at_ms=survey.now_ms if any(one.claim == claim for one in fresh) else before.evicted_at_ms,
+        failures=before.failures + 1 if is_new_failure else (0 if runs else before.failures),
+        failed_at_ms=survey.now_ms if is_new_failure else (before.failed_at_ms if failed else None),
+    )

@@ -1,0 +1,205 @@
+"""Who may be asked to leave, at what cost, and for which reason it is recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from policies.admission import Ask
+from policies.entitlement import Share
+from policies.fitting import Seat
+from policies.model.decision import EvictionReason
+from policies.model.inventory import Group
+from policies.model.tenancy import Tenant
+from policies.model.units import ClaimId, FlavorId, GroupId, TenantId
+from policies.survey import Survey
+
+UNSEEN_IN_FLIGHT = 1
+"""Requests assumed inside a group whose load was not seen: never read as none."""
+
+
+class Tier(IntEnum):
+    """How strong the right to a place is. A place may be taken only from a weaker right."""
+
+    FLOOR = 1
+    GUARANTEED = 2
+    ENTITLED = 3
+    LEFTOVER = 4
+    NONE = 5
+
+
+@dataclass(slots=True, eq=False)
+class Lot:
+    """Replicas of one claim that are granted together: its minimum as one lot, each further replica as its own."""
+
+    ask: Ask
+    size: int
+    is_base: bool
+    seats: list[Seat] = field(default_factory=list)
+    tier: Tier = Tier.NONE
+    is_kept: bool = False
+    has_failed: bool = False
+    blockers: tuple[ClaimId, ...] = ()
+
+    @property
+    def missing(self) -> int:
+        """Replicas that have no place yet."""
+        return self.size - len(self.seats)
+
+
+@dataclass(slots=True)
+class Victims:
+    """Which replicas were taken from their places in this decision, for whom, and how many more may be."""
+
+    survey: Survey
+    draining: frozenset[GroupId]
+    budget: int
+    lot_of: dict[int, Lot]
+    shares: Mapping[FlavorId, Mapping[TenantId, Share]]
+    used: Mapping[tuple[TenantId, FlavorId], int]
+    """By identity of the seat; a seat without a lot is leaving anyway."""
+    taken: dict[GroupId, tuple[EvictionReason, ClaimId | None, int]] = field(default_factory=dict)
+    refused_by_budget: set[ClaimId] = field(default_factory=set)
+
+
+def cost(group: Group, now_ms: int) -> int:
+    """Return what it costs to move the group, in request-milliseconds (>= 0); a group already drained costs nothing.
+
+    The cold start is paid again by every request inside; a job loses the work done since its last checkpoint.
+    """
+    inside = UNSEEN_IN_FLIGHT if group.in_flight is None else group.in_flight
+    lost = 0 if group.checkpoint_ms is None else max(0, now_ms - group.checkpoint_ms) * max(1, group.running)
+    return group.cold_start_ms * (1 + inside) + lost if group.running else 0
+
+
+def price_for(victims: Victims, lot: Lot, tier: Tier) -> Callable[[Seat], int | None]:
+    """Return the price of taking each replica's place for this lot; None for those that must stay."""
+
+    def price(seat: Seat) -> int | None:
+        owner = victims.lot_of.get(id(seat))
+        if owner is None:
+            return 0
+        if owner.is_kept or not _may_take(victims, lot, tier, owner, seat):
+            return None
+        if seat.group is None:
+            return None
+        weaker = (Tier.NONE - owner.tier) * 1_000_000_000
+        return 0 if seat.group.id in victims.draining else weaker + 1 + cost(seat.group, victims.survey.now_ms)
+
+    return price
+
+
+def _may_take(victims: Victims, lot: Lot, tier: Tier, owner: Lot, seat: Seat) -> bool:
+    survey, ask = victims.survey, owner.ask
+    if ask.domain in survey.blind or not ask.rank.preemptible or _is_unseen(survey, seat):
+        return False
+    if owner.ask.claim.id == lot.ask.claim.id:
+        return False
+    if not ask.idle and owner.ask.tenant.id == lot.ask.tenant.id and not _outranks(lot, owner):
+        return False
+    if tier is Tier.LEFTOVER and not ask.idle:
+        return False
+    is_foreign_floor = tier is Tier.FLOOR and ask.tenant.id != lot.ask.tenant.id
+    ran_ms = survey.now_ms - (seat.group.since_ms if seat.group else survey.now_ms)
+    return is_foreign_floor or ran_ms >= ask.rank.min_runtime_s * 1000
+
+
+def _outranks(lot: Lot, owner: Lot) -> bool:
+    if lot.ask.value != owner.ask.value:
+        return lot.ask.value > owner.ask.value
+    return lot.is_base and not owner.is_base
+
+
+def _is_unseen(survey: Survey, seat: Seat) -> bool:
+    return any(one in survey.unseen or survey.devices[one].node in survey.unseen for one in seat.devices)
+
+
+def may_displace(victims: Victims, lot: Lot, tier: Tier) -> bool:
+    """Say whether the lot may ask others to leave now: not in its cool-down, not before its class's delay."""
+    survey, claim = victims.survey, lot.ask.claim
+    if tier is Tier.FLOOR:
+        return True
+    remembered = survey.remembered.get(claim.id)
+    if remembered is None:
+        return lot.ask.rank.preemption_delay_s == 0
+    since = survey.now_ms if remembered.waiting_since_ms is None else remembered.waiting_since_ms
+    is_cooling = remembered.evicted_at_ms is not None and (
+        survey.now_ms - remembered.evicted_at_ms < survey.policy.bounds.cooldown_ms
+    )
+    return not is_cooling and survey.now_ms - since >= lot.ask.rank.preemption_delay_s * 1000
+
+
+def is_within_budget(victims: Victims, seats: tuple[Seat, ...], tier: Tier) -> bool:
+    """Say whether so many more evictions are allowed in this window; floors are outside the budget."""
+    return tier is Tier.FLOOR or len(_newly(victims, seats)) <= victims.budget
+
+
+def _newly(victims: Victims, seats: tuple[Seat, ...]) -> set[GroupId]:
+    owned = {seat.group.id for seat in seats if seat.group is not None and id(seat) in victims.lot_of}
+    return owned - victims.draining - set(victims.taken)
+
+
+def reason_for(victims: Victims, lot: Lot, owner: Lot, tier: Tier) -> EvictionReason:
+    """Return why the owner's replica leaves for the lot."""
+    if owner.ask.idle:
+        return EvictionReason.IDLE
+    if owner.ask.paused:
+        return EvictionReason.MODE_CHANGE
+    if owner.ask.tenant.id == lot.ask.tenant.id:
+        return EvictionReason.PREEMPT if lot.ask.value > owner.ask.value else EvictionReason.REBALANCE
+    takes_back = tier <= Tier.GUARANTEED or _is_within_nominal(victims, lot, owner)
+    return EvictionReason.RECLAIM if takes_back else EvictionReason.REBALANCE
+
+
+def _is_within_nominal(victims: Victims, lot: Lot, owner: Lot) -> bool:
+    """Say whether the branch of the tree that takes, where the two tenants part, stays inside its own quota."""
+    survey, at, above = victims.survey, lot.ask.tenant, _path(victims.survey, owner.ask.tenant)
+    while at.parent is not None and at.parent not in above and at.parent in survey.tenants:
+        at = survey.tenants[at.parent]
+    option = lot.ask.options[0]
+    share = victims.shares.get(option.flavor, {}).get(at.id)
+    used = victims.used.get((at.id, option.flavor), 0)
+    return share is not None and used + option.charge * lot.size <= share.nominal
+
+
+def _path(survey: Survey, tenant: Tenant) -> frozenset[TenantId]:
+    found, at = {tenant.id}, tenant
+    while at.parent is not None and at.parent in survey.tenants:
+        at = survey.tenants[at.parent]
+        found.add(at.id)
+    return frozenset(found)
+
+
+Taken = tuple[Seat, "Lot | None", "tuple[EvictionReason, ClaimId | None, int] | None"]
+
+
+def record(victims: Victims, lot: Lot, tier: Tier, seats: tuple[Seat, ...]) -> list[Taken]:
+    """Take the replicas from their lots and note for whom they leave. Return what ``restore`` needs."""
+    if tier is not Tier.FLOOR:
+        victims.budget -= len(_newly(victims, seats))
+    taken: list[Taken] = []
+    for seat in seats:
+        owner = victims.lot_of.pop(id(seat), None)
+        group = seat.group
+        taken.append((seat, owner, None if group is None else victims.taken.get(group.id)))
+        if owner is None or group is None:
+            continue
+        owner.seats.remove(seat)
+        reason = reason_for(victims, lot, owner, tier)
+        victims.taken[group.id] = (reason, lot.ask.claim.id, cost(group, victims.survey.now_ms))
+    return taken
+
+
+def restore(victims: Victims, taken: list[Taken], budget: int) -> None:
+    """Undo a ``record``."""
+    victims.budget = budget
+    for seat, owner, before in reversed(taken):
+        if owner is None or seat.group is None:
+            continue
+        owner.seats.append(seat)
+        victims.lot_of[id(seat)] = owner
+        if before is None:
+            victims.taken.pop(seat.group.id, None)
+        else:
+            victims.taken[seat.group.id] = before

@@ -1,0 +1,104 @@
+"""The board as the snapshot shows it: every running replica in its seat, every claim's lots in its tenant's queue."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from policies.admission import Ask, charge, flavor_memory
+from policies.allocation import Allocation, Shares, lots_of, serving_order
+from policies.errors import UnknownScore
+from policies.fitting import SCORES, Board, Score, Seat, board
+from policies.model.inventory import Group
+from policies.model.memory import Memory
+from policies.model.units import ClaimId, DeviceId, FlavorId, GroupId, TenantId
+from policies.model.workload import Shape
+from policies.reclaim import Lot, Victims
+from policies.survey import Survey
+
+
+def start(
+    survey: Survey, memory: Memory, wishes: Sequence[Ask], shares: Shares, capacity: Mapping[FlavorId, int]
+) -> Allocation:
+    """Return the allocation before anything is decided. Raises ``UnknownScore`` if the policy names none."""
+    made = board(survey, score_named(survey.policy.scoring), holders(survey, memory, wishes))
+    seats = _seated(survey, made)
+    used: dict[tuple[TenantId, FlavorId], int] = {}
+    victims = Victims(
+        survey=survey, draining=_draining(survey, memory), budget=_budget(survey, memory), lot_of={}, shares=shares,
+        used=used,
+    )  # fmt: skip
+    queues: dict[TenantId, list[Lot]] = {}
+    for wish in wishes:
+        held = [seat for group in wish.held for seat in seats.get(group.id, ())]
+        lots, _ = lots_of(wish, held)
+        for lot in lots:
+            victims.lot_of.update((id(seat), lot) for seat in lot.seats)
+        queues.setdefault(wish.tenant.id, []).extend(lots)
+    for queue in queues.values():
+        queue.sort(key=serving_order)
+    beside, roots = _family(survey)
+    return Allocation(
+        survey=survey, memory=memory, board=made, shares=shares, victims=victims, queues=queues, capacity=capacity,
+        beside=beside, roots=roots, used=used,
+    )  # fmt: skip
+
+
+def score_named(name: str) -> Score:
+    """Return the placement score of that name. Raises ``UnknownScore``."""
+    if name not in SCORES:
+        raise UnknownScore(name, tuple(sorted(SCORES)))
+    return SCORES[name]
+
+
+def holders(survey: Survey, memory: Memory, wishes: Sequence[Ask]) -> dict[DeviceId, ClaimId]:
+    """Return the claims for which freed devices are still kept: not expired, and the claim still misses something."""
+    open_ = {wish.claim.id for wish in wishes if sum(group.replicas for group in wish.held) < wish.wanted}
+    return {
+        hold.device: hold.claim
+        for hold in memory.holds
+        if hold.claim in open_ and survey.now_ms < hold.expires_at_ms and hold.device in survey.devices
+    }
+
+
+def _seated(survey: Survey, made: Board) -> dict[str, list[Seat]]:
+    memory = flavor_memory(survey)
+    seats: dict[str, list[Seat]] = {}
+    for group in survey.groups.values():
+        if group.worker not in survey.workers or any(one not in survey.devices for one in group.devices):
+            continue
+        seats[group.id] = [_seat(survey, group, index, memory) for index in range(group.replicas)]
+        for seat in seats[group.id]:
+            made.take(seat)
+    return seats
+
+
+def _seat(survey: Survey, group: Group, index: int, memory: Mapping[FlavorId, int]) -> Seat:
+    claim = survey.claims.get(group.claim)
+    known = claim is not None and group.rung < len(claim.ladder)
+    shape = claim.ladder[group.rung] if claim is not None and known else Shape(flavors=(), devices=len(group.devices))
+    first = index * shape.devices
+    devices = group.devices[first : first + shape.devices] or group.devices[: shape.devices]
+    flavor = survey.devices[group.devices[0]].flavor
+    return Seat(
+        claim=group.claim, domain=survey.workers[group.worker].domain, rung=group.rung, worker=group.worker,
+        devices=devices, gpu_millis=shape.gpu_millis, memory_mib=shape.memory_mib,
+        charge=charge(shape, memory[flavor]), flavor=flavor, group=group,
+    )  # fmt: skip
+
+
+def _draining(survey: Survey, memory: Memory) -> frozenset[GroupId]:
+    return frozenset(drain.group for drain in memory.drains if drain.group in survey.groups)
+
+
+def _budget(survey: Survey, memory: Memory) -> int:
+    bounds = survey.policy.bounds
+    recent = sum(1 for at in memory.evictions_ms if survey.now_ms - at < bounds.eviction_window_ms)
+    return max(0, bounds.evictions_per_window - recent)
+
+
+def _family(survey: Survey) -> tuple[dict[TenantId, list[TenantId]], list[TenantId]]:
+    below: dict[TenantId | None, list[TenantId]] = {}
+    for tenant in sorted(survey.tenants.values(), key=lambda one: one.id):
+        below.setdefault(tenant.parent if tenant.parent in survey.tenants else None, []).append(tenant.id)
+    beside = {one: [other for other in family if other != one] for family in below.values() for one in family}
+    return beside, below.get(None, [])
