@@ -61,9 +61,16 @@ def check(snapshot: Snapshot, plan: Plan, policy: Policy, memory: Memory | None 
     drains = {} if memory is None else {one.group: one.since_ms for one in memory.drains}
     unknown = dict.fromkeys((group.id for group in snapshot.groups), 0) if memory is None else {}
     world = _world(snapshot, policy, plan.decided_at_ms, drains or unknown)
-    rules = (_fresh(snapshot, plan), _groups_stop_drained(world, plan), _workers_stop_empty(world, plan),
-             _scrubs_touch_nobody(world, plan), _bindings_are_clean(world, plan),
-             _groups_start_on_their_own(world, plan), _routing_finds_replicas(world, plan), _gaps_move_nothing(world, plan))  # fmt: skip
+    rules = (
+        _fresh(snapshot, plan),
+        _groups_stop_drained(world, plan),
+        _workers_stop_empty(world, plan),
+        _scrubs_touch_nobody(world, plan),
+        _bindings_are_clean(world, plan),
+        _groups_start_on_their_own(world, plan),
+        _routing_finds_replicas(world, plan),
+        _gaps_move_nothing(world, plan),
+    )
     return _sorted(violation for rule in rules for violation in rule)
 
 
