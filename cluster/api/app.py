@@ -1,0 +1,38 @@
+"""The HTTP API as one application."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+
+from cluster.api import claims, decisions, events, health, inventory, keys, policies
+from cluster.api.limits import Door
+from cluster.api.parts import Parts
+from cluster.api.problems import install
+
+ROUTERS = (
+    health.routes,
+    claims.routes,
+    inventory.routes,
+    decisions.routes,
+    policies.routes,
+    keys.routes,
+    events.routes,
+)
+"""Every group of routes."""
+
+
+def create(parts: Parts) -> FastAPI:
+    """Return the application; its documentation needs no network."""
+    app = FastAPI(
+        title="partage",
+        summary="Shares the GPUs of one cloud between security domains.",
+        version="1",
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.parts = parts
+    for routes in ROUTERS:
+        app.include_router(routes)
+    install(app)
+    app.add_middleware(Door, settings=parts.settings, clock=parts.clock)
+    return app

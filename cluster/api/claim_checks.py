@@ -1,0 +1,84 @@
+"""Whether a claim makes sense under the policy in force. Not fitting is a Reason later, never an error here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+
+from cluster.api.problems import ApiRefusal
+from policies.model.catalogue import Model
+from policies.model.policy import Policy
+from policies.model.workload import Claim, ClaimKind, Shape
+
+NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
+REPLICAS_MAX = 10_000
+RUNGS_MAX = 64
+DEVICES_MAX = 1_024
+MEMORY_MAX_MIB = 16_777_216
+YEAR_S = 366 * 86_400
+
+
+def accepted(claim: Claim, claim_id: str, policy: Policy, models: tuple[Model, ...]) -> Claim:
+    """Return the claim, its empty ladder filled from the catalogue. Raises ``invalid`` with every fault at once."""
+    filled = replace(claim, ladder=_ladder(claim, models))
+    faults = [{"pointer": pointer, "detail": detail} for pointer, detail in _faults(filled, claim_id, policy, models)]
+    if faults:
+        first = faults[0]
+        raise ApiRefusal("invalid", f"{first['pointer']}: {first['detail']}", errors=faults)
+    return filled
+
+
+def _ladder(claim: Claim, models: tuple[Model, ...]) -> tuple[Shape, ...]:
+    if claim.ladder or claim.kind is not ClaimKind.SERVING:
+        return claim.ladder
+    return next((model.ladder() for model in models if model.id == claim.model), ())
+
+
+def _faults(claim: Claim, claim_id: str, policy: Policy, models: tuple[Model, ...]) -> Iterator[tuple[str, str]]:
+    tenant, _, name = claim.id.partition(":")
+    if claim.id != claim_id:
+        yield "/id", f"the claim is called {claim.id!r}, the address says {claim_id!r}"
+    if tenant != claim.tenant or not NAME.fullmatch(name):
+        yield "/id", f"a claim of {claim.tenant!r} is called '{claim.tenant}:<name>', name as in {NAME.pattern}"
+    if claim.tenant not in {known.id for known in policy.tenants}:
+        yield "/tenant", f"the policy knows no tenant {claim.tenant!r}"
+    if claim.priority_class not in {known.name for known in policy.priority_classes}:
+        known = ", ".join(sorted(found.name for found in policy.priority_classes))
+        yield "/priority_class", f"{claim.priority_class!r} is none of {known}"
+    yield from _replica_faults(claim)
+    yield from _model_faults(claim, models)
+    yield from _ladder_faults(claim)
+
+
+def _replica_faults(claim: Claim) -> Iterator[tuple[str, str]]:
+    if not 0 <= claim.min_replicas <= claim.desired_replicas <= claim.max_replicas <= REPLICAS_MAX:
+        yield "/min_replicas", f"replicas need 0 <= min <= desired <= max <= {REPLICAS_MAX}"
+    if claim.max_replicas < 1:
+        yield "/max_replicas", "a claim asks for at least one replica; delete it or suspend it instead"
+    if claim.duration_s is not None and not 0 < claim.duration_s <= YEAR_S:
+        yield "/duration_s", f"a duration lies between 1 and {YEAR_S} s"
+    if claim.deadline_ms is not None and not 0 < claim.deadline_ms < 2**53:
+        yield "/deadline_ms", "a deadline is a time in milliseconds since 1970"
+
+
+def _model_faults(claim: Claim, models: tuple[Model, ...]) -> Iterator[tuple[str, str]]:
+    if claim.kind is ClaimKind.SERVING and claim.model is None:
+        yield "/model", "a serving claim names a model"
+    known = {model.id for model in models}
+    if claim.model is not None and known and claim.model not in known:
+        yield "/model", f"the catalogue has no model {claim.model!r}; it has {', '.join(sorted(known))}"
+
+
+def _ladder_faults(claim: Claim) -> Iterator[tuple[str, str]]:
+    if not 1 <= len(claim.ladder) <= RUNGS_MAX:
+        yield "/ladder", f"a ladder has 1 to {RUNGS_MAX} shapes, this one {len(claim.ladder)}"
+    for rung, shape in enumerate(claim.ladder):
+        if not 1 <= shape.gpu_millis <= 1000:
+            yield f"/ladder/{rung}/gpu_millis", "a share of a device lies between 1 and 1000 thousandths"
+        if not 1 <= shape.devices <= DEVICES_MAX or (shape.devices > 1 and shape.gpu_millis != 1000):
+            yield f"/ladder/{rung}/devices", f"1 to {DEVICES_MAX} devices; whole ones if more than one"
+        if not 0 <= shape.memory_mib <= MEMORY_MAX_MIB:
+            yield f"/ladder/{rung}/memory_mib", f"memory lies between 0 and {MEMORY_MAX_MIB} MiB"
+        if shape.concurrency < 1:
+            yield f"/ladder/{rung}/concurrency", "a replica answers at least one request at once"

@@ -1,0 +1,137 @@
+"""Claims: what tenants ask for, and why they have it or wait."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Response
+
+from cluster.api.access import Caller
+from cluster.api.claim_checks import accepted
+from cluster.api.parts import (
+    Anyone,
+    Cursor,
+    IfMatch,
+    IfNoneMatch,
+    Limit,
+    Page,
+    Parts,
+    Platform,
+    etag,
+    expected_generation,
+    page_of,
+)
+from cluster.refusals import NotFound
+from policies.model.decision import Reason
+from policies.model.inventory import Group
+from policies.model.units import ClaimId
+from policies.model.workload import Claim
+
+routes = APIRouter(prefix="/v1/claims", tags=["claims"])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimStatus:
+    """A claim with what became of it."""
+
+    claim: Claim
+    reason: Reason | None
+    """None until the loop has decided on it."""
+    groups: tuple[Group, ...]
+
+
+@routes.get("")
+def list_claims(
+    parts: Platform, caller: Anyone, limit: Limit = 500, cursor: Cursor = None, tenant: str | None = None
+) -> Page[ClaimStatus]:
+    """Return the claims that the caller may see, ordered by name."""
+    seen = [
+        claim for claim in parts.journal.claims() if caller.may_see(claim.tenant) and tenant in {None, claim.tenant}
+    ]
+    page = page_of(parts, seen, lambda claim: claim.id, limit, cursor)
+    return Page(items=statuses(parts, caller, page.items), next=page.next, revision=page.revision)
+
+
+@routes.get("/{claim_id:path}/why")
+def why(parts: Platform, caller: Anyone, claim_id: str) -> Reason:
+    """Return the one reason why the claim is where it is, what would change it, and when it is expected to."""
+    status = statuses(parts, caller, (_visible(parts, caller, claim_id),))[0]
+    if status.reason is None:
+        raise NotFound("reason", claim_id)
+    return status.reason
+
+
+@routes.get("/{claim_id:path}")
+def get_claim(parts: Platform, caller: Anyone, claim_id: str, response: Response) -> ClaimStatus:
+    """Return one claim; its generation is the ETag."""
+    claim = _visible(parts, caller, claim_id)
+    response.headers.update(etag(claim.generation))
+    return statuses(parts, caller, (claim,))[0]
+
+
+@routes.put("/{claim_id:path}")
+def put_claim(
+    parts: Platform,
+    caller: Anyone,
+    claim_id: str,
+    claim: Annotated[Claim, Body()],
+    response: Response,
+    if_match: IfMatch = None,
+    if_none_match: IfNoneMatch = None,
+    dry_run: bool = False,
+) -> Claim:
+    """Store the claim and return it as stored, with its new generation. ``dry_run`` checks and stores nothing.
+
+    An empty ladder of a serving claim is filled from the catalogue: the model's variants, best first.
+    """
+    caller.require_sight("claim", claim_id, claim_id.partition(":")[0])
+    expected = expected_generation(if_match, if_none_match)
+    stored = {known.id: known for known in parts.journal.claims()}.get(ClaimId(claim_id))
+    submitted = stored.submitted_at_ms if stored else parts.clock.now_ms()
+    checked = accepted(replace(claim, submitted_at_ms=submitted), claim_id, parts.journal.policy(), parts.models())
+    if dry_run:
+        return replace(checked, generation=stored.generation if stored else 0)
+    kept = parts.registry.by(caller.name).put_claim(checked, expected_generation=expected)
+    parts.wake()
+    response.headers.update(etag(kept.generation))
+    return kept
+
+
+@routes.delete("/{claim_id:path}", status_code=204)
+def delete_claim(parts: Platform, caller: Anyone, claim_id: str, if_match: IfMatch = None) -> None:
+    """Remove the claim; its groups drain and stop."""
+    _visible(parts, caller, claim_id)
+    expected = expected_generation(if_match, None)
+    parts.registry.by(caller.name).delete_claim(ClaimId(claim_id), expected_generation=expected)
+    parts.wake()
+
+
+def statuses(parts: Parts, caller: Caller, claims: tuple[Claim, ...]) -> tuple[ClaimStatus, ...]:
+    """Return the claims with their reasons and groups, cut to what the caller may see."""
+    turn = parts.view.latest()
+    reasons = {reason.claim: reason for reason in turn.decision.reasons}
+    return tuple(
+        ClaimStatus(
+            claim=claim,
+            reason=visible_reason(caller, reasons[claim.id]) if claim.id in reasons else None,
+            groups=tuple(group for group in turn.snapshot.groups if group.claim == claim.id),
+        )
+        for claim in claims
+    )
+
+
+def visible_reason(caller: Caller, reason: Reason) -> Reason:
+    """Return the reason without the names of claims that the caller may not see."""
+    if caller.tenant is None:
+        return reason
+    own = tuple(claim for claim in reason.blockers if caller.may_see(claim.partition(":")[0]))
+    return replace(reason, blockers=own)
+
+
+def _visible(parts: Parts, caller: Caller, claim_id: str) -> Claim:
+    caller.require_sight("claim", claim_id, claim_id.partition(":")[0])
+    for claim in parts.journal.claims():
+        if claim.id == claim_id:
+            return claim
+    raise NotFound("claim", claim_id)

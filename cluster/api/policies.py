@@ -1,0 +1,93 @@
+"""The policy in force: read, tried out, replaced whole."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Response
+from policies.decide import decide
+from policies.planning import plan as plan_moves
+
+from cluster.api.parts import IfMatch, IfNoneMatch, Operator, Platform
+from cluster.api.problems import ApiRefusal
+from cluster.refusals import Conflict, NoPolicy
+from policies.model.codec import digest
+from policies.model.decision import Decision, Entitlement, Reason
+from policies.model.policy import Policy
+
+routes = APIRouter(prefix="/v1/policy", tags=["policy"])
+
+Document = Annotated[Policy, Body()]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preview:
+    """What the policy would do to the world as it is now."""
+
+    digest: str
+    actions: tuple[str, ...]
+    """Kinds of the first plan's actions, in order."""
+    evicted: tuple[str, ...]
+    before: tuple[Entitlement, ...]
+    after: tuple[Entitlement, ...]
+    changed: tuple[Reason, ...]
+    """Claims whose state or reason would differ, as they would be."""
+
+
+@routes.get("")
+def get_policy(parts: Platform, _caller: Operator, response: Response) -> Policy:
+    """Return the policy in force; its digest is the ETag."""
+    policy = parts.journal.policy()
+    response.headers["ETag"] = f'"{digest(policy)}"'
+    return policy
+
+
+@routes.put("")
+def put_policy(
+    parts: Platform,
+    caller: Operator,
+    policy: Document,
+    response: Response,
+    if_match: IfMatch = None,
+    if_none_match: IfNoneMatch = None,
+) -> Policy:
+    """Make the policy the one in force, whole, and decide again at once."""
+    try:
+        current = digest(parts.journal.policy())
+    except NoPolicy:
+        current = ""
+    if if_match is None and if_none_match is None:
+        detail = 'send If-Match: "<digest>" to replace the policy that you read, If-None-Match: * for the first one'
+        raise ApiRefusal("precondition_required", detail)
+    if (if_none_match == "*" and current) or (if_match not in {None, "*"} and if_match != f'"{current}"'):
+        raise Conflict("the policy", 0, 1)
+    parts.registry.by(caller.name).put_policy(policy)
+    parts.wake()
+    response.headers["ETag"] = f'"{digest(policy)}"'
+    return policy
+
+
+@routes.post("/preview")
+def preview(parts: Platform, _caller: Operator, policy: Document) -> Preview:
+    """Return what the policy would do, without doing it."""
+    turn = parts.view.latest()
+    after = decide(turn.snapshot, policy, parts.journal.memory(), turn.decision.decided_at_ms)
+    plan = plan_moves(turn.snapshot, after, policy, turn.plan.fencing_generation)
+    return Preview(
+        digest=digest(policy),
+        actions=tuple(action.kind for action in plan.actions),
+        evicted=tuple(eviction.group for eviction in after.evictions),
+        before=turn.decision.entitlements,
+        after=after.entitlements,
+        changed=_changed(turn.decision, after),
+    )
+
+
+def _changed(before: Decision, after: Decision) -> tuple[Reason, ...]:
+    old = {reason.claim: (reason.state, reason.code, reason.granted_replicas, reason.rung) for reason in before.reasons}
+    return tuple(
+        reason
+        for reason in after.reasons
+        if old.get(reason.claim) != (reason.state, reason.code, reason.granted_replicas, reason.rung)
+    )

@@ -1,0 +1,166 @@
+"""Commands on files: the pure core, without any platform."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cluster.cli.exits import Exit
+from cluster.cli.reading import ContextName, OutputKind, TokenFile
+from cluster.cli.screen import Column, Output, say, show, warn_if_simulated
+
+if TYPE_CHECKING:
+    from policies.model.policy import Policy
+    from policies.model.snapshot import Snapshot
+
+SnapshotFile = Annotated[Path, typer.Option("--snapshot", help="File from `partage snapshot save`.")]
+PolicyFile = Annotated[Path, typer.Option("--policy", help="Policy document (YAML), or one saved as JSON.")]
+NOUNS = ("policy", "snapshot", "decision", "claim", "plan")
+
+
+def decide(
+    snapshot: SnapshotFile,
+    policy: PolicyFile,
+    memory: Annotated[Path | None, typer.Option("--memory", help="Memory of the decision before (JSON).")] = None,
+    output: OutputKind = Output.TABLE,
+) -> None:
+    """Take the decision that the control plane would take from these files. Changes nothing.
+
+    The time is that of the snapshot, so the same files always give the same answer, byte for byte.
+    """
+    from policies.decide import decide as taken
+
+    from policies.model.codec import from_json, to_plain
+    from policies.model.memory import Memory
+
+    seen, rules = _snapshot(snapshot), _policy(policy)
+    remembered = from_json(Memory, memory.read_text()) if memory else Memory()
+    decision = taken(seen, rules, remembered, seen.observed_at_ms)
+    warn_if_simulated(simulated=any(device.simulated for device in seen.devices))
+    if output in {Output.JSON, Output.YAML}:
+        show(to_plain(decision), [], output)
+        return
+    show([to_plain(reason) for reason in decision.reasons], REASON_COLUMNS, output)
+    for eviction in decision.evictions:
+        say(f"evicts {eviction.group} ({eviction.reason}), for {eviction.beneficiary or 'nobody'}")
+
+
+REASON_COLUMNS = [
+    Column(title="CLAIM", cell=lambda row: row["claim"]),
+    Column(title="STATE", cell=lambda row: row["state"]),
+    Column(title="REASON", cell=lambda row: row["code"]),
+    Column(title="GRANTED", cell=lambda row: f"{row['granted_replicas']}/{row['wanted_replicas']}", right=True),
+    Column(title="WHY", cell=lambda row: row["sentence"]),
+]
+
+
+def check(
+    snapshot: SnapshotFile,
+    policy: PolicyFile,
+    decision: Annotated[Path, typer.Option("--decision", help="Decision as JSON, from `partage decide -o json`.")],
+    output: OutputKind = Output.TABLE,
+) -> None:
+    """Let the second program check the plan that a decision leads to. Exit status 1 if it objects."""
+    from policies.planning import plan as plan_moves
+
+    from policies.invariants import check as checked
+    from policies.model.codec import from_json, to_plain
+    from policies.model.decision import Decision
+
+    seen, rules = _snapshot(snapshot), _policy(policy)
+    plan = plan_moves(seen, from_json(Decision, decision.read_text()), rules, 0)
+    violations = [to_plain(violation) for violation in checked(seen, plan, rules)]
+    if output in {Output.JSON, Output.YAML}:
+        show(violations, [], output)
+    for violation in violations if output is Output.TABLE else ():
+        typer.echo(", ".join(f"{key}: {value}" for key, value in violation.items()))
+    if violations:
+        raise typer.Exit(Exit.ERROR)
+    say(f"{len(plan.actions)} actions, no objection")
+
+
+def schema(noun: Annotated[str, typer.Argument(help=f"One of: {', '.join(NOUNS)}.")]) -> None:
+    """Print the JSON Schema of a noun, for editors and other programs."""
+    import json
+
+    from policies.model.codec import schema as schema_of
+    from policies.model.decision import Decision
+    from policies.model.plan import Plan
+    from policies.model.policy import Policy
+    from policies.model.snapshot import Snapshot
+    from policies.model.workload import Claim
+
+    nouns = dict(zip(NOUNS, (Policy, Snapshot, Decision, Claim, Plan), strict=True))
+    if noun not in nouns:
+        raise typer.BadParameter(f"{noun!r} is none of {', '.join(NOUNS)}")
+    typer.echo(json.dumps(schema_of(nouns[noun]), indent=2, sort_keys=True))
+
+
+policy_app = typer.Typer(help="Policy documents: check one, see what it would do.", no_args_is_help=True)
+
+
+@policy_app.command()
+def lint(file: Annotated[Path, typer.Argument(help="Policy document (YAML).")]) -> None:
+    """Check a policy document; an error names line, column and path."""
+    rules = _policy(file)
+    say(f"{file}: policy {rules.revision} is sound: {len(rules.tenants)} tenants")
+
+
+@policy_app.command("show")
+def show_policy(output: OutputKind = Output.YAML, context: ContextName = None, token_file: TokenFile = None) -> None:
+    """Print the policy in force."""
+    from cluster.cli.contexts import connect
+
+    chosen = Output.YAML if output in {Output.TABLE, Output.WIDE, Output.NAME} else output
+    show(connect(context, token_file).get("/v1/policy"), [], chosen)
+
+
+@policy_app.command("plan")
+def plan_policy(
+    file: Annotated[Path, typer.Argument(help="Policy document (YAML).")],
+    output: OutputKind = Output.TABLE,
+    context: ContextName = None,
+    token_file: TokenFile = None,
+) -> None:
+    """Show what a policy would do to the platform as it is now. The same as `partage plan -f`."""
+    plan(file, output, context, token_file)
+
+
+def plan(
+    file: Annotated[Path, typer.Option("--file", "-f", help="Policy document (YAML).")],
+    output: OutputKind = Output.TABLE,
+    context: ContextName = None,
+    token_file: TokenFile = None,
+) -> None:
+    """Show what a policy would do to the platform as it is. Exit status: 0 nothing, 2 changes are due, 1 an error."""
+    from cluster.cli.contexts import connect
+    from cluster.cli.texts import preview_text
+    from policies.model.codec import to_plain
+
+    client = connect(context, token_file)
+    found = client.call("POST", "/v1/policy/preview", body=to_plain(_policy(file))).body
+    if output in {Output.JSON, Output.YAML}:
+        show(found, [], output)
+    else:
+        typer.echo(preview_text(found))
+    if found["changed"] or found["evicted"]:
+        raise typer.Exit(Exit.USAGE)
+
+
+def _snapshot(path: Path) -> Snapshot:
+    from policies.model.codec import from_json
+    from policies.model.snapshot import Snapshot
+
+    return from_json(Snapshot, path.read_text(encoding="utf-8"))
+
+
+def _policy(path: Path) -> Policy:
+    from policies.document import parse_policy
+
+    from policies.model.codec import from_json
+    from policies.model.policy import Policy
+
+    text = path.read_text(encoding="utf-8")
+    return from_json(Policy, text) if text.lstrip().startswith("{") else parse_policy(text, str(path))

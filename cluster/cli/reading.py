@@ -1,0 +1,201 @@
+"""Commands that look and change nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cluster.cli import columns
+from cluster.cli.screen import Column, Output, Row, say, show, warn_if_simulated
+
+ContextName = Annotated[str | None, typer.Option("--context", help="Context of the configuration to use.")]
+TokenFile = Annotated[Path | None, typer.Option("--token-file", help="File with the token to use.")]
+OutputKind = Annotated[Output, typer.Option("--output", "-o", help="How to print.")]
+
+KINDS: dict[str, tuple[str, Callable[[int], list[Column]], Callable[[Row], str]]] = {
+    "claims": ("/v1/claims", columns.claim_columns, lambda row: row["claim"]["id"]),
+    "tenants": ("/v1/tenants", columns.tenant_columns, lambda row: row["id"]),
+    "devices": ("/v1/devices", columns.device_columns, lambda row: row["id"]),
+    "workers": ("/v1/workers", columns.worker_columns, lambda row: row["id"]),
+    "groups": ("/v1/groups", columns.group_columns, lambda row: row["id"]),
+    "nodes": ("/v1/nodes", columns.node_columns, lambda row: row["id"]),
+    "keys": ("/v1/keys", columns.key_columns, lambda row: row["prefix"]),
+}
+"""What can be listed: where it is, how it looks, what it is called."""
+
+UNPAGED: dict[str, tuple[str, Callable[[int], list[Column]], Callable[[Row], str]]] = {
+    "moves": ("/v1/moves", columns.move_columns, lambda row: row["device"]),
+    "decisions": ("/v1/decisions", columns.decision_columns, lambda row: str(row["number"])),
+    "cordons": (
+        "/v1/cordons",
+        lambda now: [
+            Column(title="SUBJECT", cell=lambda row: row["subject"]),
+            Column(title="KIND", cell=lambda row: row["kind"]),
+            Column(title="SINCE", cell=lambda row: columns.since(row["since_ms"], now)),
+            Column(title="BY", cell=lambda row: row["actor"]),
+            Column(title="REASON", cell=lambda row: row["reason"]),
+        ],
+        lambda row: row["subject"],
+    ),
+}
+"""Lists that come whole."""
+
+PAUSE_MS = 1_000
+
+
+def get(
+    kind: Annotated[str, typer.Argument(help=f"One of: {', '.join([*KINDS, *UNPAGED])}.")],
+    name: Annotated[str | None, typer.Argument(help="Show this one alone.")] = None,
+    output: OutputKind = Output.TABLE,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Show again on every change, until Ctrl-C.")] = False,
+    context: ContextName = None,
+    token_file: TokenFile = None,
+) -> None:
+    """List what there is.
+
+    Example: partage get claims -o wide
+    """
+    from cluster.cli.contexts import connect
+    from cluster.clock import SystemClock
+
+    listed = {**KINDS, **UNPAGED}
+    plural = kind if kind in listed else f"{kind}s"
+    if plural not in listed:
+        raise typer.BadParameter(f"{kind!r} is none of {', '.join(listed)}")
+    client = connect(context, token_file)
+    path, made, named = listed[plural]
+    while True:
+        rows = client.items(path) if plural in KINDS else client.get(path)
+        chosen = [row for row in rows if name is None or named(row) == name]
+        if name is not None and not chosen:
+            raise Missing(plural.removesuffix("s"), name, [named(row) for row in rows])
+        _warn(chosen)
+        clock = SystemClock()
+        show(chosen, made(clock.now_ms()), output, name=named)
+        if not watch:
+            return
+        clock.sleep_ms(PAUSE_MS)
+        say("")
+
+
+def shares(output: OutputKind = Output.TABLE, context: ContextName = None, token_file: TokenFile = None) -> None:
+    """Show who is entitled to what, holds what, borrows and lends what. Amounts are devices."""
+    from cluster.cli.contexts import connect
+
+    client = connect(context, token_file)
+    _warn(client.items("/v1/devices"))
+    show(client.items("/v1/shares"), columns.share_columns(0), output)
+
+
+def why(
+    kind: Annotated[str, typer.Argument(help="claim")],
+    name: Annotated[str, typer.Argument(help="Name of the claim, such as civil/justice:chat.")],
+    output: OutputKind = Output.TABLE,
+    context: ContextName = None,
+    token_file: TokenFile = None,
+) -> None:
+    """Say why a claim is where it is, what would change it, and until when.
+
+    Example: partage why claim civil/justice:chat
+    """
+    from cluster.cli.contexts import connect
+    from cluster.cli.texts import reason_text
+    from cluster.clock import SystemClock
+
+    if kind not in {"claim", "claims"}:
+        raise typer.BadParameter("only a claim has a reason: partage why claim NAME")
+    reason = connect(context, token_file).get(f"/v1/claims/{name}/why")
+    if output in {Output.JSON, Output.YAML}:
+        show(reason, [], output)
+    else:
+        typer.echo(reason_text(reason, SystemClock().now_ms()))
+
+
+def describe(
+    kind: Annotated[str, typer.Argument(help="claim")],
+    name: Annotated[str, typer.Argument(help="Name of the claim.")],
+    context: ContextName = None,
+    token_file: TokenFile = None,
+) -> None:
+    """Show all about one claim: what it asks for, its groups, its reason, its latest events."""
+    from cluster.cli.contexts import connect
+    from cluster.cli.texts import claim_text
+    from cluster.clock import SystemClock
+
+    if kind not in {"claim", "claims"}:
+        raise typer.BadParameter("describe claim NAME; for other kinds use: partage get KIND NAME -o yaml")
+    client = connect(context, token_file)
+    status = client.get(f"/v1/claims/{name}")
+    recent = client.get("/v1/events", newest=True, limit=500)["items"]
+    own = [event for event in recent if event["subject"] == name]
+    _warn(client.items("/v1/devices"))
+    typer.echo(claim_text(status, own, SystemClock().now_ms()))
+
+
+def status(output: OutputKind = Output.TABLE, context: ContextName = None, token_file: TokenFile = None) -> None:
+    """Show the platform on one screen."""
+    from cluster.cli.contexts import connect
+    from cluster.cli.texts import status_text
+
+    client = connect(context, token_file)
+    found = client.get("/v1/status")
+    warn_if_simulated(simulated=found["simulated"])
+    if output in {Output.JSON, Output.YAML}:
+        show(found, [], output)
+    else:
+        typer.echo(status_text(found, client.items("/v1/shares")))
+
+
+def events(
+    for_: Annotated[
+        str | None, typer.Option("--for", help="Only events about this, such as civil/justice:chat.")
+    ] = None,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Go on with what happens, until Ctrl-C.")] = False,
+    limit: Annotated[int, typer.Option(min=1, max=500, help="How many of the newest to show.")] = 50,
+    output: OutputKind = Output.TABLE,
+    context: ContextName = None,
+    token_file: TokenFile = None,
+) -> None:
+    """Show what happened, who did it and when.
+
+    Example: partage events --for civil/justice:chat --watch
+    """
+    from cluster.cli.contexts import connect
+    from cluster.cli.texts import event_line
+
+    client = connect(context, token_file)
+    found = client.get("/v1/events", newest=True, limit=limit)
+    chosen = [event for event in found["items"] if for_ in {None, event["subject"]}]
+    if output in {Output.JSON, Output.YAML}:
+        show(chosen, [], output)
+    else:
+        for event in chosen:
+            typer.echo(event_line(event))
+    if watch:
+        for event in client.watch("/v1/events/watch", after=found["revision"]):
+            if for_ in {None, event["subject"]}:
+                typer.echo(event_line(event))
+
+
+class Missing(Exception):
+    """Nothing of that kind has that name."""
+
+    code = "not_found"
+
+    def __init__(self, kind: str, name: str, known: list[str]) -> None:
+        super().__init__(kind, name, known)
+        self.kind, self.name, self.known = kind, name, known
+
+    def __str__(self) -> str:
+        import difflib
+
+        near = difflib.get_close_matches(self.name, self.known, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"`partage get {self.kind}s` lists them"
+        return f"there is no {self.kind} {self.name!r}; {hint}"
+
+
+def _warn(rows: list[Any]) -> None:
+    warn_if_simulated(simulated=any(row.get("simulated") for row in rows))

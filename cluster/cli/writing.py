@@ -1,0 +1,210 @@
+"""Commands that change what is asked for."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cluster.cli.exits import Exit
+from cluster.cli.reading import ContextName, TokenFile
+from cluster.cli.screen import say
+
+if TYPE_CHECKING:
+    from cluster.client import Client
+
+File = Annotated[Path, typer.Option("--file", "-f", help="YAML file; - reads standard input.", allow_dash=True)]
+POLL_MS = 500
+
+
+def apply(
+    file: File,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Let the server check it; change nothing.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Return once every claim is served.")] = False,
+    timeout_s: Annotated[int, typer.Option("--timeout", min=1, help="Longest wait, in seconds.")] = 120,
+    context: ContextName = None,
+    token_file: TokenFile = None,
+) -> None:
+    """Ask for what the file says: a policy, or claims. The same file again changes nothing.
+
+    Example: partage apply -f claims.yaml --wait
+    """
+    from policies.document import kind_of
+
+    from cluster.cli.contexts import connect
+
+    client, text = connect(context, token_file), read(file)
+    if kind_of(text, str(file)) == "Policy":
+        _apply_policy(client, text, file, dry_run=dry_run)
+        return
+    names = _apply_claims(client, text, file, dry_run=dry_run)
+    if wait and not dry_run:
+        _wait(client, names, timeout_s)
+
+
+def diff(file: File, context: ContextName = None, token_file: TokenFile = None) -> None:
+    """Show what apply would change. Exit status: 0 nothing, 1 differences, above 1 an error."""
+    import difflib
+
+    import yaml
+
+    from cluster.cli.contexts import connect
+
+    client, text = connect(context, token_file), read(file)
+    different = False
+    for name, now, then in _compared(client, text, file):
+        before, after = (yaml.safe_dump(side, sort_keys=True).splitlines() if side else [] for side in (now, then))
+        lines = list(difflib.unified_diff(before, after, f"live/{name}", f"file/{name}", lineterm=""))
+        different = different or bool(lines)
+        for line in lines:
+            typer.echo(line)
+    if different:
+        raise typer.Exit(Exit.ERROR)
+
+
+def delete(
+    kind: Annotated[str, typer.Argument(help="claim or key")],
+    name: Annotated[str, typer.Argument(help="Name of the claim, or prefix of the key.")],
+    context: ContextName = None,
+    token_file: TokenFile = None,
+) -> None:
+    """Take back what was asked for: the claim's groups drain and stop; the key is refused from now on."""
+    from cluster.cli.contexts import connect
+
+    client = connect(context, token_file)
+    if kind not in {"claim", "key"}:
+        raise typer.BadParameter("delete claim NAME, or delete key PREFIX")
+    path = f"/v1/claims/{name}" if kind == "claim" else f"/v1/keys/{name}"
+    etag = client.call("GET", path).etag if kind == "claim" else None
+    client.call("DELETE", path, headers={"If-Match": etag} if etag else {})
+    say(f"{kind} {name} deleted")
+
+
+def drain(
+    name: Annotated[str, typer.Argument(help="Node or device.")],
+    reason: Annotated[str, typer.Option("--reason", help="Why, for those who ask later.")],
+    context: ContextName = None,
+    token_file: TokenFile = None,
+) -> None:
+    """Take a node or device out of use: it is emptied and receives nothing. `uncordon` puts it back."""
+    from cluster.cli.contexts import connect
+
+    connect(context, token_file).call("PUT", f"/v1/cordons/{name}", body={"reason": reason})
+    say(f"{name} is being drained; watch it with: partage get groups --watch")
+
+
+def uncordon(
+    name: Annotated[str, typer.Argument(help="Node or device.")],
+    context: ContextName = None,
+    token_file: TokenFile = None,
+) -> None:
+    """Put a node or device back into use."""
+    from cluster.cli.contexts import connect
+
+    connect(context, token_file).call("DELETE", f"/v1/cordons/{name}")
+    say(f"{name} is in use again")
+
+
+def adopt(context: ContextName = None, token_file: TokenFile = None) -> None:
+    """Say that the journal accounts for what runs. From here on, what no claim asks for is stopped."""
+    from cluster.cli.contexts import connect
+
+    connect(context, token_file).call("POST", "/v1/adopt")
+    say("adopted: the control plane acts again")
+
+
+def read(file: Path) -> str:
+    """Return the text of a file, or of standard input for ``-``. Raises ``OSError``."""
+    return sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
+
+
+def _apply_policy(client: Client, text: str, file: Path, *, dry_run: bool) -> None:
+    from policies.document import parse_policy
+
+    from cluster.client import Problem
+    from policies.model.codec import digest, to_plain
+
+    policy = parse_policy(text, str(file))
+    try:
+        etag = client.call("GET", "/v1/policy").etag
+    except Problem as problem:
+        if problem.code != "no_policy":
+            raise
+        etag = None
+    if etag == f'"{digest(policy)}"':
+        say(f"policy {policy.revision} unchanged")
+    elif dry_run:
+        say(f"policy {policy.revision} would be put in force; `partage plan -f` shows what it would move")
+    else:
+        condition = {"If-Match": etag} if etag else {"If-None-Match": "*"}
+        client.call("PUT", "/v1/policy", body=to_plain(policy), headers=condition)
+        say(f"policy {policy.revision} in force")
+
+
+def _apply_claims(client: Client, text: str, file: Path, *, dry_run: bool) -> list[str]:
+    names = []
+    for name, now, then in _compared(client, text, file):
+        if now == then:
+            word = "unchanged"
+        else:
+            word = "configured" if now else "created"
+            if not dry_run:
+                _put(client, name, then)
+        say(f"claim {name} {word}" + (" (dry run)" if dry_run else ""))
+        names.append(name)
+    return names
+
+
+def _compared(client: Client, text: str, file: Path) -> list[tuple[str, Any, Any]]:
+    """Return, for each document, its name, what is stored, and what would be."""
+    from policies.document import kind_of, parse_claims, parse_policy
+
+    from policies.model.codec import to_plain
+
+    if kind_of(text, str(file)) == "Policy":
+        policy = parse_policy(text, str(file))
+        return [("policy", client.get("/v1/policy"), to_plain(policy))]
+    found = []
+    for claim in parse_claims(text, str(file)):
+        now = _stored(client, claim.id)
+        condition = {"If-Match": "*"} if now else {"If-None-Match": "*"}
+        path = f"/v1/claims/{claim.id}"
+        then = client.call("PUT", path, body=to_plain(claim), query={"dry_run": "true"}, headers=condition).body
+        found.append((claim.id, now, then))
+    return found
+
+
+def _stored(client: Client, name: str) -> Any:
+    from cluster.client import Problem
+
+    try:
+        return client.get(f"/v1/claims/{name}")["claim"]
+    except Problem as problem:
+        if problem.code != "not_found":
+            raise
+        return None
+
+
+def _put(client: Client, name: str, claim: dict[str, Any]) -> None:
+    generation = claim["generation"]
+    condition = {"If-Match": f'"{generation}"'} if generation else {"If-None-Match": "*"}
+    client.call("PUT", f"/v1/claims/{name}", body=claim, headers=condition)
+
+
+def _wait(client: Client, names: list[str], timeout_s: int) -> None:
+    from cluster.clock import SystemClock
+
+    clock = SystemClock()
+    deadline = clock.monotonic_ms() + timeout_s * 1000
+    while waiting := [name for name in names if not _served(client, name)]:
+        if clock.monotonic_ms() > deadline:
+            say(f"not served within {timeout_s} s: {', '.join(waiting)}; `partage why claim NAME` says why")
+            raise typer.Exit(Exit.TIMEOUT)
+        clock.sleep_ms(POLL_MS)
+
+
+def _served(client: Client, name: str) -> bool:
+    reason = client.get(f"/v1/claims/{name}")["reason"]
+    return bool(reason) and reason["state"] == "served"

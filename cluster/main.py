@@ -1,0 +1,168 @@
+"""The control plane as a process: the only place that builds adapters and ties them to each other."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from cluster.api.access import Gate
+from cluster.api.parts import Parts
+from cluster.api.serve import server
+from cluster.api.view import View
+from cluster.catalogue import Catalogue
+from cluster.clock import SystemClock
+from cluster.completion import is_empty
+from cluster.journal.history import History
+from cluster.journal.ledger import SqliteLedger
+from cluster.journal.registry import Caps, SqliteRegistry
+from cluster.journal.sqlite import Retention, SqliteJournal
+from cluster.journal.store import Store
+from cluster.loop import Loop, Turn, run
+from cluster.metrics import Metrics
+from cluster.ports import Actuator, Clock, Ledger, Observer, Registry
+from cluster.refusals import Refusal, StaleGeneration
+from cluster.settings import SettingInvalid, Settings, from_environment
+
+log = logging.getLogger("partage")
+
+CANNOT_START = 1
+LOST_LEADERSHIP = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adapters:
+    """The two ports through which the world is seen and changed."""
+
+    observer: Observer
+    actuator: Actuator
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """What the adapters may stand on."""
+
+    settings: Settings
+    clock: Clock
+    journal: SqliteJournal
+    ledger: Ledger
+    registry: Registry
+
+
+def local(kept: Kept) -> Adapters:
+    """Return the adapters for Ray clusters on this machine."""
+    from cluster.embedded.adapters import adapters
+
+    observer, actuator = adapters(kept.settings, kept.clock, kept.journal, kept.ledger, kept.registry)
+    return Adapters(observer=observer, actuator=actuator)
+
+
+def simulated(kept: Kept) -> Adapters:
+    """Return the adapters for a simulated platform in real time: drills and tests need no Ray."""
+    from cluster.sim.actuator import SimActuator
+    from cluster.sim.observer import SimObserver
+    from cluster.sim.world import World
+
+    world = World()
+    world.add_node("simulated", kept.settings.simulated_devices)
+    return Adapters(
+        observer=SimObserver(world, kept.ledger, kept.clock), actuator=SimActuator(world, kept.ledger, kept.clock)
+    )
+
+
+PLATFORMS: dict[str, Callable[[Kept], Adapters]] = {"local": local, "simulated": simulated}
+"""Where the control plane can run."""
+
+
+class ControlPlane:
+    """Loop and API over one journal."""
+
+    def __init__(self, settings: Settings, platform: str) -> None:
+        self._settings = settings
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        self.lost_leadership = False
+        clock = SystemClock()
+        store = Store(settings.journal, busy_timeout_ms=settings.busy_timeout_ms)
+        retention = Retention(
+            decisions=settings.decisions_kept, snapshots=settings.snapshots_kept, bytes=settings.history_bytes
+        )
+        self._journal = SqliteJournal(store, clock, retention)
+        self._journal.lead()
+        caps = Caps(claims_per_tenant=settings.claims_per_tenant, keys_per_tenant=settings.keys_per_tenant)
+        registry, ledger = SqliteRegistry(store, clock, caps), SqliteLedger(store, clock)
+        metrics = Metrics()
+        self._view = View(clock, metrics)
+        kept = Kept(settings=settings, clock=clock, journal=self._journal, ledger=ledger, registry=registry)
+        adapters = PLATFORMS[platform](kept)
+        self._loop = Loop(adapters.observer, adapters.actuator, self._journal, clock)
+        self._parts = Parts(
+            settings=settings,
+            clock=clock,
+            store=store,
+            journal=self._journal,
+            registry=registry,
+            ledger=ledger,
+            history=History(store),
+            view=self._view,
+            metrics=metrics,
+            gate=Gate(settings, registry, clock),
+            wake=self._wake.set,
+            models=Catalogue(settings.home / "catalogue.json"),
+        )
+
+    def run(self) -> int:
+        """Serve until SIGTERM; return the exit status. The turn under way is finished, what runs keeps running."""
+        self._server = server(self._parts)
+        thread = threading.Thread(target=self._turns, name="loop")
+        thread.start()
+        try:
+            self._server.run()
+        finally:
+            self._stopping.set()
+            self._wake.set()
+            thread.join()
+            self._parts.store.close()
+        return LOST_LEADERSHIP if self.lost_leadership else 0
+
+    def _turns(self) -> None:
+        run(self._loop, publish=self._publish, hold=self._hold, rest=self._rest)
+        self._server.should_exit = True
+
+    def _publish(self, turn: Turn) -> None:
+        if not self._journal.adopted() and is_empty(turn.snapshot):
+            self._journal.adopt("control-plane")
+        for violation in turn.violations:
+            log.error("plan %s refused: %s", turn.plan.id, violation)
+        self._view.publish(turn)
+
+    def _hold(self, error: Exception) -> bool:
+        self._view.hold(error)
+        self.lost_leadership = isinstance(error, StaleGeneration)
+        return not self.lost_leadership
+
+    def _rest(self) -> bool:
+        self._wake.wait(self._settings.tick_ms / 1000)
+        self._wake.clear()
+        return not self._stopping.is_set()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the control plane; the exit status says why it ended."""
+    parser = argparse.ArgumentParser(prog="python -m cluster.main", description=__doc__)
+    parser.add_argument("--platform", choices=sorted(PLATFORMS), default="local")
+    chosen = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    try:
+        return ControlPlane(from_environment(), chosen.platform).run()
+    except (Refusal, SettingInvalid) as refusal:
+        log.error("cannot start (%s): %s", refusal.code, refusal)  # noqa: TRY400  # a refusal explains itself
+        return CANNOT_START
+
+
+if __name__ == "__main__":
+    sys.exit(main())
