@@ -23,22 +23,35 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        made = {"registry": self.registry}
         self._turns = Histogram(
-            "partage_turn_seconds", "Duration of a turn of the control loop.", ["stage"], buckets=SECONDS, **made
+            "partage_turn_seconds",
+            "Duration of a turn of the control loop.",
+            ["stage"],
+            buckets=SECONDS,
+            registry=self.registry,
         )
-        self._failures = Counter("partage_turn_failures", "Turns that could not be taken.", ["code"], **made)
-        self._refused = Counter("partage_plans_refused", "Plans that the invariants refused.", ["code"], **made)
-        self._actions = Counter("partage_actions", "Actions by what became of them.", ["kind", "status"], **made)
-        self._evictions = Counter("partage_evictions", "Groups that lost their place.", ["reason"], **made)
+        self._failures = Counter(
+            "partage_turn_failures", "Turns that could not be taken.", ["code"], registry=self.registry
+        )
+        self._refused = Counter(
+            "partage_plans_refused", "Plans that the invariants refused.", ["code"], registry=self.registry
+        )
+        self._actions = Counter(
+            "partage_actions", "Actions by what became of them.", ["kind", "status"], registry=self.registry
+        )
+        self._evictions = Counter(
+            "partage_evictions", "Groups that lost their place.", ["reason"], registry=self.registry
+        )
         self._moves = Histogram(
             "partage_move_stage_seconds",
             "Stages of a device's change of domain.",
             ["stage"],
             buckets=STAGE_SECONDS,
-            **made,
+            registry=self.registry,
         )
-        self._fencing = Gauge("partage_fencing_generation", "Leadership under which this process acts.", **made)
+        self._fencing = Gauge(
+            "partage_fencing_generation", "Leadership under which this process acts.", registry=self.registry
+        )
         self._latest = Latest()
         self.registry.register(self._latest)
 

@@ -105,8 +105,9 @@ def cordons(parts: Platform, _caller: Operator) -> tuple[Cordon, ...]:
 def cordon(parts: Platform, caller: Operator, subject: Subject, drain: Drain) -> Cordon:
     """Take a node or device out of use: it is emptied and receives nothing."""
     snapshot = parts.view.latest().snapshot
-    kinds = {node.id: "node" for node in snapshot.nodes} | {device.id: "device" for device in snapshot.devices}
-    kind = dict[str, str](kinds).get(subject)
+    kinds = {str(node.id): "node" for node in snapshot.nodes}
+    kinds |= {str(device.id): "device" for device in snapshot.devices}
+    kind = kinds.get(subject)
     if kind is None:
         raise NotFound("device", subject)
     parts.registry.by(caller.name).cordon(subject, kind, drain.reason[:500])

@@ -72,7 +72,7 @@ class ApiRefusal(Refusal):
 
     def __init__(self, code: str, detail: str, **more: Any) -> None:
         super().__init__(code, detail)
-        self.code = code  # type: ignore[misc]  # one class for the codes that only the API has
+        self.code = code
         self.detail, self.more = detail, more
 
     def __str__(self) -> str:

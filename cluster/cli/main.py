@@ -7,9 +7,10 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-import click
 import typer
+import typer.core
 import typer.main
+from typer._click.exceptions import ClickException, UsageError  # Typer carries its own click and does not export these
 
 from cluster.cli import configuring, dashboards, platform, pure, reading, records, writing
 from cluster.cli.exits import Exit, exit_of
@@ -46,33 +47,32 @@ COMMANDS: dict[str, Callable[..., None] | typer.Typer] = {
 """Every command. Other packages add theirs through the entry point group ``partage.commands``."""
 
 GROUP = "partage.commands"
+Command = typer.core.TyperCommand | typer.core.TyperGroup
 
 
 class Commands(typer.core.TyperGroup):
     """The table, completed by other packages' commands when one of them is asked for."""
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: typer.Context, cmd_name: str) -> Command | None:
         """Return the command of that name, looking into other packages for names not in the table."""
         found = super().get_command(ctx, cmd_name)
         return found or joined().get(cmd_name)
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: typer.Context) -> list[str]:
         """Return every name, ours first."""
         return [*super().list_commands(ctx), *sorted(joined())]
 
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
+    def resolve_command(self, ctx: typer.Context, args: list[str]) -> tuple[str | None, Command | None, list[str]]:
         """Return the command; an unknown name is answered with the nearest known one."""
         name = args[0] if args else ""
         if name and not name.startswith("-") and self.get_command(ctx, name) is None:
             near = difflib.get_close_matches(name, self.list_commands(ctx), 1, 0.5)
             hint = f"did you mean {near[0]!r}?" if near else "`partage --help` lists the commands"
-            raise click.UsageError(f"there is no command {name!r}; {hint}", ctx)
+            raise UsageError(f"there is no command {name!r}; {hint}", ctx)
         return super().resolve_command(ctx, args)
 
 
-def joined() -> dict[str, click.Command]:
+def joined() -> dict[str, Command]:
     """Return the commands that other packages bring, by name."""
     from importlib.metadata import entry_points
 
@@ -108,12 +108,12 @@ def outcome(arguments: list[str] | None = None) -> int:
     command = typer.main.get_command(application())
     try:
         result: Any = command.main(args=arguments, prog_name="partage", standalone_mode=False)
-    except click.exceptions.Exit as leaving:
+    except typer.Exit as leaving:
         return leaving.exit_code
-    except click.ClickException as error:
+    except ClickException as error:
         error.show()
         return Exit.USAGE
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         return 130
     except BrokenPipeError:
         return Exit.OK
