@@ -61,14 +61,14 @@ class Client:
 
     def items(self, path: str, **query: object) -> list[Any]:
         """Return every item of a list, page by page."""
-        found, cursor = [], None
+        found: list[Any] = []
+        more: dict[str, object] = {}
         while True:
-            more = {"continue": cursor} if cursor else {}
             page = self.get(path, limit=PAGE, **more, **query)
             found += page["items"]
-            cursor = page["next"]
-            if cursor is None:
+            if page["next"] is None:
                 return found
+            more = {"continue": page["next"]}
 
     def call(
         self,

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from cluster.ports import Journal
 from policies.model.inventory import Cordon, Device, DeviceHealth, Node
-from policies.model.snapshot import Snapshot
+from policies.model.snapshot import GapKind, Snapshot
 from policies.model.units import SecurityDomain
 
 
@@ -27,8 +27,9 @@ def complete(observed: Snapshot, journal: Journal) -> Snapshot:
 
 
 def is_empty(observed: Snapshot) -> bool:
-    """Return whether all of the world was seen and nothing of ours runs in it: then there is nothing to adopt."""
-    return not (observed.workers or observed.groups or observed.gaps or observed.adopting)
+    """Return whether every cluster was seen and nothing of ours runs in it: then there is nothing to adopt."""
+    unseen = any(gap.kind in {GapKind.CLUSTER, GapKind.NODE} for gap in observed.gaps)
+    return not (observed.workers or observed.groups or unseen)
 
 
 def _node(node: Node, cordons: dict[str, Cordon]) -> Node:

@@ -6,15 +6,14 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from policies.decide import decide
-from policies.planning import plan as plan_moves
-
 from cluster.completion import complete
 from cluster.ports import Actuator, Clock, Journal, Observer
+from policies.decide import decide
 from policies.invariants import Violation, check
 from policies.model.decision import Decision
 from policies.model.plan import Outcome, Plan
 from policies.model.snapshot import Snapshot
+from policies.planning import plan as plan_moves
 
 log = logging.getLogger(__name__)
 
@@ -82,10 +81,14 @@ def run(
     ``rest`` waits for the next turn. ``publish`` is told of every turn; ``hold`` of every turn that could not be taken:
     the world stays as it is until one can.
     """
+    last = ""
     while rest():
         try:
             publish(loop.turn())
+            last = ""
         except Exception as error:
-            log.exception("a turn was not taken")
+            if repr(error) != last:
+                log.exception("a turn was not taken")
+            last = repr(error)
             if not hold(error):
                 return

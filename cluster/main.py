@@ -54,8 +54,9 @@ class Kept:
 
 def local(kept: Kept) -> Adapters:
     """Return the adapters for Ray clusters on this machine."""
-    from cluster.embedded.adapters import adapters
+    from importlib import import_module
 
+    adapters = import_module("cluster.embedded.adapters").adapters
     observer, actuator = adapters(kept.settings, kept.clock, kept.journal, kept.ledger, kept.registry)
     return Adapters(observer=observer, actuator=actuator)
 

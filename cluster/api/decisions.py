@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fastapi import APIRouter
-from policies.decide import decide
 
 from cluster.api.claims import visible_reason
 from cluster.api.parts import Anyone, Cursor, Limit, Operator, Page, Platform, page_of
 from cluster.journal.history import Evidence, PastDecision
+from policies.decide import decide
 from policies.invariants import Violation
 from policies.model.codec import digest
 from policies.model.decision import Decision, Reason

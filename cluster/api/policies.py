@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Response
-from policies.decide import decide
-from policies.planning import plan as plan_moves
 
 from cluster.api.parts import IfMatch, IfNoneMatch, Operator, Platform
 from cluster.api.problems import ApiRefusal
 from cluster.refusals import Conflict, NoPolicy
+from policies.decide import decide
 from policies.model.codec import digest
 from policies.model.decision import Decision, Entitlement, Reason
 from policies.model.policy import Policy
+from policies.planning import plan as plan_moves
 
 routes = APIRouter(prefix="/v1/policy", tags=["policy"])
 

@@ -9,11 +9,11 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from policies.errors import PolicyError
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
 from cluster.refusals import Refusal
+from policies.errors import PolicyError
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,8 @@ from typing import Any
 import typer
 import typer.core
 import typer.main
-from typer._click.exceptions import ClickException, UsageError  # Typer carries its own click and does not export these
+from typer._click.core import Command, Context  # Typer carries its own click and does not export these four
+from typer._click.exceptions import ClickException, UsageError
 
 from cluster.cli import configuring, dashboards, platform, pure, reading, records, writing
 from cluster.cli.exits import Exit, exit_of
@@ -47,22 +48,21 @@ COMMANDS: dict[str, Callable[..., None] | typer.Typer] = {
 """Every command. Other packages add theirs through the entry point group ``partage.commands``."""
 
 GROUP = "partage.commands"
-Command = typer.core.TyperCommand | typer.core.TyperGroup
 
 
 class Commands(typer.core.TyperGroup):
     """The table, completed by other packages' commands when one of them is asked for."""
 
-    def get_command(self, ctx: typer.Context, cmd_name: str) -> Command | None:
+    def get_command(self, ctx: Context, cmd_name: str) -> Command | None:
         """Return the command of that name, looking into other packages for names not in the table."""
         found = super().get_command(ctx, cmd_name)
         return found or joined().get(cmd_name)
 
-    def list_commands(self, ctx: typer.Context) -> list[str]:
+    def list_commands(self, ctx: Context) -> list[str]:
         """Return every name, ours first."""
         return [*super().list_commands(ctx), *sorted(joined())]
 
-    def resolve_command(self, ctx: typer.Context, args: list[str]) -> tuple[str | None, Command | None, list[str]]:
+    def resolve_command(self, ctx: Context, args: list[str]) -> tuple[str | None, Command | None, list[str]]:
         """Return the command; an unknown name is answered with the nearest known one."""
         name = args[0] if args else ""
         if name and not name.startswith("-") and self.get_command(ctx, name) is None:

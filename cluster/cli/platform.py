@@ -14,21 +14,23 @@ def up() -> None:
 
     A second time it says what already runs.
     """
-    from cluster.embedded.platform import bring_up
+    from importlib import import_module
+
     from cluster.settings import from_environment
 
-    bring_up(from_environment(), say)
+    import_module("cluster.embedded.platform").bring_up(from_environment(), say)
 
 
 def down(
     purge: Annotated[bool, typer.Option("--purge", help="Also remove journal, secrets and logs.")] = False,
 ) -> None:
     """Stop everything that `up` started, and only that."""
-    from cluster.embedded.platform import take_down
+    from importlib import import_module
+
     from cluster.settings import from_environment
 
     settings = from_environment()
-    take_down(settings, say)
+    import_module("cluster.embedded.platform").take_down(settings, say)
     if purge:
         import shutil
 
@@ -38,7 +40,8 @@ def down(
 
 def demo() -> None:
     """Let capacity move between the domains under live traffic, and check every promise on the way."""
-    from cluster.demo.story import tell
+    from importlib import import_module
+
     from cluster.settings import from_environment
 
-    raise typer.Exit(tell(from_environment()))
+    raise typer.Exit(import_module("cluster.demo.story").tell(from_environment()))

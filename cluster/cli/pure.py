@@ -31,7 +31,6 @@ def decide(
     The time is that of the snapshot, so the same files always give the same answer, byte for byte.
     """
     from policies.decide import decide as taken
-
     from policies.model.codec import from_json, to_plain
     from policies.model.memory import Memory
 
@@ -63,11 +62,10 @@ def check(
     output: OutputKind = Output.TABLE,
 ) -> None:
     """Let the second program check the plan that a decision leads to. Exit status 1 if it objects."""
-    from policies.planning import plan as plan_moves
-
     from policies.invariants import check as checked
     from policies.model.codec import from_json, to_plain
     from policies.model.decision import Decision
+    from policies.planning import plan as plan_moves
 
     seen, rules = _snapshot(snapshot), _policy(policy)
     plan = plan_moves(seen, from_json(Decision, decision.read_text()), rules, 0)
@@ -158,7 +156,6 @@ def _snapshot(path: Path) -> Snapshot:
 
 def _policy(path: Path) -> Policy:
     from policies.document import parse_policy
-
     from policies.model.codec import from_json
     from policies.model.policy import Policy
 

@@ -72,7 +72,7 @@ def status_text(found: dict[str, Any], shares: list[dict[str, Any]]) -> str:
         lines.append("HOLDING: this journal does not account for what runs; look, then `partage adopt`")
     if found["trouble"]:
         lines.append(f"TROUBLE: {printable(found['trouble'])}")
-    return "\n".join(lines) + "\n\n" + table(shares, share_columns(0)).rstrip()
+    return "\n".join(lines) + "\n\n" + table(shares, [c for c in share_columns(0) if not c.wide]).rstrip()
 
 
 def event_line(event: dict[str, Any]) -> str:

@@ -31,9 +31,8 @@ def apply(
 
     Example: partage apply -f claims.yaml --wait
     """
-    from policies.document import kind_of
-
     from cluster.cli.contexts import connect
+    from policies.document import kind_of
 
     client, text = connect(context, token_file), read(file)
     if kind_of(text, str(file)) == "Policy":
@@ -121,9 +120,8 @@ def read(file: Path) -> str:
 
 
 def _apply_policy(client: Client, text: str, file: Path, *, dry_run: bool) -> None:
-    from policies.document import parse_policy
-
     from cluster.client import Problem
+    from policies.document import parse_policy
     from policies.model.codec import digest, to_plain
 
     policy = parse_policy(text, str(file))
@@ -160,13 +158,12 @@ def _apply_claims(client: Client, text: str, file: Path, *, dry_run: bool) -> li
 def _compared(client: Client, text: str, file: Path) -> list[tuple[str, Any, Any]]:
     """Return, for each document, its name, what is stored, and what would be."""
     from policies.document import kind_of, parse_claims, parse_policy
-
     from policies.model.codec import to_plain
 
     if kind_of(text, str(file)) == "Policy":
         policy = parse_policy(text, str(file))
         return [("policy", client.get("/v1/policy"), to_plain(policy))]
-    found = []
+    found: list[tuple[str, Any, Any]] = []
     for claim in parse_claims(text, str(file)):
         now = _stored(client, claim.id)
         condition = {"If-Match": "*"} if now else {"If-None-Match": "*"}
@@ -207,4 +204,4 @@ def _wait(client: Client, names: list[str], timeout_s: int) -> None:
 
 def _served(client: Client, name: str) -> bool:
     reason = client.get(f"/v1/claims/{name}")["reason"]
-    return bool(reason) and reason["state"] == "served"
+    return bool(reason) and reason["state"] == "served" and reason["code"] is None
