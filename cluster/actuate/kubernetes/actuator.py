@@ -1,0 +1,182 @@
+"""Actuator of a Kubernetes cluster: idempotent, fenced, each RayCluster written at most once per plan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from cluster.actuate.kubernetes import scrubs
+from cluster.actuate.kubernetes.domain import DomainCluster
+from cluster.actuate.kubernetes.refusals import NodeUnsafe
+from cluster.kubernetes.api import Api
+from cluster.kubernetes.kinds import NODE_DEVICES, NODES, POOL
+from cluster.kubernetes.refusals import Absent, ApiRefusal
+from cluster.ports import Clock, Ledger
+from cluster.refusals import Refusal, StaleGeneration
+from policies.model.inventory import ScrubState
+from policies.model.plan import (
+    Action,
+    ActionOutcome,
+    Outcome,
+    OutcomeStatus,
+    Plan,
+    ScrubDevice,
+    StartWorker,
+    StopWorker,
+)
+from policies.model.units import SecurityDomain
+
+Object = dict[str, Any]
+DEFAULT_POOL = "default"
+
+
+class ServeActions(Protocol):
+    """Carries out the actions on groups and routes, through Ray Serve."""
+
+    def execute(self, plan: Plan) -> Outcome:
+        """Begin every action of the plan, all of which concern groups."""
+        ...
+
+
+class KubernetesActuator:
+    """Begins every action of a plan on the cluster and returns; progress is seen by the next observation."""
+
+    def __init__(
+        self,
+        api: Api,
+        serve: ServeActions,
+        ledger: Ledger,
+        clock: Clock,
+        namespaces: Mapping[SecurityDomain, str],
+        spares_kept: int = 1,
+    ) -> None:
+        self._api, self._serve, self._ledger, self._clock = api, serve, ledger, clock
+        self._namespaces = dict(namespaces)
+        self._spares_kept = spares_kept
+        self._newest = 0
+
+    def execute(self, plan: Plan) -> Outcome:
+        """Begin every action; an action of an older leadership than any seen is REFUSED."""
+        self._newest = max(self._newest, plan.fencing_generation)
+        served = self._on_groups(plan)
+        turn = _Turn(self._api, self._ledger, self._namespaces, plan.fencing_generation)
+        results = [served.get(index) or self._result(turn, action, plan) for index, action in enumerate(plan.actions)]
+        results = self._written(turn, results)
+        return Outcome(plan=plan.id, results=tuple(results), finished_at_ms=self._clock.now_ms())
+
+    def _on_groups(self, plan: Plan) -> dict[int, ActionOutcome]:
+        mine = (StartWorker, StopWorker, ScrubDevice)
+        chosen = [index for index, action in enumerate(plan.actions) if not isinstance(action, mine)]
+        if not chosen or plan.fencing_generation < self._newest:
+            return {}
+        part = Plan(
+            id=plan.id,
+            snapshot_generation=plan.snapshot_generation,
+            fencing_generation=plan.fencing_generation,
+            decided_at_ms=plan.decided_at_ms,
+            actions=tuple(plan.actions[index] for index in chosen),
+        )
+        return dict(zip(chosen, self._serve.execute(part).results, strict=True))
+
+    def _result(self, turn: _Turn, action: Action, plan: Plan) -> ActionOutcome:
+        try:
+            if plan.fencing_generation < self._newest:
+                raise StaleGeneration(plan.fencing_generation, self._newest)
+            return ActionOutcome(action=action, status=OutcomeStatus.ACCEPTED, detail=turn.begin(action))
+        except (Refusal, ApiRefusal) as refusal:
+            return _refused(action, refusal)
+
+    def _written(self, turn: _Turn, results: list[ActionOutcome]) -> list[ActionOutcome]:
+        """Write each domain's RayCluster; where that fails, so have the actions that waited for it."""
+        failed = turn.write(self._spares_kept)
+        return [
+            _refused(result.action, failed[result.action.domain])
+            if isinstance(result.action, StartWorker | StopWorker)
+            and result.status is OutcomeStatus.ACCEPTED
+            and result.action.domain in failed
+            else result
+            for result in results
+        ]
+
+
+class _Turn:
+    """What one plan reads once and writes at its end."""
+
+    def __init__(self, api: Api, ledger: Ledger, namespaces: Mapping[SecurityDomain, str], fencing: int) -> None:
+        self._api, self._ledger, self._namespaces, self._fencing = api, ledger, namespaces, fencing
+        self._clusters: dict[SecurityDomain, DomainCluster] = {}
+
+    def begin(self, action: Action) -> str:
+        """Begin the action; returns what there is to say of it."""
+        match action:
+            case StopWorker():
+                return "" if self._cluster(action.domain).stop(action.worker) else "gone already"
+            case ScrubDevice():
+                scrubs.ask(self._api, self._ledger, action.node, (action.device, action.to_domain), self._fencing)
+                return ""
+            case StartWorker():
+                return self._start(action)
+            case _:
+                raise AssertionError(action)
+
+    def write(self, spares_kept: int) -> dict[SecurityDomain, Exception]:
+        """Write the RayClusters that were read; returns the domains where that was refused, and why."""
+        failed: dict[SecurityDomain, Exception] = {}
+        for domain, cluster in self._clusters.items():
+            try:
+                cluster.write(spares_kept)
+            except (Refusal, ApiRefusal) as refusal:
+                failed[domain] = refusal
+        return failed
+
+    def _start(self, action: StartWorker) -> str:
+        cluster = self._cluster(action.domain)
+        if cluster.pods_of(action.worker):
+            cluster.start(action, {}, "")
+            return "running already"
+        waits = self._clean_neighbours(action)
+        if waits:
+            return f"waits until {', '.join(waits)} are clean too: the device plugin may hand out any free device"
+        node = self._api.get(NODES, None, action.node)
+        pool = (node["metadata"].get("labels") or {}).get(POOL, DEFAULT_POOL)
+        self._ledger.bind(action.worker, action.domain, action.devices, self._fencing)
+        return "" if cluster.start(action, node, pool) else "waits for the operator to make its pod"
+
+    def _clean_neighbours(self, action: StartWorker) -> list[str]:
+        """Have every other free device of the node scrubbed that this domain may not have; return those."""
+        records = {record.device: record for record in self._ledger.devices()}
+        waits = []
+        for device in self._free_devices(action):
+            record = records.get(device)
+            if record is None or record.scrub is ScrubState.CLEAN or record.domain == action.domain:
+                continue
+            if record.scrub is ScrubState.FAILED:
+                raise NodeUnsafe(action.node, device)
+            if record.worker is None:
+                scrubs.ask(self._api, self._ledger, action.node, (device, action.domain), self._fencing)
+                waits.append(device)
+        return waits
+
+    def _free_devices(self, action: StartWorker) -> list[Any]:
+        try:
+            report = self._api.get(NODE_DEVICES, None, action.node)
+        except Absent:
+            return []
+        facts = (report.get("status") or {}).get("devices") or ()
+        return [fact["uuid"] for fact in facts if not fact.get("pod") and fact["uuid"] not in action.devices]
+
+    def _cluster(self, domain: SecurityDomain) -> DomainCluster:
+        if domain not in self._clusters:
+            self._clusters[domain] = DomainCluster(self._api, domain, self._namespaces[domain], self._fencing)
+        return self._clusters[domain]
+
+
+def _refused(action: Action, refusal: Exception) -> ActionOutcome:
+    """Return REFUSED if the world moved on or may not be touched, FAILED if the request made no sense."""
+    moved_on = isinstance(refusal, Refusal) or getattr(refusal, "code", "") in {
+        "kubernetes_stale",
+        "kubernetes_unavailable",
+        "kubernetes_absent",
+    }
+    status = OutcomeStatus.REFUSED if moved_on else OutcomeStatus.FAILED
+    return ActionOutcome(action=action, status=status, detail=f"{getattr(refusal, 'code', 'refused')}: {refusal}")
