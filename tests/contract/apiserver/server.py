@@ -364,7 +364,8 @@ def _bound(pod: dict[str, Any], node: str) -> dict[str, Any]:
 
 
 def _no_version(resource: Resource, name: str) -> Refused:
-    message = f'{resource.plural}.{resource.group} "{name}" is invalid: metadata.resourceVersion: Invalid value: 0x0: must be specified for an update'
+    what = f'{resource.plural}.{resource.group} "{name}" is invalid'
+    message = f"{what}: metadata.resourceVersion: Invalid value: 0x0: must be specified for an update"
     return Refused(422, "Invalid", message)
 
 

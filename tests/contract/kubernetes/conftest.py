@@ -5,10 +5,10 @@ from __future__ import annotations
 import functools
 import gzip
 import os
-import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random  # noqa: TID251 - seeded here
 from typing import Any
 
 import pytest
@@ -39,7 +39,7 @@ class Served:
         return connection
 
     def api(self, patience: Patience | None = None) -> Api:
-        return Api(self.connection(patience), SystemClock(), random.Random(7))
+        return Api(self.connection(patience), SystemClock(), Random(7))  # noqa: S311 - jitter
 
 
 def _parsed(text: str | bytes) -> dict[str, Any]:
@@ -87,7 +87,7 @@ def served(request: pytest.FixtureRequest) -> Served:
 
 @pytest.fixture
 def fake() -> Iterator[Served]:
-    """The fake alone: for faults that a real server cannot be asked for."""
+    """Yield the fake alone: for faults that a real server cannot be asked for."""
     server = FakeApiServer(token="t0ken")
     yield Served(server.url, "t0ken", None, server)
     server.close()
@@ -117,7 +117,7 @@ def install(api: Api) -> None:
 
 @pytest.fixture
 def namespace(served: Served, request: pytest.FixtureRequest) -> str:
-    """A namespace of this test alone."""
+    """Return a namespace of this test alone."""
     return make_namespace(served.api(), "t-" + str(abs(hash(request.node.nodeid)) % 10**10))
 
 

@@ -26,7 +26,10 @@ def claim(name: str = "chat", **spec: object) -> dict:
 
 
 def gated_pod(name: str) -> dict:
-    spec = {"containers": [{"name": "c", "image": "registry/x:1"}], "schedulingGates": [{"name": "partage.lu/placement"}]}
+    spec = {
+        "containers": [{"name": "c", "image": "registry/x:1"}],
+        "schedulingGates": [{"name": "partage.lu/placement"}],
+    }
     return {"metadata": {"name": name}, "spec": spec}
 
 
@@ -204,7 +207,7 @@ def test_a_gated_pod_takes_a_node_choice_once_and_no_more(api: Api, namespace: s
     assert chosen["spec"]["nodeSelector"] == {"kubernetes.io/hostname": "n1"}
     assert not chosen["spec"].get("schedulingGates")
     with pytest.raises(Invalid):
-        api.patch(PODS, namespace, "p", choose[:1] + [{"op": "add", "path": "/spec/nodeSelector/x", "value": "y"}])
+        api.patch(PODS, namespace, "p", [choose[0], {"op": "add", "path": "/spec/nodeSelector/x", "value": "y"}])
 
 
 def test_a_pod_on_a_node_ends_only_when_its_kubelet_says_so(api: Api, namespace: str) -> None:
@@ -266,7 +269,9 @@ def test_kubectl_applies_prints_and_deletes_a_claim(kubectl: Kubectl, served: Se
     header, line = kubectl("-n", namespace, "get", "claims").stdout.splitlines()
     assert header.split() == ["NAME", "KIND", "MODEL", "STATE", "GRANTED", "WANTED", "REASON", "ETA", "AGE"]
     assert line.split()[:7] == ["chat", "serving", "small", "waiting", "0", "1", "WAITING_FOR_QUOTA"]
-    unknown = kubectl("-n", namespace, "apply", "-f", "-", stdin=text.replace("model: small", "model: small\n  colour: red"))
+    unknown = kubectl(
+        "-n", namespace, "apply", "-f", "-", stdin=text.replace("model: small", "model: small\n  colour: red")
+    )
     assert 'unknown field "spec.colour"' in unknown.stderr
     assert "deleted" in kubectl("-n", namespace, "delete", "claim", "chat").stdout
 
