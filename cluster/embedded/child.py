@@ -1,0 +1,46 @@
+"""First instructions of each of our processes: take the name's lock, write the record, become the program.
+
+A parent that crashes right after starting it loses nothing: the process records itself. A second start of the name ends
+here.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import runpy
+import sys
+from pathlib import Path
+
+from cluster.clock import SystemClock
+from cluster.embedded.processes import ProcessFolder, ProcessRecord, ProcessSpec, keep, own_ticks
+from policies.model.codec import from_json
+
+ALREADY_RUNS = 3
+_EXPECTED_ARGUMENTS = 3
+
+
+def main(arguments: list[str]) -> int:
+    """Run the program; returns ``ALREADY_RUNS`` if a process of this name lives."""
+    if len(arguments) != _EXPECTED_ARGUMENTS:
+        sys.stderr.write("usage: python -m cluster.embedded.child RECORDS SPEC\n")
+        return os.EX_USAGE
+    folder = ProcessFolder(records=Path(arguments[1]), logs=Path(arguments[1]))
+    spec = from_json(ProcessSpec, arguments[2])
+    # Never closed: the lock is this process's life. Children do not inherit it.
+    lock = os.open(folder.lock_file(spec.name), os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        sys.stderr.write(f"{spec.name} runs already\n")
+        return ALREADY_RUNS
+    now_ms = SystemClock().now_ms()
+    keep(folder, ProcessRecord(spec=spec, pid=os.getpid(), started_ticks=own_ticks(), started_at_ms=now_ms))
+    os.chdir(folder.records)
+    sys.argv = [spec.module, *spec.arguments]
+    runpy.run_module(spec.module, run_name="__main__", alter_sys=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))
