@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ray import serve
 
+from serving.channel.server import ChannelServer, Endpoint
 from serving.engines import open_engine
 from serving.engines.protocol import Call, EngineSpec, PieceKind
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 DRAIN_LIMIT_S = 600
 """A stopping replica lives this long for its last requests; the planned drain of a move ends long before."""
 STOP_POLL_S = 0.2
+LOOPBACK = "127.0.0.1"
 _FIELDS = ("group", "model", "variant", "engine", "sha256", "context", "concurrency", "threads", "options")
 QUEUE_ALLOWANCE = 4
 """Requests beyond ``concurrency`` that a replica takes in, so that a late count at the gateway never bounces one."""
@@ -29,10 +31,19 @@ _log = logging.getLogger("ray.serve")
 class EngineReplica:
     """One loaded model. Prompts and answers pass through it and are never written anywhere."""
 
-    def __init__(self, spec: EngineSpec) -> None:
+    def __init__(self, spec: EngineSpec, channel_host: str | None) -> None:
         self._engine = open_engine(spec)
+        self._channel_host = channel_host
+        self._channel = ChannelServer(self.stream)
+        self._endpoint: Endpoint | None = None
 
-    async def stream(self, operation: str, body: bytes, priority: int = 0) -> AsyncIterator[tuple[int, bytes]]:
+    async def endpoint(self) -> Endpoint | None:
+        """Return where gateways of the domain may call this replica straight; None if only handles are wanted."""
+        if self._endpoint is None and self._channel_host is not None:
+            self._endpoint = await self._channel.start(self._channel_host)
+        return self._endpoint
+
+    async def stream(self, operation: str, body: bytes, priority: int = 0) -> AsyncGenerator[tuple[int, bytes], None]:
         """Yield the pieces of the answer; the caller closes the iterator to stop the work."""
         pieces = self._engine.answer(Call(operation=operation, body=json.loads(body), priority=priority))
         try:
@@ -45,8 +56,9 @@ class EngineReplica:
             await pieces.aclose()  # type: ignore[attr-defined]  # engines are async generators
 
     async def __del__(self) -> None:
-        """Free the model; Serve calls this once the replica's last request has ended."""
-        if hasattr(self, "_engine"):
+        """Free the model. Serve calls this once the last request by handle has ended; those by channel end here."""
+        if hasattr(self, "_channel"):
+            await self._channel.drain(DRAIN_LIMIT_S)
             await self._engine.close()
 
 
@@ -54,7 +66,8 @@ def build(args: dict[str, Any]) -> Application:
     """Return the application of a group.
 
     ``args``: group, model, variant, engine, weights (absolute path, or relative to ``cache_dir``), and optionally
-    sha256, context, concurrency, threads, options. See ``EngineSpec``.
+    sha256, context, concurrency, threads, options (see ``EngineSpec``), and ``channel_host``: the address on which
+    gateways may call a replica straight, loopback unless given, empty for never.
     """
     given = {name: args[name] for name in _FIELDS if name in args}
     spec = EngineSpec(weights=_weights(args), **given)
@@ -64,7 +77,7 @@ def build(args: dict[str, Any]) -> Application:
         graceful_shutdown_timeout_s=DRAIN_LIMIT_S,
         graceful_shutdown_wait_loop_s=STOP_POLL_S,
     )
-    application: Application = deployment(EngineReplica).bind(spec)
+    application: Application = deployment(EngineReplica).bind(spec, args.get("channel_host", LOOPBACK) or None)
     return application
 
 

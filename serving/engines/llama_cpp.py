@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import mmap
 import secrets
+import struct
 import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from serving.engines.chunks import assemble_chat, assemble_completion
@@ -16,6 +19,10 @@ from serving.engines.protocol import Call, EngineSpec, Piece, PieceKind
 Document = dict[str, Any]
 _DIAGNOSTICS = ("timings", "__verbose")
 """What llama.cpp adds to OpenAI's shapes."""
+_TEMPLATE_KEY = b"tokenizer.chat_template"
+_STRING_HEADER = struct.Struct("<IQ")
+"""Of a GGUF value: its type, and for strings the length."""
+_METADATA_LIMIT_BYTES = 64 * 1024 * 1024
 _REFUSED_STATUS = 400
 _SERVER_FAULT = 500
 
@@ -28,10 +35,14 @@ class LlamaCpp:
 
         self._spec = spec
         self._server = Server(_parameters(spec))
+        self._knows_tools = b"tools" in _chat_template(spec.weights)
         self._threads = ThreadPoolExecutor(max_workers=spec.concurrency + 1, thread_name_prefix="llama")
 
     async def answer(self, call: Call) -> AsyncIterator[Piece]:
         """See ``Engine``. The work is always streamed inside, since only a stream can be stopped."""
+        if call.body.get("tools") and not self._knows_tools:
+            yield _refusal({"message": f"model {self._spec.model} was not made to call tools", "type": "no_tools"})
+            return
         usage: Document = {}
         chunks: list[Document] = []
         async for chunk in self._chunks(call):
@@ -106,6 +117,19 @@ def _parameters(spec: EngineSpec) -> Any:
     wanted.endpoint_slots = False
     wanted.cache_ram_mib = 0  # answers of one tenant are not kept in host memory for the next
     return wanted
+
+
+def _chat_template(weights: Path | None) -> bytes:
+    """Return the template in a GGUF file; empty if it has none. llama.cpp ignores tools that it has no place for."""
+    if weights is None:
+        return b""
+    with weights.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        key = content.find(_TEMPLATE_KEY, 0, _METADATA_LIMIT_BYTES)
+        if key < 0:
+            return b""
+        start = key + len(_TEMPLATE_KEY) + _STRING_HEADER.size
+        _, length = _STRING_HEADER.unpack_from(content, start - _STRING_HEADER.size)
+        return content[start : start + length]
 
 
 def _streamed(body: Document) -> Document:

@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator
+from socket import gethostname
 from typing import Any
 
 from ray import serve
 from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
 
+from serving.channel.server import Endpoint
 from serving.engines.protocol import Piece, PieceKind
 
 DEPLOYMENT = "Engine"
+SEARCH_LIMIT_S = 2.0
+
+
+async def search(group: str) -> list[Endpoint]:
+    """Return where the running replicas of the group listen, those that can be reached from this host."""
+    asked = serve.get_deployment_handle(DEPLOYMENT, app_name=group).broadcast("endpoint")
+    async with asyncio.timeout(SEARCH_LIMIT_S):
+        found = await asked.results_async()
+    return [endpoint for endpoint in found if endpoint is not None and _is_near(endpoint)]
+
+
+def _is_near(endpoint: Endpoint) -> bool:
+    return not endpoint.host.startswith("127.") or endpoint.machine == gethostname()
 
 
 class HandleBackend:

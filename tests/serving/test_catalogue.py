@@ -1,0 +1,97 @@
+"""The catalogue and the weights on disk."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from policies.model.catalogue import Model
+from policies.model.codec import from_plain
+from serving.catalogue import DEFAULT_MODEL, entries, find
+from serving.engines import ENGINES, open_engine
+from serving.engines.protocol import EngineSpec
+from serving.errors import CatalogueFault, UnknownEngine, UnknownModel, WeightsAltered, WeightsMissing, WeightsRefused
+from serving.weights import prepare, sha256_of, verify
+
+
+def test_every_variant_says_where_its_figures_come_from() -> None:
+    for entry in entries():
+        for variant in entry.model.variants:
+            assert variant.provenance, variant.id
+            assert variant.engine in ENGINES, variant.id
+
+
+def test_every_rung_names_the_variant_that_it_runs_and_the_best_comes_first() -> None:
+    for entry in entries():
+        ladder = entry.model.ladder()
+        assert {shape.variant for shape in ladder} == {v.id for v in entry.model.variants if v.shapes}
+        qualities = [shape.quality for shape in ladder]
+        assert qualities == sorted(qualities, reverse=True), entry.model.id
+
+
+def test_the_default_model_has_three_variants_that_differ_in_memory_and_speed() -> None:
+    variants = find(DEFAULT_MODEL, entries()).model.variants
+    assert len(variants) >= 3
+    assert len({v.weights_mib for v in variants}) == len(variants)
+
+
+def test_an_unknown_model_is_named_with_those_that_exist() -> None:
+    with pytest.raises(UnknownModel, match=DEFAULT_MODEL):
+        find("gpt-9", entries())
+
+
+def test_a_file_that_does_not_describe_models_is_named(tmp_path: Path) -> None:
+    (tmp_path / "bad.yaml").write_text("- id: x\n  variants: [{id: 1}]\n  context_tokens: many\n")
+    with pytest.raises(CatalogueFault, match=r"bad\.yaml.*\n?.*context_tokens|variants"):
+        entries(tmp_path)
+
+
+def test_two_models_of_one_name_are_a_fault(tmp_path: Path) -> None:
+    (tmp_path / "twice.yaml").write_text("- {id: x, variants: [], context_tokens: 1}\n" * 2)
+    with pytest.raises(CatalogueFault, match="named twice"):
+        entries(tmp_path)
+
+
+def test_pickled_weights_are_never_opened(tmp_path: Path) -> None:
+    for name in ("model.bin", "model.pt", "model.pkl", "model.ckpt"):
+        (tmp_path / name).write_bytes(b"\x80\x04.")
+        with pytest.raises(WeightsRefused):
+            verify(tmp_path / name, "")
+
+
+def test_altered_and_missing_weights_stop_an_engine_before_it_loads(tmp_path: Path) -> None:
+    file = tmp_path / "w.gguf"
+    with pytest.raises(WeightsMissing):
+        verify(file, "")
+    file.write_bytes(b"GGUF")
+    right = sha256_of(file)
+    verify(file, right)
+    file.write_bytes(b"GGUF altered")
+    with pytest.raises(WeightsAltered):
+        open_engine(EngineSpec(group="g", model="m", variant="v", engine="llama_cpp", weights=file, sha256=right))
+
+
+def test_an_unknown_engine_is_named_with_those_that_exist() -> None:
+    with pytest.raises(UnknownEngine, match="llama_cpp"):
+        open_engine(EngineSpec(group="g", model="m", variant="v", engine="tpu"))
+
+
+@pytest.mark.timeout(240)
+def test_weights_are_made_once_even_by_two_at_once_and_recorded(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "serving.prepare", "--cache", str(tmp_path)]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    outputs = [process.communicate(timeout=200) for process in both]
+    assert [process.returncode for process in both] == [0, 0], outputs
+    assert outputs[0][0] == outputs[1][0]
+    assert sum(progress.count("making") for _, progress in outputs) == 3, "each variant by one of the two"
+    models = [from_plain(Model, plain) for plain in json.loads(outputs[0][0])]
+    (default,) = [model for model in models if model.id == DEFAULT_MODEL]
+    for variant in default.variants:
+        assert sha256_of(tmp_path / variant.weights) == variant.sha256
+    stamps = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.gguf")}
+    prepare(find(DEFAULT_MODEL, entries()), tmp_path, print)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.gguf")} == stamps, "nothing is made again"

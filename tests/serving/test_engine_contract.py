@@ -1,0 +1,219 @@
+"""What every engine promises the gateway, held to by each that can run without a GPU."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from serving.catalogue import DEFAULT_MODEL, entries, find
+from serving.engines import open_engine
+from serving.engines.protocol import Call, Engine, EngineSpec, Piece, PieceKind
+from serving.weights import requantise, shipped_file
+
+CONTEXT = 512
+LONG_ANSWER = 400
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("weights") / "q4_0.gguf"
+    source = find(DEFAULT_MODEL, entries()).source
+    assert source is not None
+    requantise(shipped_file(source), made, "q4_0")
+    return made
+
+
+@pytest.fixture(scope="module", params=["llama_cpp", "synthetic"])
+def spec(request: pytest.FixtureRequest) -> EngineSpec:
+    options = {"token_ms": 5} if request.param == "synthetic" else {}
+    path = request.getfixturevalue("weights") if request.param == "llama_cpp" else None
+    return EngineSpec(
+        group="g1",
+        model="small",
+        variant="small-v",
+        engine=request.param,
+        weights=path,
+        context=CONTEXT,
+        concurrency=2,
+        options=options,
+    )
+
+
+Story = Callable[[Engine], Awaitable[None]]
+
+
+@pytest.fixture(scope="module")
+def loop() -> Any:
+    with asyncio.Runner() as runner:
+        yield runner
+
+
+@pytest.fixture(scope="module")
+def engine(spec: EngineSpec, loop: asyncio.Runner) -> Any:
+    async def opened() -> Engine:
+        return open_engine(spec)
+
+    made = loop.run(opened())
+    yield made
+    loop.run(made.close())
+
+
+@pytest.fixture
+def tell(engine: Engine, loop: asyncio.Runner) -> Callable[[Story], None]:
+    async def within_time(story: Story) -> None:
+        async with asyncio.timeout(60):
+            await story(engine)
+
+    return lambda story: loop.run(within_time(story))
+
+
+def call(operation: str = "chat", **parameters: Any) -> Call:
+    asked = {"messages": [{"role": "user", "content": "Say hello"}]} if operation == "chat" else {"prompt": "Hello"}
+    return Call(operation=operation, body={"model": "small", "max_tokens": 6, "seed": 1} | asked | parameters)
+
+
+async def pieces_of(answer: AsyncIterator[Piece]) -> list[Piece]:
+    return [piece async for piece in answer]
+
+
+def documents(pieces: list[Piece]) -> list[dict[str, Any]]:
+    return [json.loads(piece.payload) for piece in pieces if piece.kind == PieceKind.DATA]
+
+
+@pytest.mark.parametrize(("operation", "kind"), [("chat", "chat.completion"), ("completions", "text_completion")])
+def test_a_whole_answer_is_one_document_in_openais_shape(
+    tell: Callable[[Story], None], operation: str, kind: str
+) -> None:
+    async def story(engine: Engine) -> None:
+        (document,) = documents(await pieces_of(engine.answer(call(operation))))
+        assert (document["object"], document["model"]) == (kind, "small")
+        (choice,) = document["choices"]
+        text = choice["message"]["content"] if operation == "chat" else choice["text"]
+        assert text
+        assert choice["finish_reason"] in {"stop", "length"}
+
+    tell(story)
+
+
+def test_the_last_piece_counts_the_tokens(tell: Callable[[Story], None]) -> None:
+    async def story(engine: Engine) -> None:
+        for stream in (False, True):
+            *_, last = await pieces_of(engine.answer(call(stream=stream)))
+            usage = json.loads(last.payload)
+            assert last.kind == PieceKind.USAGE
+            assert usage["prompt_tokens"] > 0
+            assert 0 < usage["completion_tokens"] <= 6
+
+    tell(story)
+
+
+def test_a_stream_says_the_same_as_the_whole_answer(tell: Callable[[Story], None]) -> None:
+    async def story(engine: Engine) -> None:
+        (whole,) = documents(await pieces_of(engine.answer(call(temperature=0))))
+        chunks = documents(await pieces_of(engine.answer(call(temperature=0, stream=True))))
+        streamed = "".join(c["choices"][0]["delta"].get("content") or "" for c in chunks)
+        assert streamed == whole["choices"][0]["message"]["content"]
+        assert all(chunk["object"] == "chat.completion.chunk" for chunk in chunks)
+
+    tell(story)
+
+
+def test_a_stream_tells_its_usage_to_clients_that_ask_only(tell: Callable[[Story], None]) -> None:
+    async def story(engine: Engine) -> None:
+        asked = call(stream=True, stream_options={"include_usage": True})
+        *_, last = documents(await pieces_of(engine.answer(asked)))
+        assert last["choices"] == []
+        assert last["usage"]["completion_tokens"] > 0
+        chunks = documents(await pieces_of(engine.answer(call(stream=True))))
+        assert all(chunk["choices"] for chunk in chunks)
+
+    tell(story)
+
+
+def test_each_answer_names_the_variant_that_gave_it(tell: Callable[[Story], None]) -> None:
+    async def story(engine: Engine) -> None:
+        (document,) = documents(await pieces_of(engine.answer(call())))
+        assert document["system_fingerprint"].endswith("small-v")
+
+    tell(story)
+
+
+def test_closing_an_answer_frees_its_slot_at_once(tell: Callable[[Story], None]) -> None:
+    async def story(engine: Engine) -> None:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        await pieces_of(engine.answer(call(max_tokens=LONG_ANSWER, stream=True, temperature=0)))
+        long_s = loop.time() - began
+        for stream in (True, False):
+            began = loop.time()
+            for _ in range(3):
+                left = engine.answer(call(max_tokens=LONG_ANSWER, stream=stream, temperature=0))
+                reading = asyncio.ensure_future(anext(left))
+                await asyncio.sleep(long_s / 50)
+                reading.cancel()
+                await asyncio.gather(reading, return_exceptions=True)
+                await left.aclose()
+            await pieces_of(engine.answer(call(max_tokens=1)))
+            assert loop.time() - began < 2 * long_s, "three answers that were left cost less than two that were read"
+
+    tell(story)
+
+
+def test_more_calls_than_slots_are_all_answered(tell: Callable[[Story], None]) -> None:
+    async def story(engine: Engine) -> None:
+        answers = await asyncio.gather(*(pieces_of(engine.answer(call())) for _ in range(6)))
+        assert all(answer[-1].kind == PieceKind.USAGE for answer in answers)
+
+    tell(story)
+
+
+def test_what_the_engine_cannot_do_is_refused_not_broken(tell: Callable[[Story], None]) -> None:
+    async def story(engine: Engine) -> None:
+        refused = Call(operation="embeddings", body={"input": "x"})
+        (piece,) = await pieces_of(engine.answer(refused))
+        assert piece.kind == PieceKind.REFUSED
+        assert json.loads(piece.payload)["status"] == 400
+
+    tell(story)
+
+
+@pytest.mark.parametrize("spec", ["llama_cpp"], indirect=True)
+class TestLlamaCpp:
+    def test_a_prompt_beyond_the_context_is_refused(self, tell: Callable[[Story], None]) -> None:
+        async def story(engine: Engine) -> None:
+            long = [{"role": "user", "content": "word " * (CONTEXT * 2)}]
+            (piece,) = await pieces_of(engine.answer(call(messages=long)))
+            assert piece.kind == PieceKind.REFUSED
+
+        tell(story)
+
+    def test_a_json_schema_binds_the_answer(self, tell: Callable[[Story], None]) -> None:
+        async def story(engine: Engine) -> None:
+            schema = {
+                "type": "object",
+                "properties": {"city": {"type": "string", "maxLength": 10}, "big": {"type": "boolean"}},
+                "required": ["city", "big"],
+                "additionalProperties": False,
+            }
+            wanted = {"type": "json_schema", "json_schema": {"name": "city", "schema": schema, "strict": True}}
+            asked = call(response_format=wanted, max_tokens=60)
+            (document,) = documents(await pieces_of(engine.answer(asked)))
+            said = json.loads(document["choices"][0]["message"]["content"])
+            assert set(said) == {"city", "big"}
+            assert isinstance(said["big"], bool)
+
+        tell(story)
+
+    def test_tools_are_refused_where_the_model_has_no_place_for_them(self, tell: Callable[[Story], None]) -> None:
+        async def story(engine: Engine) -> None:
+            tool = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}
+            (piece,) = await pieces_of(engine.answer(call(tools=[tool])))
+            assert piece.kind == PieceKind.REFUSED
+            assert json.loads(piece.payload)["code"] == "no_tools"
+
+        tell(story)
