@@ -10,7 +10,6 @@ import json
 import os
 import signal
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -43,7 +42,7 @@ def main(side: str, port: int, folder: Path) -> None:
 
 
 def serve_upstream(port: int) -> None:
-    """Serve the engine behind plain HTTP: what LiteLLM forwards to, and the floor that added latency is counted from."""
+    """Serve the engine behind plain HTTP: LiteLLM forwards to it, and added latency is counted from it."""
     import uvicorn
 
     engine = Synthetic(SPEC)
@@ -144,7 +143,6 @@ def deploy_partage(folder: Path, door: dict[str, Any]) -> None:
     )
     app._bound_deployment = app._bound_deployment.options(user_config=to_plain(table()))
     serve.run(app, name="gateway", route_prefix="/")
-    time.sleep(3)  # the straight way to the engine is found
 
 
 def table() -> RoutingTable:
@@ -154,36 +152,42 @@ def table() -> RoutingTable:
     return RoutingTable(generation=1, domain=SecurityDomain.CIVIL, routes=(route,), keys=(key,))
 
 
+class Bare:
+    """The second hop of bare Ray Serve: the same engine."""
+
+    def __init__(self) -> None:
+        self._engine = Synthetic(SPEC)
+
+    async def stream(self, body: dict[str, Any]) -> Any:
+        async for piece in self._engine.answer(Call(operation="chat", body=body)):
+            yield piece.kind, piece.payload
+
+    async def whole(self, body: dict[str, Any]) -> Any:
+        return [(p.kind, p.payload) async for p in self._engine.answer(Call(operation="chat", body=body))]
+
+
+class Ingress:
+    """The first hop of bare Ray Serve: passes on, without keys, queues or counts."""
+
+    def __init__(self, engine: Any) -> None:
+        self._engine = engine
+        self._stream = engine.options(stream=True).stream
+
+    def __serve_build_asgi_app__(self) -> Any:
+        return asgi(self._answer)
+
+    async def _answer(self, body: dict[str, Any]) -> Any:
+        if not body.get("stream"):
+            for piece in await self._engine.whole.remote(body):
+                yield piece
+            return
+        async for piece in self._stream.remote(body):
+            yield piece
+
+
 def serve_bare(port: int, folder: Path) -> None:
     """Ray Serve with the same two hops and nothing of ours in between."""
     from ray import serve
-
-    class Bare:
-        def __init__(self) -> None:
-            self._engine = Synthetic(SPEC)
-
-        async def stream(self, body: dict[str, Any]) -> Any:
-            async for piece in self._engine.answer(Call(operation="chat", body=body)):
-                yield piece.kind, piece.payload
-
-        async def whole(self, body: dict[str, Any]) -> Any:
-            return [(p.kind, p.payload) async for p in self._engine.answer(Call(operation="chat", body=body))]
-
-    class Ingress:
-        def __init__(self, engine: Any) -> None:
-            self._engine = engine
-            self._stream = engine.options(stream=True).stream
-
-        async def _answer(self, body: dict[str, Any]) -> Any:
-            if not body.get("stream"):
-                for piece in await self._engine.whole.remote(body):
-                    yield piece
-                return
-            async for piece in self._stream.remote(body):
-                yield piece
-
-        def __serve_build_asgi_app__(self) -> Any:
-            return asgi(self._answer)
 
     deployed = serve.deployment(name="Bare", max_ongoing_requests=CONCURRENCY * 4)(Bare)
     front = serve.deployment(name="Ingress", max_ongoing_requests=CONCURRENCY * 4)(serve.ingress()(Ingress))
