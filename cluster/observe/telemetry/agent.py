@@ -23,6 +23,7 @@ from policies.model.telemetry import (
 from policies.model.units import DeviceId, NodeId
 
 MAX_UNACKNOWLEDGED = 256
+MAX_VANISHED = 64
 T = TypeVar("T")
 
 
@@ -163,6 +164,7 @@ class Agent:
         for device, fact in before.items():
             if device not in now:
                 self._vanished[device] = (fact, _why_vanished(fact, groups, listed))
+        self._vanished = dict(list(self._vanished.items())[-MAX_VANISHED:])
         if self._watch is None or changed or self._listed is None:
             self._listen({gpu: listed.handles[gpu] for gpu in groups})
         self._listed = listed

@@ -1,0 +1,125 @@
+"""The devices of this node in a terminal of 80 columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from policies.health import signs
+from policies.model.telemetry import DeviceFacts, DeviceSample, Missing, NodeReport, ProcessUse, Reading
+from policies.model.units import DeviceId
+
+LIGHT, MODERATE = 10, 75
+"""Bounds of nvitop's bands in percent of utilisation: light below the first, heavy from the second."""
+MEMORY_LIGHT, MEMORY_MODERATE = 10, 80
+BLIND = "-"
+
+
+def band(percent: int, light: int = LIGHT, moderate: int = MODERATE) -> str:
+    """Return the colour of a share: green while light, yellow while moderate, red when heavy."""
+    if percent < light:
+        return "green"
+    return "yellow" if percent < moderate else "red"
+
+
+def screen(report: NodeReport) -> RenderableType:
+    """Return one frame: a line about the node, a line per device, a line per process. 80 columns are enough."""
+    parts: list[RenderableType] = [_header(report)]
+    if report.samples:
+        parts.append(_devices(report))
+        parts.append(_processes(report.samples))
+    return Group(*parts)
+
+
+def _header(report: NodeReport) -> Text:
+    if report.missing is not None:
+        detail = f" ({report.missing.detail})" if report.missing.detail else ""
+        return Text(f"{report.node}: no telemetry: {report.missing.cause}{detail}", style="red")
+    return Text(f"{report.node}  driver {report.driver}  CUDA {report.cuda}  round {report.sequence}")
+
+
+def _devices(report: NodeReport) -> Table:
+    facts = {fact.device: fact for fact in report.facts}
+    table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="bold", width=80)
+    table.add_column("GPU", width=5, no_wrap=True)
+    table.add_column("device", width=20, no_wrap=True, overflow="ellipsis")
+    for name, width in (("SM%", 4), ("mem GiB", 11), ("W", 7), ("C", 3), ("health", 20)):
+        table.add_column(name, width=width, justify="left" if name == "health" else "right", no_wrap=True)
+    for sample in sorted(report.samples, key=lambda one: _place(facts, one)):
+        fact = facts.get(sample.device)
+        if fact is not None:
+            table.add_row(*_row(fact, sample))
+    return table
+
+
+def _place(facts: dict[DeviceId, DeviceFacts], sample: DeviceSample) -> tuple[int, int, str]:
+    fact = facts.get(sample.device)
+    if fact is None:
+        return (0, 0, sample.device)
+    return (fact.index, -1 if fact.gpu_instance is None else fact.gpu_instance, sample.device)
+
+
+def _row(fact: DeviceFacts, sample: DeviceSample) -> tuple[Text, ...]:
+    name = f"  MIG {fact.mig_profile}" if fact.mig_profile else fact.name.removeprefix("NVIDIA ")
+    index = str(fact.index) if fact.gpu_instance is None else f"{fact.index}:{fact.gpu_instance}"
+    if sample.missing is not None:
+        blank = (Text(BLIND),) * 4
+        return (Text(index), Text(name), *blank, Text(sample.missing.cause, style="red"))
+    load = sample.load
+    return (
+        Text(index),
+        Text(name),
+        _share(load.activity_permille()),
+        _memory(load.memory_used_mib, fact.memory_total_mib),
+        _number(load.power_mw, 1000),
+        _number(load.temperature_c, 1),
+        _condition(sample),
+    )
+
+
+def _share(reading: Reading) -> Text:
+    if isinstance(reading, Missing):
+        return Text(BLIND)
+    percent = reading // 10
+    return Text(str(percent), style=band(percent))
+
+
+def _memory(used: Reading, total_mib: int) -> Text:
+    if isinstance(used, Missing):
+        return Text(BLIND)
+    percent = used * 100 // max(1, total_mib)
+    return Text(f"{used / 1024:.1f}/{total_mib / 1024:.0f}", style=band(percent, MEMORY_LIGHT, MEMORY_MODERATE))
+
+
+def _number(reading: Reading, per: int) -> Text:
+    return Text(BLIND if isinstance(reading, Missing) else str(reading // per))
+
+
+def _condition(sample: DeviceSample) -> Text:
+    found = signs(sample)
+    return Text(", ".join(sign.reason for sign in found), style="red") if found else Text("ok", style="green")
+
+
+def _processes(samples: Iterable[DeviceSample]) -> RenderableType:
+    table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="bold", width=80)
+    for name, width in (("pid", 8), ("device", 12), ("user", 10), ("mem MiB", 8), ("SM%", 4), ("command", 32)):
+        right = name in ("pid", "mem MiB", "SM%")
+        table.add_column(name, width=width, justify="right" if right else "left", no_wrap=True, overflow="ellipsis")
+    rows = [process for sample in samples if not isinstance(sample.processes, Missing) for process in sample.processes]
+    for process in sorted(rows, key=_largest_first):
+        table.add_row(
+            str(process.pid),
+            process.device,
+            process.user or BLIND,
+            _number(process.memory_mib, 1),
+            _share(process.sm_percent * 10 if isinstance(process.sm_percent, int) else process.sm_percent),
+            process.application or process.command or BLIND,
+        )
+    return table if rows else Text("no processes", style="dim")
+
+
+def _largest_first(process: ProcessUse) -> tuple[int, int]:
+    return (-process.memory_mib if isinstance(process.memory_mib, int) else 0, process.pid)
