@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from cluster.ports import Clock
-from policies.model.proof import ScrubProof, ScrubStep
+from policies.model.proof import ScrubProof, ScrubStep, StepResult
 from policies.model.telemetry import Missing, Reading
 from policies.model.units import DeviceId, SecurityDomain
 
@@ -44,14 +44,6 @@ class ScrubRequest:
     device: DeviceId
     from_domain: SecurityDomain
     to_domain: SecurityDomain
-
-
-@dataclass(frozen=True, slots=True)
-class StepResult:
-    """Whether a step is shown to have worked, and what was seen."""
-
-    passed: bool
-    detail: str
 
 
 class ScrubbedDevice(Protocol):

@@ -8,6 +8,14 @@ from policies.model.inventory import ScrubState
 from policies.model.units import DeviceId, SecurityDomain, WorkerId
 
 
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """Whether a step of a scrub is shown to have worked, and what was seen."""
+
+    passed: bool
+    detail: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScrubStep:
     """One step of a scrub and what was seen."""

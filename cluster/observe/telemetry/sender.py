@@ -1,7 +1,7 @@
 """From the agent to the control plane: the newest report, until it is acknowledged or replaced by a newer one.
 
-Old samples are worth nothing to a decision, energy is counted by the board, and events repeat until acknowledged: so one
-place in the queue is enough, and a slow control plane slows nothing down here.
+Old samples are worth nothing to a decision, energy is counted by the board, and events repeat until acknowledged: so
+one place in the queue is enough, and a slow control plane slows nothing down here.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ PATH = "/telemetry/v1/reports"
 TIMEOUT_S = 2.0
 PAUSE_MS = 1_000
 MAX_PAUSE_MS = 30_000
-BUSY = frozenset({429, 503})
 
 
 @dataclass(slots=True)
@@ -55,7 +54,7 @@ class Sender:
     def flush(self) -> int | None:
         """Send what waits, if it is time, and return the event number acknowledged; None if nothing was.
 
-        Never raises for a network or a control plane that is down. Takes at most ``TIMEOUT_S`` per phase of the request.
+        Never raises for a network or a control plane that is down. Takes at most ``TIMEOUT_S`` per phase.
         """
         if self._waiting is None or self.clock.monotonic_ms() < self._next_at_ms:
             return None
@@ -68,13 +67,12 @@ class Sender:
             )
         except httpx.HTTPError as error:
             self.counts.failed += 1
-            return self._wait(f"{type(error).__name__}: {error}", None)
-        if answer.status_code in BUSY:
-            self.counts.refused += 1
-            return self._wait(f"busy: {answer.status_code}", _retry_after_ms(answer))
+            self._wait(f"{type(error).__name__}: {error}", 0)
+            return None
         if answer.status_code != httpx.codes.OK:
             self.counts.refused += 1
-            return self._wait(f"refused: {answer.status_code}", None)
+            self._wait(f"refused: {answer.status_code}", _retry_after_ms(answer))
+            return None
         return self._done(answer)
 
     def _done(self, answer: httpx.Response) -> int | None:
@@ -82,17 +80,18 @@ class Sender:
             acknowledged = int(answer.json()["event_sequence"])
         except (ValueError, KeyError, TypeError):
             self.counts.failed += 1
-            return self._wait("the answer is not an acknowledgement", None)
+            self._wait("the answer is not an acknowledgement", 0)
+            return None
         self.counts.sent += 1
         self._waiting, self._pause_ms, self._next_at_ms, self.problem = None, 0, 0, ""
         return acknowledged
 
-    def _wait(self, problem: str, asked_ms: int | None) -> None:
+    def _wait(self, problem: str, asked_ms: int) -> None:
         self.problem = problem
         self._pause_ms = min(max(PAUSE_MS, self._pause_ms * 2), MAX_PAUSE_MS)
-        self._next_at_ms = self.clock.monotonic_ms() + max(self._pause_ms, asked_ms or 0)
+        self._next_at_ms = self.clock.monotonic_ms() + max(self._pause_ms, asked_ms)
 
 
-def _retry_after_ms(answer: httpx.Response) -> int | None:
+def _retry_after_ms(answer: httpx.Response) -> int:
     text = answer.headers.get("retry-after", "")
-    return min(int(text) * 1000, MAX_PAUSE_MS) if text.isdigit() else None
+    return min(int(text) * 1000, MAX_PAUSE_MS) if text.isdigit() else 0

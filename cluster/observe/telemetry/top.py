@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -30,7 +28,7 @@ def screen(report: NodeReport) -> RenderableType:
     parts: list[RenderableType] = [_header(report)]
     if report.samples:
         parts.append(_devices(report))
-        parts.append(_processes(report.samples))
+        parts.append(_processes(report))
     return Group(*parts)
 
 
@@ -64,7 +62,7 @@ def _place(facts: dict[DeviceId, DeviceFacts], sample: DeviceSample) -> tuple[in
 
 def _row(fact: DeviceFacts, sample: DeviceSample) -> tuple[Text, ...]:
     name = f"  MIG {fact.mig_profile}" if fact.mig_profile else fact.name.removeprefix("NVIDIA ")
-    index = str(fact.index) if fact.gpu_instance is None else f"{fact.index}:{fact.gpu_instance}"
+    index = _index(fact)
     if sample.missing is not None:
         blank = (Text(BLIND),) * 4
         return (Text(index), Text(name), *blank, Text(sample.missing.cause, style="red"))
@@ -78,6 +76,10 @@ def _row(fact: DeviceFacts, sample: DeviceSample) -> tuple[Text, ...]:
         _number(load.temperature_c, 1),
         _condition(sample),
     )
+
+
+def _index(fact: DeviceFacts) -> str:
+    return str(fact.index) if fact.gpu_instance is None else f"{fact.index}:{fact.gpu_instance}"
 
 
 def _share(reading: Reading) -> Text:
@@ -103,16 +105,18 @@ def _condition(sample: DeviceSample) -> Text:
     return Text(", ".join(sign.reason for sign in found), style="red") if found else Text("ok", style="green")
 
 
-def _processes(samples: Iterable[DeviceSample]) -> RenderableType:
+def _processes(report: NodeReport) -> RenderableType:
+    places = {fact.device: _index(fact) for fact in report.facts}
+    samples = report.samples
     table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="bold", width=80)
-    for name, width in (("pid", 8), ("device", 12), ("user", 10), ("mem MiB", 8), ("SM%", 4), ("command", 32)):
+    for name, width in (("pid", 8), ("GPU", 5), ("user", 12), ("mem MiB", 8), ("SM%", 4), ("command", 37)):
         right = name in ("pid", "mem MiB", "SM%")
         table.add_column(name, width=width, justify="right" if right else "left", no_wrap=True, overflow="ellipsis")
     rows = [process for sample in samples if not isinstance(sample.processes, Missing) for process in sample.processes]
     for process in sorted(rows, key=_largest_first):
         table.add_row(
             str(process.pid),
-            process.device,
+            places.get(process.device, BLIND),
             process.user or BLIND,
             _number(process.memory_mib, 1),
             _share(process.sm_percent * 10 if isinstance(process.sm_percent, int) else process.sm_percent),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from cluster.actuate.scrub import ScrubPolicy, ScrubRequest, SimulatedDevice, StepResult, WritePattern, scrub
-from policies.model.proof import ScrubProof
+from cluster.actuate.scrub import ScrubPolicy, ScrubRequest, SimulatedDevice, WritePattern, scrub
+from policies.model.proof import ScrubProof, StepResult
 from policies.model.telemetry import Missing, MissingCause, Reading
 from policies.model.units import DeviceId, SecurityDomain
 
