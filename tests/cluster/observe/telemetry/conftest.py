@@ -81,7 +81,7 @@ def build(folder: Path, *flags: str) -> Path:
     if compiler is None:
         pytest.skip("needs cc to build the fake libnvidia-ml.so.1")
     target = folder / "libnvidia-ml.so.1"
-    command = [compiler, "-std=gnu11", "-shared", "-fPIC", "-O1", "-Wl,-soname,libnvidia-ml.so.1", *flags]
+    command = [compiler, "-std=gnu11", "-shared", "-fPIC", "-O1", "-pthread", "-Wl,-soname,libnvidia-ml.so.1", *flags]
     subprocess.run([*command, "-o", str(target), str(SOURCE)], check=True, timeout=60)
     return target
 
@@ -134,6 +134,8 @@ def _over_library(request: pytest.FixtureRequest, folder: Path) -> Rig:
     loaded.fake_nvml_state(str(state).encode())
 
     def install(node: FakeNode) -> None:
-        state.write_text(node.to_text())
+        fresh = state.with_suffix(".new")
+        fresh.write_text(node.to_text())
+        fresh.replace(state)
 
     return Rig("library", install)

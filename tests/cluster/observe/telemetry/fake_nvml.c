@@ -1,6 +1,7 @@
 /* A libnvidia-ml.so.1 without a driver. It answers from the text that FakeNode.to_text writes to $FAKE_NVML_STATE and
  * reads it again whenever the file changes, so a test can move the world while the code under test runs.
  * Built by tests/cluster/observe/telemetry/conftest.py; -DOLD_DRIVER leaves out what drivers before 510 do not have. */
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -75,7 +76,7 @@ static void add_line(char *line) {
 static char state_path[512];
 void fake_nvml_state(const char *path) { strncpy(state_path, path, sizeof state_path - 1); read_size = -1; events_delivered = 0; memset(counters, 0, sizeof counters); }
 
-static void refresh(void) {
+static void read_again(void) {
   const char *path = state_path[0] ? state_path : getenv("FAKE_NVML_STATE");
   struct stat now;
   if (!path || stat(path, &now)) return;
@@ -87,6 +88,14 @@ static void refresh(void) {
   while (fgets(line, sizeof line, file)) add_line(line);
   fclose(file);
   read_at = now.st_mtim; read_size = now.st_size;
+}
+
+/* Devices are read from several threads at once; the first to see a new file reads it, the others wait. */
+static void refresh(void) {
+  static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+  pthread_mutex_lock(&lock);
+  read_again();
+  pthread_mutex_unlock(&lock);
 }
 
 static long long get(Device *device, const char *key) {
