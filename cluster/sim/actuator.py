@@ -139,6 +139,7 @@ class SimActuator:
             since_ms=self._now(),
             cold_start_ms=self._world.pace.group_start_ms,
         )
+        self._world.shares[action.group] = action.gpu_millis
         self._world.later(self._now() + self._world.pace.group_start_ms, "group_running", action.group)
 
     def _scale(self, action: ScaleGroup) -> None:

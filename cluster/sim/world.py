@@ -66,6 +66,8 @@ class World:
     traffic: dict[ClaimId, Traffic] = field(default_factory=dict)
     due: list[tuple[int, str, str]] = field(default_factory=list)
     """When, what and to whom; kept sorted by the order of ``advance``."""
+    shares: dict[GroupId, int] = field(default_factory=dict)
+    """Thousandths of each device that one replica of a group takes, as it was started."""
     scrubs: dict[DeviceId, Scrub] = field(default_factory=dict)
     """Scrubs that run."""
     hidden: set[DeviceId] = field(default_factory=set)
