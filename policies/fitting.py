@@ -157,7 +157,7 @@ class Board:
 
     def is_idle(self, device: DeviceId) -> bool:
         """Say whether nothing runs or is to run on the device."""
-        return not self.seats[device]
+        return not self.seats.get(device)  # what is not seen has no seats that are known
 
     def foreigners(self, device: DeviceId, domain: SecurityDomain) -> list[Seat]:
         """Return the replicas of other domains on the same physical GPU."""
