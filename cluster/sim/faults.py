@@ -8,7 +8,7 @@ from cluster.ports import Actuator, Journal, Observer
 from policies.model.decision import Decision
 from policies.model.inventory import Cordon
 from policies.model.memory import Memory
-from policies.model.plan import Action, Outcome, Plan
+from policies.model.plan import Action, ActionOutcome, Outcome, Plan
 from policies.model.policy import Policy
 from policies.model.snapshot import Snapshot
 from policies.model.workload import Claim
@@ -61,7 +61,7 @@ class CrashingActuator:
 
     def execute(self, plan: Plan) -> Outcome:
         """Carry out the plan action by action; the process may end in between, the actions done stay done."""
-        results = []
+        results: list[ActionOutcome] = []
         for action in plan.actions:
             self._chance.crash(f"before {action.kind}")
             part = Plan(
