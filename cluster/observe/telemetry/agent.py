@@ -178,6 +178,8 @@ class Agent:
         for gpu in gpus:
             gone = self._gpus.pop(gpu)
             gone.lane.begin(_closing(gone.sampler))
+            # Buffers go back before the driver does; a hung lane keeps its own, for it may still write to them.
+            self._result(gone, self._limits.round_ms / 1000)
             gone.lane.close()
 
     # -- sampling --------------------------------------------------------------------------------------------------
