@@ -23,6 +23,8 @@ DEFENCE_CLAIM = "defence/cyber:triage"
 QUIET_CLAIM = "civil/health:summaries"
 FEW, MANY = 1, 6
 """Clients: with four requests at once per replica, six clients ask for a second replica."""
+OWN, GROWN = 1, 2
+"""Replicas, each on a device of its own."""
 PATIENCE_MS = 180_000
 POLL_MS = 200
 
@@ -146,26 +148,26 @@ def play(stage: Stage) -> None:
     for traffic in stage.traffic.values():
         traffic.clients(FEW)
     stage.until(lambda: all(stage.answering(claim) >= 1 for claim in stage.traffic), "every claim is answered")
-    stage.until(lambda: stage.answering(CIVIL_CLAIM) == 1, "civil holds its own devices alone")
+    stage.until(lambda: stage.answering(CIVIL_CLAIM) == OWN, "civil holds its own devices alone")
     stage.tell("calm: every claim is answered, Defence leaves a device idle")
 
     stage.traffic[CIVIL_CLAIM].clients(MANY)
     stage.tell(f"civil demand rises: {MANY} clients ask at once")
-    stage.until(lambda: stage.answering(CIVIL_CLAIM) == 2, "civil serves on a borrowed Defence device")
+    stage.until(lambda: stage.answering(CIVIL_CLAIM) == GROWN, "civil serves on a borrowed Defence device")
     stage.tell("civil has borrowed Defence's idle device and answers on it")
 
     stage.traffic[DEFENCE_CLAIM].clients(MANY)
     stage.tell(f"Defence demand rises: {MANY} clients ask at once")
-    stage.until(lambda: stage.answering(CIVIL_CLAIM) == 1, "civil gives back")
+    stage.until(lambda: stage.answering(CIVIL_CLAIM) == OWN, "civil gives back")
     stage.tell("the civil group no longer receives requests; it drains and stops")
-    stage.until(lambda: stage.answering(DEFENCE_CLAIM) == 2, "Defence answers on the device that it took back")
+    stage.until(lambda: stage.answering(DEFENCE_CLAIM) == GROWN, "Defence answers on the device that it took back")
     stage.tell("the device is scrubbed, proved clean and bound to Defence; Defence answers on it")
 
     stage.traffic[DEFENCE_CLAIM].clients(FEW)
     stage.tell(f"Defence demand falls: {FEW} client is left")
-    stage.until(lambda: stage.answering(DEFENCE_CLAIM) == 1, "Defence gives back")
+    stage.until(lambda: stage.answering(DEFENCE_CLAIM) == OWN, "Defence gives back")
     stage.tell("Defence has given the device back")
-    stage.until(lambda: stage.answering(CIVIL_CLAIM) == 2, "civil grows again")
+    stage.until(lambda: stage.answering(CIVIL_CLAIM) == GROWN, "civil grows again")
     stage.tell("civil answers on it again")
 
 
