@@ -146,7 +146,7 @@ class SqliteJournal:
         )
         connection.execute(
             "DELETE FROM decision WHERE number <= (SELECT max(number) FROM (SELECT number,"
-            " sum(size) OVER (ORDER BY number DESC) AS total FROM decision) WHERE total > ?) AND number < ?",
+            " sum(size) OVER (ORDER BY number DESC) AS total FROM decision) AS sized WHERE total > ?) AND number < ?",
             (self._retention.bytes, newest),
         )
 

@@ -1,4 +1,4 @@
-"""Journal, ledger and registry: SQLite and memory keep the same promises."""
+"""Journal, ledger and registry: SQLite, PostgreSQL and memory keep the same promises."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from cluster.journal.ledger import SqliteLedger
+from cluster.journal.postgres import PostgresStore
 from cluster.journal.registry import Caps, SqliteRegistry
 from cluster.journal.sqlite import SqliteJournal
 from cluster.journal.store import Store
@@ -37,17 +38,24 @@ class Kept:
     registry: Any
 
 
-@pytest.fixture(params=["sqlite", "memory"])
+@pytest.fixture(params=["sqlite", "memory", pytest.param("postgres", marks=pytest.mark.system)])
 def kept(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Kept]:
     clock = VirtualClock()
     if request.param == "memory":
         shared = Shared()
         yield Kept(lambda: MemoryJournal(shared), MemoryLedger(shared, clock), MemoryRegistry(shared, 3))
         return
-    stores = [Store(tmp_path / "journal.sqlite", busy_timeout_ms=1000)]
+    conninfo = request.getfixturevalue("database") if request.param == "postgres" else ""
+
+    def opened() -> Store:
+        if conninfo:
+            return PostgresStore(conninfo, busy_timeout_ms=1000)
+        return Store(tmp_path / "journal.sqlite", busy_timeout_ms=1000)
+
+    stores = [opened()]
 
     def again() -> SqliteJournal:
-        stores.append(Store(tmp_path / "journal.sqlite", busy_timeout_ms=1000))
+        stores.append(opened())
         return SqliteJournal(stores[-1], clock)
 
     yield Kept(again, SqliteLedger(stores[0], clock), SqliteRegistry(stores[0], clock, Caps(claims_per_tenant=3)))
