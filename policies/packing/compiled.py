@@ -1,0 +1,20 @@
+"""Compile a numeric function to machine code without losing its type."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar, cast
+
+import numba
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def compiled(function: Callable[P, R]) -> Callable[P, R]:
+    """Return the function as machine code, made at its first call and kept on disk for the next program.
+
+    The arithmetic stays as written (no fast-math), so results equal those of the interpreter. Numba sees changes of
+    the file that holds a function, not of others that it calls: functions that call each other share a file.
+    """
+    return cast("Callable[P, R]", numba.njit(cache=True, nogil=True, error_model="numpy")(function))

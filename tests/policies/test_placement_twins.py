@@ -1,0 +1,59 @@
+"""The compiled replay places every task where the plain definitions place it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from policies.packing.arrays import Prices
+from policies.packing.engine import between_prices, fragments, place_all
+from policies.packing.worth import outlook, prices
+from policies.placement import SCORES, Ask, Market, fragment, pick
+from tests.policies.packing_cases import FLAVORS, Case, case, expected_of, placed, rooms_of, shape_of
+
+EXACT = sorted(set(SCORES) - {"random"})
+
+
+def slowly(one: Case, name: str) -> tuple[list[int], list[int], list[float]]:
+    rooms, expected = rooms_of(one.fleet), expected_of(one.typical)
+    nodes, devices, fragment_after = [], [], []
+    for step, kind in enumerate(one.arrivals):
+        ask = Ask(shape=shape_of(one.kinds, kind))
+        chosen = pick(
+            rooms, ask, name, Market(expected, prices_at(one, step, nodes) if name == "partage" else None, FLAVORS)
+        )
+        nodes.append(-1 if chosen is None else rooms.index(chosen[0]))
+        devices.append(chosen[1][0] if chosen and ask.is_part else -1)
+        if chosen is not None:
+            rooms[nodes[-1]] = placed(chosen[0], ask, chosen[1])
+        market = Market(expected)
+        fragment_after.append(sum(fragment(r, [s.millis for s in r.slots], r.cpu_millis, market) for r in rooms))
+    return nodes, devices, fragment_after
+
+
+PRICES: dict[int, Prices] = {}
+
+
+def prices_at(one: Case, step: int, nodes: list[int]) -> Prices:
+    assert step < between_prices(one.fleet), "prices are made once in these short streams"
+    if step == 0:
+        PRICES[id(one)] = prices(
+            outlook(one.typical, one.fleet), one.fleet, one.kinds, np.zeros(len(one.kinds.cpu), np.int64)
+        )
+    return PRICES[id(one)]
+
+
+@pytest.mark.parametrize("name", EXACT)
+@pytest.mark.parametrize("seed", range(6))
+def test_the_compiled_replay_places_every_task_where_the_definition_places_it(name: str, seed: int) -> None:
+    one = case(seed)
+    game = place_all(one.fleet, one.kinds, one.typical, one.arrivals, name)
+    nodes, devices, fragment_after = slowly(one, name)
+    assert game.nodes.tolist() == nodes
+    assert game.devices.tolist() == devices
+    assert fragments(one.fleet, game) == pytest.approx(fragment_after)
+
+
+def test_the_streams_fill_the_fleet_so_that_some_tasks_fail() -> None:
+    games = [place_all(c.fleet, c.kinds, c.typical, c.arrivals, "fgd") for c in map(case, range(6))]
+    assert all((game.nodes < 0).any() for game in games)
