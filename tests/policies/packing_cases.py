@@ -1,8 +1,7 @@
-"""Small fleets and streams of tasks for the tests of placement, as arrays and as the nouns of ``policies.placement``."""
+"""Small fleets and streams of tasks for the tests of placement, as arrays and as nouns of ``policies.placement``."""
 
 from __future__ import annotations
 
-import random
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -29,14 +28,14 @@ class Case:
 
 def case(seed: int, nodes: int = 9, arrivals: int = 120) -> Case:
     """Return a case drawn with the seed."""
-    draw = random.Random(seed)  # noqa: TID251 - seeded by the caller
-    sizes = [(*size, draw.choice((7, 7, 7, 1, 2, 6)) if size[1] else 7) for size in SIZES]
+    draw = np.random.default_rng(seed)
+    sizes = [(*size, int(draw.choice((7, 7, 7, 1, 2, 6))) if size[1] else 7) for size in SIZES]
     shares = [draw.random() + 0.05 for _ in sizes]
     return Case(
         fleet=_fleet(draw, nodes),
         kinds=Kinds(_column(sizes, 0), _full(sizes, 4_000), *(_column(sizes, i) for i in (1, 2, 3)), _full(sizes, 0)),
         typical=Typical(*(_column(sizes, i) for i in range(4)), np.array(shares) / sum(shares)),
-        arrivals=np.array(draw.choices(range(len(sizes)), shares, k=arrivals), np.int64),
+        arrivals=draw.choice(len(sizes), size=arrivals, p=np.array(shares) / sum(shares)).astype(np.int64),
     )
 
 
@@ -48,13 +47,13 @@ def _full(sizes: list[tuple[int, ...]], value: int) -> Ints:
     return np.full(len(sizes), value, np.int64)
 
 
-def _fleet(draw: random.Random, nodes: int) -> Fleet:
+def _fleet(draw: np.random.Generator, nodes: int) -> Fleet:
     devices = np.array([draw.choice((1, 2, 4, 8)) for _ in range(nodes)], np.int64)
     left = (np.arange(8)[None, :] < devices[:, None]) * 1000
     return Fleet(
         cpu=np.array([int(count) * draw.choice((6_000, 12_000, 30_000)) for count in devices], np.int64),
         memory=np.array([int(count) * 16_000 for count in devices], np.int64),
-        model=np.array([draw.randrange(3) for _ in range(nodes)], np.int64),
+        model=np.array([draw.integers(3) for _ in range(nodes)], np.int64),
         devices=devices,
         left=left.astype(np.int64),
         owner=np.full((nodes, 8), -1, np.int64),
