@@ -30,6 +30,8 @@ class HealthBounds:
     relapses: int = 4
     """Times that a device may become suspect within the window before it is quarantined as flapping."""
     relapse_window_ms: int = 3_600_000
+    foreign_ms: int = 5_000
+    """A process that no worker started must be there this long to count: a new worker's are seen before it is known."""
     throttle_ms: int = 30_000
     """Hardware throttling must last this long to count: short brakes are normal at load steps."""
 
@@ -47,6 +49,10 @@ class Signal:
     """Whether coming and going speaks against the device itself, and not against whoever uses it."""
 
 
+THROTTLED = Signal(health=DeviceHealth.SUSPECT, reason="hardware_throttle", remedy="inform")
+FOREIGN = Signal(health=DeviceHealth.SUSPECT, reason="foreign_process", remedy="inform", flaps=False)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HealthMemory:
     """What the next verdict on a device needs to know of earlier ones. Saved with the control plane's state."""
@@ -57,6 +63,7 @@ class HealthMemory:
     latched: Signal | None = None
     relapses_ms: tuple[int, ...] = ()
     throttled_since_ms: int | None = None
+    foreign_since_ms: int | None = None
     energy_mj: int | None = None
     """Counter at the last sample: if it falls, the device or its driver was started anew."""
     counters: tuple[int | None, int | None] = (None, None)
@@ -84,10 +91,12 @@ def judge(
     now_ms = sample.at_ms
     was_reset = _was_reset(memory, sample)
     throttled_since = _throttled_since(memory, sample)
+    foreign_since = (memory.foreign_since_ms or now_ms) if foreign else None
     signals = [
         *(_of_event(event) for event in events),
-        *_of_sample(memory, sample, foreign),
-        *_of_throttling(throttled_since, now_ms, bounds),
+        *_of_sample(memory, sample),
+        _lasting(throttled_since, now_ms, bounds.throttle_ms, THROTTLED),
+        _lasting(foreign_since, now_ms, bounds.foreign_ms, FOREIGN),
     ]
     kept = None if was_reset and _healed_by_reset(memory.latched) else memory.latched
     latched = _worst([signal for signal in (kept, *signals) if signal is not None and signal.latched])
@@ -96,6 +105,7 @@ def judge(
         memory,
         latched=latched,
         throttled_since_ms=throttled_since,
+        foreign_since_ms=foreign_since,
         energy_mj=_seen(sample.load.energy_mj, memory.energy_mj),
         counters=(
             _seen(sample.wear.ecc_uncorrected, memory.counters[0]),
@@ -109,7 +119,7 @@ def judge(
 
 def signs(sample: DeviceSample) -> tuple[Signal, ...]:
     """Return what this one sample says against the device, worst first. No verdict: that takes time."""
-    found = _of_sample(first_verdict(sample.device, sample.at_ms), sample, 0)
+    found = _of_sample(first_verdict(sample.device, sample.at_ms), sample)
     return tuple(sorted((one for one in found if one is not None), key=lambda one: -ORDER.index(one.health)))
 
 
@@ -180,7 +190,7 @@ _OTHER_EVENTS = {
 }
 
 
-def _of_sample(memory: HealthMemory, sample: DeviceSample, foreign: int) -> list[Signal | None]:
+def _of_sample(memory: HealthMemory, sample: DeviceSample) -> list[Signal | None]:
     wear, missing = sample.wear, sample.missing
     found: list[Signal | None] = []
     if missing is not None and missing.cause is MissingCause.GPU_IS_LOST:
@@ -201,15 +211,11 @@ def _of_sample(memory: HealthMemory, sample: DeviceSample, foreign: int) -> list
         found.append(_quarantine("ecc_uncorrected", "reset"))
     if _risen(memory.counters[1], wear.nvlink_errors):
         found.append(Signal(health=DeviceHealth.SUSPECT, reason="nvlink_errors", remedy="inform"))
-    if foreign:
-        found.append(Signal(health=DeviceHealth.SUSPECT, reason="foreign_process", remedy="inform", flaps=False))
     return found
 
 
-def _of_throttling(since_ms: int | None, now_ms: int, bounds: HealthBounds) -> list[Signal]:
-    if since_ms is None or now_ms - since_ms < bounds.throttle_ms:
-        return []
-    return [Signal(health=DeviceHealth.SUSPECT, reason="hardware_throttle", remedy="inform")]
+def _lasting(since_ms: int | None, now_ms: int, least_ms: int, signal: Signal) -> Signal | None:
+    return signal if since_ms is not None and now_ms - since_ms >= least_ms else None
 
 
 def _throttled_since(memory: HealthMemory, sample: DeviceSample) -> int | None:

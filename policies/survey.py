@@ -46,18 +46,26 @@ class Survey:
         return device.id not in self.unseen and device.node not in self.unseen
 
     def is_capacity(self, device: Device) -> bool:
-        """Say whether the device counts as capacity: healthy, seen, known to the policy, and not failed in a scrub."""
+        """Say whether what runs on the device may go on, so that it counts while occupied.
+
+        A device that is suspect or not seen now is no reason to take anything away: that would be a move that rests on
+        what was not seen.
+        """
         return (
-            device.health is DeviceHealth.HEALTHY
+            device.health in (DeviceHealth.HEALTHY, DeviceHealth.SUSPECT)
             and device.scrub is not ScrubState.FAILED
-            and self.is_seen(device)
             and (not self.policy.flavors or device.flavor in self.policy.flavors)
         )
 
     def is_open(self, device: Device) -> bool:
-        """Say whether new work may be placed on the device: capacity, on a host that is not cordoned."""
+        """Say whether new work may be placed on the device: healthy, seen, on a host that is not cordoned."""
         node = self.nodes.get(device.node)
-        return self.is_capacity(device) and (node is None or node.schedulable)
+        return (
+            self.is_capacity(device)
+            and device.health is DeviceHealth.HEALTHY
+            and self.is_seen(device)
+            and (node is None or node.schedulable)
+        )
 
 
 def survey(snapshot: Snapshot, policy: Policy, memory: Memory, now_ms: int) -> Survey:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from cluster.observe.telemetry.attribution import Attributed
+from cluster.observe.telemetry.gate import DEVICE_GONE
 from cluster.observe.telemetry.store import Seen, TelemetryStore
 from cluster.ports import Observer
 from policies.model.inventory import Device, DeviceHealth, Group, UsageState, Worker
@@ -19,7 +20,7 @@ from policies.model.telemetry import (
     Reading,
     WorkerHolding,
 )
-from policies.model.units import WHOLE_GPU_MILLIS, ClaimId, DeviceId, GroupId, TenantId, WorkerId
+from policies.model.units import WHOLE_GPU_MILLIS, ClaimId, DeviceId, GroupId, NodeId, TenantId, WorkerId
 from policies.usage_state import UsageBounds, UsageEvidence, UsageMemory, forget_if_stale, weigh
 
 WORST_LAST = (DeviceHealth.HEALTHY, DeviceHealth.SUSPECT, DeviceHealth.QUARANTINED, DeviceHealth.RETIRED)
@@ -57,9 +58,9 @@ class TelemetryObserver:
         seen = self._inner.observe()
         self._store.hold(holdings(seen, self._roots()))
         pictures = {one.fact.device: one for one in self._store.devices()}
-        now_ms = seen.observed_at_ms
         verdicts = {device.gpu: self._store.verdict(device.gpu) for device in seen.devices}
-        gaps = blind_spots(seen, pictures, now_ms, self._max_age_ms)
+        nodes = {device.node: self._store.node_missing(device.node) for device in seen.devices}
+        gaps = blind_spots(seen, pictures, nodes, self._max_age_ms)
         blind = frozenset(DeviceId(gap.subject) for gap in gaps)
         return replace(
             seen,
@@ -99,7 +100,9 @@ def judged(device: Device, verdict: HealthVerdict | None) -> Device:
     return replace(device, health=max(device.health, verdict.health, key=WORST_LAST.index))
 
 
-def blind_spots(seen: Snapshot, pictures: dict[DeviceId, Seen], now_ms: int, max_age_ms: int) -> tuple[Gap, ...]:
+def blind_spots(
+    seen: Snapshot, pictures: dict[DeviceId, Seen], nodes: dict[NodeId, Missing | None], max_age_ms: int
+) -> tuple[Gap, ...]:
     """Return a gap for every real device that was not read, or too long ago, or whose GPU is being divided anew."""
     already = {gap.subject for gap in seen.gaps}
     listed = [device for device in seen.devices if not device.simulated and device.id not in already]
@@ -111,7 +114,7 @@ def blind_spots(seen: Snapshot, pictures: dict[DeviceId, Seen], now_ms: int, max
     gaps = []
     for device in listed:
         picture = pictures.get(device.id)
-        missing = why_blind(picture, now_ms, max_age_ms)
+        missing = nodes.get(device.node) or why_blind(picture, seen.observed_at_ms, max_age_ms)
         if missing is None and device.gpu in changing:
             missing = Missing(MissingCause.LAYOUT_CHANGED)
         if missing is not None:
@@ -121,12 +124,16 @@ def blind_spots(seen: Snapshot, pictures: dict[DeviceId, Seen], now_ms: int, max
 
 
 def why_blind(picture: Seen | None, now_ms: int, max_age_ms: int) -> Missing | None:
-    """Return why the device's readings cannot be used; None if they can."""
+    """Return why the device's readings cannot be used; None if they can, or if they say that it is broken.
+
+    A driver that reports the device lost, or in need of a reset, was heard: its health says so, and work may leave it.
+    """
     if picture is None:
         return NOT_READ
     if picture.age_ms(now_ms) > max_age_ms:
         return Missing(MissingCause.STALE)
-    return picture.sample.missing
+    missing = picture.sample.missing
+    return None if missing is not None and missing.cause in DEVICE_GONE else missing
 
 
 def _cause(picture: Seen) -> MissingCause | None:

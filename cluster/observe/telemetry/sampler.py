@@ -31,6 +31,8 @@ PCIE_EVERY_MS = 10_000
 LOST_RETRY_MS = 30_000
 """A GPU that did not answer as a whole is left alone for this long: no storm of calls into a broken driver."""
 INSTANCE_ONLY = Missing(MissingCause.NOT_SUPPORTED, "known of the MIG instances only")
+SPEECHLESS = frozenset(MissingCause) - {MissingCause.IMPOSSIBLE, MissingCause.SENTINEL, MissingCause.NOT_SUPPORTED}
+"""Reasons for not reading memory that mean that nothing else can be trusted either."""
 PARENT_ONLY = Missing(MissingCause.NOT_SUPPORTED, "known of the whole GPU only")
 
 
@@ -95,7 +97,7 @@ class GpuSampler:
             () if fact.mig_enabled else self._processes(self._gpu, self._shares(at_ms))
         )
         sample = DeviceSample(device=fact.device, gpu=fact.gpu, at_ms=at_ms, load=load, wear=wear, processes=processes)
-        return self._sanity[fact.device].checked(sample, fact)
+        return _seeing(self._sanity[fact.device].checked(sample, fact))
 
     def _instance(self, target: Target) -> DeviceSample:
         at_ms = self._clock.now_ms()
@@ -108,7 +110,7 @@ class GpuSampler:
             load=load,
             processes=self._processes(target, PARENT_ONLY),
         )
-        return self._sanity[target.fact.device].checked(sample, target.fact)
+        return _seeing(self._sanity[target.fact.device].checked(sample, target.fact))
 
     def _load(self, target: Target) -> Load:
         """Return memory and activity: what is known of whole GPUs and of instances."""
@@ -197,6 +199,13 @@ class GpuSampler:
         if isinstance(running, Missing):
             return running
         return uses(target.fact.device, running, shares, self._table)
+
+
+def _seeing(sample: DeviceSample) -> DeviceSample:
+    """Return the sample, missing as a whole if not even memory could be read: the driver does not speak of it."""
+    used = sample.load.memory_used_mib
+    speechless = isinstance(used, Missing) and used.cause in SPEECHLESS and sample.missing is None
+    return replace(sample, missing=used) if speechless and isinstance(used, Missing) else sample
 
 
 def blind_sample(fact: DeviceFacts, at_ms: int, why: Missing) -> DeviceSample:
