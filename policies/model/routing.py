@@ -23,6 +23,8 @@ class RoutedGroup:
     replicas: int
     concurrency: int
     """Requests that one replica answers at once."""
+    gpu_millis: int = 0
+    """Thousandths of a device that one replica holds; 0 if not known. Usage is metered by it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +67,11 @@ class TenantShare:
     priority: int = 0
     """Higher is shed later."""
     requests_per_minute: int | None = None
+    """None: no limit."""
     tokens_per_minute: int | None = None
+    tokens_per_day: int | None = None
+    """Budget, by calendar day in UTC; None: no budget."""
+    tokens_per_month: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,9 +15,11 @@ from policies.model.routing import RoutingTable
 from policies.model.units import SecurityDomain
 from serving.gateway.asgi import Asgi, HttpGateway
 from serving.gateway.door import Door
-from serving.gateway.exchange import Gateway
+from serving.gateway.exchange import Gateway, GatewayParts
 from serving.gateway.handles import HandleBackend, search
+from serving.gateway.keeping import Keeping
 from serving.gateway.straight import StraightBackend
+from serving.ledger import Ledger, day_of, read
 
 if TYPE_CHECKING:
     from ray.serve import Application
@@ -42,6 +44,10 @@ class GatewaySpec:
     door: tuple[str, int] | None = None
     """Address and port of a listener of the gateway's own, beside Ray Serve's proxy and several times as fast."""
 
+    ledger_dir: Path | None = None
+    """Where usage and audit records go; None keeps none."""
+    hashes_content: bool = False
+
 
 class OtherDomain(ValueError):
     """A routing table of another domain reached this gateway."""
@@ -56,15 +62,28 @@ class GatewayReplica:
 
     def __init__(self, spec: GatewaySpec) -> None:
         self._spec = spec
-        backend = StraightBackend(search, HandleBackend())
-        self._gateway = Gateway(spec.pepper_file.read_bytes().strip(), backend, _now_ms)
+        self._ledger = Ledger(spec.ledger_dir) if spec.ledger_dir else None
+        self._gateway = Gateway(
+            GatewayParts(
+                domain=spec.domain.value,
+                pepper=spec.pepper_file.read_bytes().strip(),
+                backend=StraightBackend(search, HandleBackend()),
+                clock=_now_ms,
+                ledger=self._ledger,
+                hashes_content=spec.hashes_content,
+            )
+        )
+        if spec.ledger_dir:
+            this_month = day_of(_now_ms())[: len("2026-11")]
+            self._gateway.limits.remember(read(spec.ledger_dir, since=this_month))
 
     def __serve_build_asgi_app__(self) -> Asgi:  # the name is Ray Serve's
         """Return the HTTP side; Ray Serve calls this after the constructor."""
         http = HttpGateway(self._gateway, self._spec.control_token_file.read_text(encoding="utf-8").strip())
-        return http if self._spec.door is None else Door(http, *self._spec.door)
+        opened = http if self._spec.door is None else Door(http, *self._spec.door)
+        return opened if self._ledger is None else Keeping(opened, self._ledger)
 
-    def reconfigure(self, user_config: dict[str, Any]) -> None:
+    async def reconfigure(self, user_config: dict[str, Any]) -> None:
         """Put a routing table in force, in place. An older one is refused; one of another domain is an error."""
         table = from_plain(RoutingTable, user_config)
         if table.domain != self._spec.domain:
@@ -78,8 +97,8 @@ class GatewayReplica:
 def build(args: dict[str, Any]) -> Application:
     """Return the gateway application.
 
-    ``args``: domain, pepper_file, control_token_file, and optionally door_host (loopback unless given) and door_port.
-    See ``GatewaySpec``.
+    ``args``: domain, pepper_file, control_token_file, and optionally door_host (loopback unless given), door_port,
+    ledger_dir, hashes_content. See ``GatewaySpec``.
     """
     door = (str(args.get("door_host", LOOPBACK)), int(args["door_port"])) if args.get("door_port") else None
     spec = GatewaySpec(
@@ -87,6 +106,8 @@ def build(args: dict[str, Any]) -> Application:
         pepper_file=Path(args["pepper_file"]),
         control_token_file=Path(args["control_token_file"]),
         door=door,
+        ledger_dir=Path(args["ledger_dir"]) if args.get("ledger_dir") else None,
+        hashes_content=bool(args.get("hashes_content", False)),
     )
     deployment = serve.deployment(
         name="Gateway", max_ongoing_requests=MAX_ONGOING, graceful_shutdown_timeout_s=DRAIN_LIMIT_S

@@ -6,15 +6,18 @@ import asyncio
 import hmac
 import json
 import logging
+import re
 import secrets
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from policies.model.codec import to_json
 from serving.engines.protocol import PieceKind
-from serving.gateway.errors import ApiError, BadRequest, BodyTooLarge, EngineBroke, NoSuchPath, WrongKey
+from serving.gateway.errors import ApiError, BadRequest, BodyTooLarge, EngineBroke, NoSuchPath, RateLimited, WrongKey
 from serving.gateway.exchange import Answer, Gateway
+from serving.gateway.metrics import CONTENT_TYPE
 from serving.gateway.request import parse
+from serving.gateway.tally import ANSWERED
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -29,7 +32,8 @@ OPERATIONS = {
     "/v1/completions": "completions",
     "/v1/embeddings": "embeddings",
 }
-_JSON = (b"content-type", b"application/json")
+_JSON = b"application/json"
+_SAFE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _EVENTS = (b"content-type", b"text/event-stream; charset=utf-8")
 _UNBUFFERED = ((b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no"))
 _log = logging.getLogger("ray.serve")
@@ -53,6 +57,8 @@ class HttpGateway:
         try:
             await self._route(exchange)
         except ApiError as error:
+            if isinstance(error, WrongKey):
+                self._gateway.metrics.refused(error.status)
             await exchange.error(error)
         except Exception as fault:  # noqa: BLE001  # the last catch: a tenant gets a JSON error, the log gets the kind
             _log.error("gateway fault: %s", type(fault).__name__)  # a trace may quote the prompt
@@ -66,6 +72,8 @@ class HttpGateway:
             await self._models(exchange)
         elif exchange.path == "/-/partage/load":
             await self._load(exchange)
+        elif exchange.path == "/-/partage/metrics":
+            await self._metrics(exchange)
         elif exchange.path == "/-/healthz":
             await exchange.json(200, b'{"status":"ok"}')
         else:
@@ -74,22 +82,42 @@ class HttpGateway:
     async def _infer(self, exchange: _Exchange, operation: str) -> None:
         key = self._gateway.identify(exchange.header(b"authorization"))
         request = parse(operation, await exchange.body())
-        async with exchange.until_disconnect():
-            answer = await self._gateway.answer(key, request)
-            if request.is_stream:
-                await exchange.stream(answer)
-            else:
-                await exchange.whole(answer)
+        tally = self._gateway.open(key, request, exchange.safe_id())
+        try:
+            async with exchange.until_disconnect():
+                answer = await self._gateway.answer(tally)
+                exchange.extra = self._gateway.limits.headers(key.tenant, self._gateway.clock())
+                await (exchange.stream(answer) if request.is_stream else exchange.whole(answer))
+                tally.status = EngineBroke.status if answer.failed else ANSWERED
+        except RateLimited:
+            exchange.extra = self._gateway.limits.headers(key.tenant, self._gateway.clock())
+            raise
+        except EngineBroke as error:
+            tally.fail(error)
+            raise
+        finally:
+            self._gateway.settle(tally)
 
     async def _models(self, exchange: _Exchange) -> None:
         key = self._gateway.identify(exchange.header(b"authorization"))
         data = [_model(name) for name in self._gateway.models(key)]
         await exchange.json(200, json.dumps({"object": "list", "data": data}).encode())
 
-    async def _load(self, exchange: _Exchange) -> None:
+    async def _metrics(self, exchange: _Exchange) -> None:
+        self._require_control(exchange)
+        load = self._gateway.dispatcher.load()
+        queued = [(str(priority), count) for priority, count in self._gateway.dispatcher.queued().items()]
+        inside = [(str(claim.claim), claim.in_flight) for claim in (load.claims if load else ())]
+        text = self._gateway.metrics.exposition(queued, inside)
+        await exchange.respond(200, CONTENT_TYPE.encode(), text)
+
+    def _require_control(self, exchange: _Exchange) -> None:
         given = exchange.header(b"authorization").removeprefix("Bearer ")
         if not hmac.compare_digest(given.encode(), self._control_token.encode()):
             raise WrongKey
+
+    async def _load(self, exchange: _Exchange) -> None:
+        self._require_control(exchange)
         load = self._gateway.dispatcher.load()
         await exchange.json(200, b"null" if load is None else to_json(load).encode())
 
@@ -108,9 +136,15 @@ class _Exchange:
         if not given:
             self.request_id = "req_" + secrets.token_hex(12)
             self._own_headers = [(b"x-request-id", self.request_id.encode())]
+        self.extra: Headers = []
+        """Headers for the response, whatever it will be."""
         self._receive = receive
         self._send = send
         self._has_begun = False
+
+    def safe_id(self) -> str:
+        """Return the request's id, or one of our own if a client chose one that may not enter a log."""
+        return self.request_id if _SAFE_ID.fullmatch(self.request_id) else "req_" + secrets.token_hex(12)
 
     def header(self, name: bytes) -> str:
         """Return the header's value; empty if it is not there."""
@@ -159,8 +193,13 @@ class _Exchange:
 
     async def json(self, status: int, document: bytes, extra: Headers | None = None) -> None:
         """Send a whole response."""
-        await self._begin(status, [_JSON, (b"content-length", b"%d" % len(document)), *(extra or ())])
-        await self._end(document)
+        await self.respond(status, _JSON, document, extra)
+
+    async def respond(self, status: int, content_type: bytes, body: bytes, extra: Headers | None = None) -> None:
+        """Send a whole response of any type."""
+        length = (b"content-length", b"%d" % len(body))
+        await self._begin(status, [(b"content-type", content_type), length, *(extra or ())])
+        await self._end(body)
 
     async def error(self, error: ApiError) -> None:
         """Send the error, or end what has begun."""
@@ -171,7 +210,7 @@ class _Exchange:
 
     async def _begin(self, status: int, headers: Headers) -> None:
         self._has_begun = True
-        everything = self._own_headers + headers
+        everything = self._own_headers + self.extra + headers
         await self._send({"type": "http.response.start", "status": status, "headers": everything})
 
     async def _part(self, data: bytes) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from policies.model.routing import ClaimLoad, GatewayLoad, GroupLoad, Route, RoutedGroup, RoutingTable
 from serving import demand
-from serving.gateway.errors import ModelNotFound, Overloaded
+from serving.gateway.errors import ModelNotFound, Overloaded, QueueFull, WaitedTooLong
 from serving.gateway.fair import FairQueue, Ticket
 
 QUEUE_LIMIT = 512
@@ -159,7 +160,7 @@ class Dispatcher:
         shed = line.queue.push(ticket)
         self._count(line)
         if isinstance(shed, Waiting) and not shed.granted.done():
-            shed.granted.set_exception(self._overloaded(line, "The queue of this model is full"))
+            shed.granted.set_exception(self._overloaded(line, QueueFull, "The queue of this model is full"))
         self._pump(line)
         place = await self._turn(line, ticket, order.wait_ms)
         return Lease(line=line, place=place, ticket=ticket, since_ms=self._clock())
@@ -190,6 +191,13 @@ class Dispatcher:
             groups=tuple(_group_load(place) for _, place in sorted(self._places.items())),
             claims=tuple(self._claim_load(line) for _, line in sorted(self._lines.items())),
         )
+
+    def queued(self) -> dict[int, int]:
+        """Return how many requests wait, by priority."""
+        counts: Counter[int] = Counter()
+        for line in self._lines.values():
+            counts.update(ticket.priority for ticket in line.queue.waiting())
+        return counts
 
     def retry_after_s(self, line: Line) -> int:
         """Return when a request that comes now may expect a place, in whole seconds of at least 1."""
@@ -235,7 +243,7 @@ class Dispatcher:
 
     def _expire(self, line: Line, ticket: Waiting) -> None:
         if not ticket.granted.done():
-            ticket.granted.set_exception(self._overloaded(line, "No place became free in time"))
+            ticket.granted.set_exception(self._overloaded(line, WaitedTooLong, "No place became free in time"))
         line.queue.drop(ticket)
         self._count(line)
 
@@ -277,9 +285,9 @@ class Dispatcher:
         for name in gone:
             del self._places[name]
 
-    def _overloaded(self, line: Line, why: str) -> Overloaded:
+    def _overloaded(self, line: Line, kind: type[Overloaded], why: str) -> Overloaded:
         message = f"{why}; try again after the time given in Retry-After."
-        return Overloaded(message, retry_after_s=self.retry_after_s(line))
+        return kind(message, retry_after_s=self.retry_after_s(line))
 
 
 def _may_call(route: Route, tenant: str) -> bool:

@@ -17,6 +17,11 @@ class ApiError(Exception):
         self.param = param
         self.retry_after_s = retry_after_s
 
+    @property
+    def ledger_code(self) -> str:
+        """What the ledger and the metrics call it: the code, or finer where operators must tell causes apart."""
+        return self.code or self.kind
+
     def document(self) -> bytes:
         """Return the body of the response."""
         about = {"message": str(self), "type": self.kind, "param": self.param, "code": self.code}
@@ -104,6 +109,18 @@ class Overloaded(ApiError):
     status = 503
     kind = "server_error"
     code = "server_is_overloaded"
+
+
+class QueueFull(Overloaded):
+    """Too many wait already, and others are more entitled to the room."""
+
+    ledger_code = "queue_full"
+
+
+class WaitedTooLong(Overloaded):
+    """No place became free in time."""
+
+    ledger_code = "deadline"
 
 
 class EngineBroke(ApiError):

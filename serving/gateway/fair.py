@@ -8,6 +8,7 @@ the requests already inside and one of its own, however many more it sends.
 from __future__ import annotations
 
 import heapq
+from collections import deque
 from dataclasses import dataclass, field
 
 _SLACK = 2
@@ -34,6 +35,16 @@ class Ticket:
 
 
 @dataclass(slots=True)
+class _Backlog:
+    """What one tenant waits with in one class."""
+
+    amount: float = 0.0
+    """Tokens for its weight."""
+    tickets: deque[Ticket] = field(default_factory=deque)
+    """Oldest first; may hold some that have gone."""
+
+
+@dataclass(slots=True)
 class FairQueue:
     """Waiting tickets of one model, at most ``limit``. Holds no clock; costs O(log n) per ticket."""
 
@@ -45,6 +56,8 @@ class FairQueue:
     """Virtual time: the start of the ticket served last."""
     _waiting: int = 0
     _count: int = 0
+    _backlogs: dict[tuple[int, str], _Backlog] = field(default_factory=dict)
+    """By priority and tenant; only of those that wait."""
 
     def __len__(self) -> int:
         return self._waiting
@@ -62,6 +75,9 @@ class FairQueue:
         self._finish[ticket.tenant] = ticket.start + ticket.cost / ticket.weight
         heapq.heappush(self._heap, ticket)
         self._waiting += 1
+        backlog = self._backlogs.setdefault((ticket.priority, ticket.tenant), _Backlog())
+        backlog.amount += ticket.cost / ticket.weight
+        backlog.tickets.append(ticket)
         if self._waiting <= self.limit:
             return None
         shed = self._least_entitled()
@@ -73,8 +89,7 @@ class FairQueue:
         while self._heap:
             ticket = heapq.heappop(self._heap)
             if not ticket.is_gone:
-                ticket.is_gone = True
-                self._waiting -= 1
+                self._leave(ticket)
                 self._now = max(self._now, ticket.start)
                 return ticket
         return None
@@ -83,8 +98,7 @@ class FairQueue:
         """Remove a ticket that will not be served; its tenant is not charged for it. Harmless if it has gone."""
         if ticket.is_gone:
             return
-        ticket.is_gone = True
-        self._waiting -= 1
+        self._leave(ticket)
         if len(self._heap) > _SLACK * self.limit:
             self._heap = self.waiting()
             heapq.heapify(self._heap)
@@ -100,10 +114,19 @@ class FairQueue:
         """Return the tickets that wait, in no order."""
         return [ticket for ticket in self._heap if not ticket.is_gone]
 
+    def _leave(self, ticket: Ticket) -> None:
+        ticket.is_gone = True
+        self._waiting -= 1
+        backlog = self._backlogs[ticket.priority, ticket.tenant]
+        backlog.amount -= ticket.cost / ticket.weight
+        while backlog.tickets and backlog.tickets[0].is_gone:
+            backlog.tickets.popleft()
+        while backlog.tickets and backlog.tickets[-1].is_gone:
+            backlog.tickets.pop()
+        if not backlog.tickets:
+            del self._backlogs[ticket.priority, ticket.tenant]
+
     def _least_entitled(self) -> Ticket:
-        lowest = min(ticket.priority for ticket in self.waiting())
-        candidates = [ticket for ticket in self.waiting() if ticket.priority == lowest]
-        backlog: dict[str, float] = {}
-        for ticket in candidates:
-            backlog[ticket.tenant] = backlog.get(ticket.tenant, 0.0) + ticket.cost / ticket.weight
-        return max(candidates, key=lambda ticket: (backlog[ticket.tenant], ticket.order))
+        lowest = min(priority for priority, _ in self._backlogs)
+        of_class = [backlog for (priority, _), backlog in self._backlogs.items() if priority == lowest]
+        return max(of_class, key=lambda backlog: (backlog.amount, backlog.tickets[-1].order)).tickets[-1]

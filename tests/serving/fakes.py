@@ -12,7 +12,8 @@ from policies.model.routing import KeyRecord, Route, RoutedGroup, RoutingTable, 
 from policies.model.units import SecurityDomain
 from serving.engines.protocol import Piece, PieceKind
 from serving.gateway.asgi import HttpGateway
-from serving.gateway.exchange import Gateway
+from serving.gateway.exchange import Gateway, GatewayParts
+from serving.ledger import Ledger
 
 PEPPER = b"pepper-of-civil"
 CONTROL_TOKEN = "control"
@@ -111,9 +112,19 @@ class World:
 
     clock: FakeClock = field(default_factory=FakeClock)
     backend: FakeBackend = field(default_factory=FakeBackend)
+    ledger: Ledger | None = None
+    hashes_content: bool = False
 
     def __post_init__(self) -> None:
-        self.gateway = Gateway(PEPPER, self.backend, self.clock)
+        parts = GatewayParts(
+            domain="civil",
+            pepper=PEPPER,
+            backend=self.backend,
+            clock=self.clock,
+            ledger=self.ledger,
+            hashes_content=self.hashes_content,
+        )
+        self.gateway = Gateway(parts)
         self.app = HttpGateway(self.gateway, CONTROL_TOKEN)
 
     async def call(self, path: str, body: object = None, *, key: str | None = None, **headers: str) -> Response:

@@ -1,0 +1,73 @@
+"""The account of one request while it runs; becomes its line in the ledger."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from policies.model.routing import KeyRecord
+from serving.gateway.errors import ApiError
+from serving.gateway.request import Request
+from serving.ledger import UsageRecord
+
+CLIENT_WENT = 499
+ANSWERED = 200
+PERMILLE = 1_000
+
+
+@dataclass(slots=True, kw_only=True)
+class Tally:
+    """Filled in as the request moves on."""
+
+    at_ms: int
+    request_id: str
+    key: KeyRecord
+    request: Request
+    claim: str = ""
+    group: str = ""
+    variant: str = ""
+    class_name: str = "0"
+    status: int = CLIENT_WENT
+    """Stays so unless somebody learns better."""
+    error: str = ""
+    is_admitted: bool = False
+    """Whether the tenant's limits were charged with the expected tokens."""
+    leased_at_ms: int = 0
+    first_at_ms: int = 0
+    slot_gpu_millis: int = 0
+    """Thousandths of a device that one slot of the group stands for, in thousandths again."""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    content_mac: str = ""
+
+    @property
+    def tokens(self) -> int:
+        """Tokens taken so far."""
+        return self.prompt_tokens + self.completion_tokens
+
+    def fail(self, error: ApiError) -> None:
+        """Note what the tenant was told."""
+        self.status, self.error = error.status, error.ledger_code or ""
+
+    def record(self, now_ms: int) -> UsageRecord:
+        """Return the line for the ledger."""
+        inside_ms = max(0, now_ms - self.leased_at_ms) if self.leased_at_ms else 0
+        return UsageRecord(
+            at_ms=self.at_ms,
+            request_id=self.request_id,
+            tenant=str(self.key.tenant),
+            key_prefix=self.key.prefix,
+            operation=self.request.operation,
+            model=self.request.model if self.claim else "",  # a name that is no model's is whatever a client wrote
+            claim=self.claim,
+            variant=self.variant,
+            group=self.group,
+            status=self.status,
+            error=self.error,
+            prompt_tokens=self.prompt_tokens,
+            completion_tokens=self.completion_tokens,
+            queued_ms=max(0, (self.leased_at_ms or now_ms) - self.at_ms),
+            first_ms=max(0, self.first_at_ms - self.at_ms) if self.first_at_ms else 0,
+            total_ms=max(0, now_ms - self.at_ms),
+            gpu_ms=inside_ms * self.slot_gpu_millis // (PERMILLE * PERMILLE),
+            content_mac=self.content_mac,
+        )
