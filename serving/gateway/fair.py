@@ -7,12 +7,7 @@ the requests already inside and one of its own, however many more it sends.
 
 from __future__ import annotations
 
-import heapq
-from collections import deque
 from dataclasses import dataclass, field
-
-_SLACK = 2
-"""The heap holds at most this many times its limit: dropped tickets are swept out when it has grown so far."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -25,39 +20,49 @@ class Ticket:
     weight: int = 1
     priority: int = 0
     """Higher is served first and shed last."""
-    start: float = 0.0
     order: int = 0
     is_gone: bool = False
-    """Left the queue without being served: its client went, its deadline passed, or it was shed."""
+    """No longer in the queue: served, shed, late, or its client went."""
 
-    def __lt__(self, other: Ticket) -> bool:
-        return (-self.priority, self.start, self.order) < (-other.priority, other.start, other.order)
+    @property
+    def charge(self) -> float:
+        """Virtual time that serving it takes from its tenant."""
+        return self.cost / self.weight
 
 
-@dataclass(slots=True)
-class _Backlog:
-    """What one tenant waits with in one class."""
+@dataclass(slots=True, kw_only=True)
+class _Flow:
+    """What one tenant waits with in one class. Only its head has a start, so tickets that go cost it nothing."""
 
-    amount: float = 0.0
-    """Tokens for its weight."""
-    tickets: deque[Ticket] = field(default_factory=deque)
-    """Oldest first; may hold some that have gone."""
+    start: float
+    backlog: float = 0.0
+    tickets: dict[Ticket, None] = field(default_factory=dict)
+    """An ordered set, oldest first."""
+
+    def head(self) -> Ticket:
+        return next(iter(self.tickets))
+
+    def newest(self) -> Ticket:
+        return next(reversed(self.tickets))
+
+
+Key = tuple[int, str]
+"""Priority and tenant."""
 
 
 @dataclass(slots=True)
 class FairQueue:
-    """Waiting tickets of one model, at most ``limit``. Holds no clock; costs O(log n) per ticket."""
+    """Waiting tickets of one model, at most ``limit``. Holds no clock; a step costs O(tenants that wait)."""
 
     limit: int
-    _heap: list[Ticket] = field(default_factory=list)
-    _finish: dict[str, float] = field(default_factory=dict)
-    """Virtual time at which each tenant's last ticket ends."""
+    _flows: dict[Key, _Flow] = field(default_factory=dict)
+    """Of those that wait."""
+    _finish: dict[Key, float] = field(default_factory=dict)
+    """Virtual time at which each tenant's last served ticket ends."""
     _now: float = 0.0
     """Virtual time: the start of the ticket served last."""
     _waiting: int = 0
     _count: int = 0
-    _backlogs: dict[tuple[int, str], _Backlog] = field(default_factory=dict)
-    """By priority and tenant; only of those that wait."""
 
     def __len__(self) -> int:
         return self._waiting
@@ -71,13 +76,13 @@ class FairQueue:
             self._finish.clear()  # nobody waits: what was served while there was room is nobody's debt
         self._count += 1
         ticket.order = self._count
-        ticket.start = max(self._now, self._finish.get(ticket.tenant, 0.0))
-        self._finish[ticket.tenant] = ticket.start + ticket.cost / ticket.weight
-        heapq.heappush(self._heap, ticket)
+        key = (ticket.priority, ticket.tenant)
+        if key not in self._flows:
+            self._flows[key] = _Flow(start=max(self._now, self._finish.get(key, 0.0)))
+        flow = self._flows[key]
+        flow.tickets[ticket] = None
+        flow.backlog += ticket.charge
         self._waiting += 1
-        backlog = self._backlogs.setdefault((ticket.priority, ticket.tenant), _Backlog())
-        backlog.amount += ticket.cost / ticket.weight
-        backlog.tickets.append(ticket)
         if self._waiting <= self.limit:
             return None
         shed = self._least_entitled()
@@ -86,47 +91,41 @@ class FairQueue:
 
     def pop(self) -> Ticket | None:
         """Remove and return the ticket that is served next; None if nobody waits."""
-        while self._heap:
-            ticket = heapq.heappop(self._heap)
-            if not ticket.is_gone:
-                self._leave(ticket)
-                self._now = max(self._now, ticket.start)
-                return ticket
-        return None
+        if not self._flows:
+            return None
+        key, flow = min(self._flows.items(), key=lambda item: (-item[0][0], item[1].start, item[1].head().order))
+        ticket = flow.head()
+        self._now = max(self._now, flow.start)
+        self._finish[key] = flow.start = flow.start + ticket.charge
+        self.drop(ticket)
+        return ticket
 
     def drop(self, ticket: Ticket) -> None:
-        """Remove a ticket that will not be served; its tenant is not charged for it. Harmless if it has gone."""
+        """Remove a ticket; unless ``pop`` gave it, its tenant is not charged. Harmless if it has gone."""
         if ticket.is_gone:
             return
-        self._leave(ticket)
-        if len(self._heap) > _SLACK * self.limit:
-            self._heap = self.waiting()
-            heapq.heapify(self._heap)
-        if ticket.tenant in self._finish:
-            self._finish[ticket.tenant] = max(self._now, self._finish[ticket.tenant] - ticket.cost / ticket.weight)
+        ticket.is_gone = True
+        self._waiting -= 1
+        key = (ticket.priority, ticket.tenant)
+        flow = self._flows[key]
+        flow.backlog -= ticket.charge
+        del flow.tickets[ticket]
+        if not flow.tickets:
+            del self._flows[key]
 
     def settle(self, ticket: Ticket, used: int) -> None:
         """Charge a served ticket's tenant with the tokens that it really took instead of those expected."""
-        if ticket.tenant in self._finish:
-            self._finish[ticket.tenant] += (used - ticket.cost) / ticket.weight
+        key, difference = (ticket.priority, ticket.tenant), (used - ticket.cost) / ticket.weight
+        if key in self._finish:
+            self._finish[key] += difference
+        if key in self._flows:
+            self._flows[key].start += difference
 
     def waiting(self) -> list[Ticket]:
-        """Return the tickets that wait, in no order."""
-        return [ticket for ticket in self._heap if not ticket.is_gone]
-
-    def _leave(self, ticket: Ticket) -> None:
-        ticket.is_gone = True
-        self._waiting -= 1
-        backlog = self._backlogs[ticket.priority, ticket.tenant]
-        backlog.amount -= ticket.cost / ticket.weight
-        while backlog.tickets and backlog.tickets[0].is_gone:
-            backlog.tickets.popleft()
-        while backlog.tickets and backlog.tickets[-1].is_gone:
-            backlog.tickets.pop()
-        if not backlog.tickets:
-            del self._backlogs[ticket.priority, ticket.tenant]
+        """Return the tickets that wait, by tenant."""
+        return [ticket for flow in self._flows.values() for ticket in flow.tickets]
 
     def _least_entitled(self) -> Ticket:
-        lowest = min(priority for priority, _ in self._backlogs)
-        of_class = [backlog for (priority, _), backlog in self._backlogs.items() if priority == lowest]
-        return max(of_class, key=lambda backlog: (backlog.amount, backlog.tickets[-1].order)).tickets[-1]
+        lowest = min(priority for priority, _ in self._flows)
+        of_class = [flow for (priority, _), flow in self._flows.items() if priority == lowest]
+        return max(of_class, key=lambda flow: (flow.backlog, flow.newest().order)).newest()
