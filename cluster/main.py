@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import logging
+import signal
 import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from cluster.api.access import Gate
 from cluster.api.parts import Parts
@@ -21,16 +23,20 @@ from cluster.journal.ledger import SqliteLedger
 from cluster.journal.registry import Caps, SqliteRegistry
 from cluster.journal.sqlite import Retention, SqliteJournal
 from cluster.journal.store import Store
+from cluster.leadership import LEADERSHIPS, Alone, Leadership, alone
 from cluster.loop import Loop, Turn, run
 from cluster.metrics import Metrics
 from cluster.ports import Actuator, Clock, Ledger, Observer, Registry
 from cluster.refusals import Refusal, StaleGeneration
 from cluster.settings import SettingInvalid, Settings, from_environment
+from cluster.standby import standby
 
 log = logging.getLogger("partage")
 
 CANNOT_START = 1
 LOST_LEADERSHIP = 3
+LEADERSHIP_LOOK_S = 0.2
+"""Pause between two looks while the lease cannot be renewed: nothing is decided meanwhile."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,20 +80,39 @@ def simulated(kept: Kept) -> Adapters:
     )
 
 
-PLATFORMS: dict[str, Callable[[Kept], Adapters]] = {"local": local, "simulated": simulated}
+def kubernetes(kept: Kept) -> Adapters:
+    """Return the adapters for a Kubernetes cluster with KubeRay."""
+    from cluster.kubernetes.adapters import adapters
+
+    observer, actuator = adapters(kept.settings, kept.clock, kept.journal, kept.ledger, kept.registry)
+    return Adapters(observer=observer, actuator=actuator)
+
+
+PLATFORMS: dict[str, Callable[[Kept], Adapters]] = {"local": local, "simulated": simulated, "kubernetes": kubernetes}
 """Where the control plane can run."""
+
+
+def open_store(settings: Settings) -> Store:
+    """Return the journal's store: PostgreSQL where a connection string is given, else a file of this machine."""
+    if not settings.database_file:
+        return Store(settings.journal, busy_timeout_ms=settings.busy_timeout_ms)
+    from cluster.journal.postgres import PostgresStore
+
+    conninfo = Path(settings.database_file).read_text(encoding="utf-8").strip()
+    return PostgresStore(conninfo, busy_timeout_ms=settings.busy_timeout_ms)
 
 
 class ControlPlane:
     """Loop and API over one journal."""
 
-    def __init__(self, settings: Settings, platform: str) -> None:
+    def __init__(self, settings: Settings, platform: str, leadership: Leadership | None = None) -> None:
         self._settings = settings
+        self._leadership = leadership or Alone()
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self.lost_leadership = False
         clock = SystemClock()
-        store = Store(settings.journal, busy_timeout_ms=settings.busy_timeout_ms)
+        store = open_store(settings)
         retention = Retention(
             decisions=settings.decisions_kept, snapshots=settings.snapshots_kept, bytes=settings.history_bytes
         )
@@ -126,6 +151,7 @@ class ControlPlane:
             self._stopping.set()
             self._wake.set()
             thread.join()
+            self._leadership.resign()
             self._parts.store.close()
         return LOST_LEADERSHIP if self.lost_leadership else 0
 
@@ -148,7 +174,28 @@ class ControlPlane:
     def _rest(self) -> bool:
         self._wake.wait(self._settings.tick_ms / 1000)
         self._wake.clear()
+        while not self._leadership.may_act() and not self._stopping.is_set():
+            if self._leadership.lost:
+                self.lost_leadership = True
+                return False
+            self._stopping.wait(LEADERSHIP_LOOK_S)
         return not self._stopping.is_set()
+
+
+def lead_and_run(settings: Settings, platform: str) -> int:
+    """Wait for leadership, alive but not ready, then run; return the exit status."""
+    leadership = LEADERSHIPS.get(platform, alone)(settings, SystemClock())
+    if platform in LEADERSHIPS:
+        signal.signal(signal.SIGTERM, lambda *_: leadership.stop())
+        with standby(settings.api_host, settings.api_port):
+            if not leadership.campaign():
+                return 0
+        log.info("this control plane leads")
+    leadership.keep()
+    try:
+        return ControlPlane(settings, platform, leadership).run()
+    finally:
+        leadership.resign()
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -159,7 +206,7 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
-        return ControlPlane(from_environment(), chosen.platform).run()
+        return lead_and_run(from_environment(), chosen.platform)
     except (Refusal, SettingInvalid) as refusal:
         log.error("cannot start (%s): %s", refusal.code, refusal)  # noqa: TRY400  # a refusal explains itself
         return CANNOT_START

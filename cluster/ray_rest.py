@@ -36,6 +36,8 @@ class RayNode:
     id: str
     """Hex; the value of the label ``ray.io/node-id``."""
     labels: Mapping[str, str] = field(default_factory=dict)
+    address: str = ""
+    """IP address; on Kubernetes the pod's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +90,10 @@ class RayDashboard:
         try:
             listed = answer["data"]["result"]["result"]
             living = [node for node in listed if node["state"] == "ALIVE"]
-            found = [RayNode(id=node["node_id"], labels=node.get("labels") or {}) for node in living]
+            found = [
+                RayNode(id=node["node_id"], labels=node.get("labels") or {}, address=str(node.get("node_ip") or ""))
+                for node in living
+            ]
         except (KeyError, TypeError) as error:
             raise RayUnreadable(self.base_url, "nodes_not_understood", repr(error)) from error
         return tuple(sorted(found, key=lambda node: node.id))

@@ -82,6 +82,19 @@ class Settings:
     history_bytes: int = 536_870_912
     """Most bytes of kept decisions, whatever their number."""
 
+    identity: str = ""
+    """Name of this process among several control planes; on Kubernetes the pod's."""
+    namespace: str = "partage"
+    """On Kubernetes, where the control plane runs and its lease lies."""
+    domain_namespaces: str = "defence=partage-defence,civil=partage-civil"
+    """On Kubernetes, the namespace of each domain."""
+    database_file: str = ""
+    """File with a PostgreSQL connection string; empty: the journal is a file below ``home``."""
+    lease_ms: int = 15_000
+    """A leader that is silent this long is replaced."""
+    spare_pods: int = 1
+    """Worker pods per group kept waiting without a node: they hold no device and save the operator's time."""
+
     @property
     def secrets(self) -> Path:
         """Folder of the tokens; mode 0700."""

@@ -67,7 +67,7 @@ class KubernetesActuator:
     def _on_groups(self, plan: Plan) -> dict[int, ActionOutcome]:
         mine = (StartWorker, StopWorker, ScrubDevice)
         chosen = [index for index, action in enumerate(plan.actions) if not isinstance(action, mine)]
-        if not chosen or plan.fencing_generation < self._newest:
+        if plan.fencing_generation < self._newest:
             return {}
         part = Plan(
             id=plan.id,

@@ -26,12 +26,14 @@ class Served:
     gaps: tuple[Gap, ...] = ()
     ray_nodes: tuple[tuple[str, str], ...] = ()
     """Address of a Ray node and its id."""
+    known: bool = True
+    """False until the domain's applications were seen once since this process started."""
 
 
 class ServeView(Protocol):
-    """Looks at one domain's Ray Serve and gateway."""
+    """Looks at the Ray Serve and the gateway of every domain."""
 
-    def look(self, domain: SecurityDomain, workers: tuple[Worker, ...]) -> Served:
+    def look(self) -> Mapping[SecurityDomain, Served]:
         """Return what is seen now; what is not seen is a gap. Never raises for a part that is down."""
         ...
 
@@ -79,8 +81,7 @@ class KubernetesObserver:
         )
         ours = frozenset(workers.full_name(pod) for pod in pods if self._is_ours(pod))
         known, foreign = devices.with_foreign(seen, pods, ours, now)
-        crew = tuple(worker for worker, _ in staff)
-        served = {domain: self._serve.look(domain, crew) for domain in self._domains.values()}
+        served = self._serve.look()
         return Snapshot(
             generation=self._generation,
             observed_at_ms=now,
@@ -90,6 +91,7 @@ class KubernetesObserver:
             workers=_joined(staff, served),
             groups=tuple(sorted((g for each in served.values() for g in each.groups), key=lambda group: group.id)),
             demands=tuple(sorted((d for s in served.values() for d in s.demands), key=lambda demand: demand.claim)),
+            adopting=tuple(domain for domain, each in served.items() if not each.known),
             gaps=self._gaps(now) + away + seen.gaps + foreign + tuple(g for each in served.values() for g in each.gaps),
         )
 

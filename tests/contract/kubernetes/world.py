@@ -15,7 +15,7 @@ from cluster.observe.kubernetes.mirrors import Mirrors, mirrors
 from cluster.observe.kubernetes.nodes import unreachable
 from cluster.observe.kubernetes.observer import KubernetesObserver, ObservationRules, Served
 from cluster.sim.journal import MemoryLedger, Shared
-from policies.model.inventory import Worker, WorkerState
+from policies.model.inventory import WorkerState
 from policies.model.naming import worker_id
 from policies.model.plan import (
     Action,
@@ -41,11 +41,10 @@ _numbers = itertools.count(1)
 class NoServe:
     """A Ray Serve that has nothing and takes everything: what is tested here is below it."""
 
-    gaps: tuple = ()
     plans: list[Plan] = field(default_factory=list)
 
-    def look(self, domain: SecurityDomain, workers: tuple[Worker, ...]) -> Served:
-        return Served(gaps=self.gaps)
+    def look(self) -> dict[SecurityDomain, Served]:
+        return {domain: Served() for domain in SecurityDomain}
 
     def execute(self, plan: Plan) -> Outcome:
         self.plans.append(plan)

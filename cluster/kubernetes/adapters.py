@@ -1,0 +1,165 @@
+"""Observer, actuator and leadership on a Kubernetes cluster, tied together. The only place that knows them all."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from random import Random  # noqa: TID251 - seeded below, for jitter only
+
+from cluster.actuate.kubernetes.actuator import KubernetesActuator
+from cluster.actuate.kubernetes.custody import Shown, settle
+from cluster.actuate.kubernetes.serve import PodServeDomain, ServeOnKubernetes, ServiceDashboard
+from cluster.actuate.kubernetes.staffing import worker_of
+from cluster.actuate.routing import Promises, promises
+from cluster.actuate.serve_domain import DomainEnd, EngineRoom
+from cluster.catalogue import Catalogue
+from cluster.embedded.processes import ProcessFolder
+from cluster.kubernetes.api import Api, Connection, Patience
+from cluster.kubernetes.election import Election, LeaseTerms
+from cluster.observe.gateway import GatewayClient
+from cluster.observe.kubernetes.mirrors import Mirrors, mirrors
+from cluster.observe.kubernetes.nodes import unreachable
+from cluster.observe.kubernetes.observer import KubernetesObserver
+from cluster.observe.kubernetes.serve import RayServeView
+from cluster.observe.sights import DomainLooks
+from cluster.ports import Clock, Journal, Ledger, Registry
+from cluster.ray_rest import RayDashboard
+from cluster.refusals import NoPolicy
+from cluster.serve_apps import EngineLimits
+from cluster.settings import SettingInvalid, Settings
+from policies.model.policy import Policy
+from policies.model.units import SecurityDomain, WorkerId
+
+OBSERVE_DEADLINE_MS = 3_000
+ACT_TIMEOUT_S = 15.0
+DASHBOARD_PORT = 8265
+SERVE_PORT = 8000
+ELECTION_PATIENCE = Patience(attempts=1, timeout_s=2)
+"""A renewal is tried again by the next one; waiting here would only use up the lease."""
+
+
+def namespaces(settings: Settings) -> dict[SecurityDomain, str]:
+    """Return the namespace of each domain. Raises ``SettingInvalid``."""
+    try:
+        pairs = [pair.split("=") for pair in settings.domain_namespaces.split(",")]
+        return {SecurityDomain(domain): namespace for domain, namespace in pairs}
+    except ValueError as error:
+        needs = "a list such as defence=partage-defence,civil=partage-civil"
+        raise SettingInvalid("PARTAGE_DOMAIN_NAMESPACES", settings.domain_namespaces, needs) from error
+
+
+def election(settings: Settings, clock: Clock) -> Election:
+    """Return the election among the control planes of this installation."""
+    api = Api(_connection(ELECTION_PATIENCE), clock, Random(0))  # noqa: S311 - jitter
+    terms = LeaseTerms(duration_ms=settings.lease_ms, renew_ms=settings.lease_ms // 5, margin_ms=settings.lease_ms // 3)
+    return Election(api, clock, settings.namespace, "partage-control-plane", settings.identity or _hostname(), terms)
+
+
+def adapters(
+    settings: Settings, clock: Clock, journal: Journal, ledger: Ledger, registry: Registry
+) -> tuple[KubernetesObserver, KubernetesActuator]:
+    """Return what sees and changes the cluster; its copies of the cluster's objects have begun to fill."""
+    api = Api(_connection(Patience()), clock, Random(_hostname()))  # noqa: S311 - jitter
+    copies = mirrors(api, clock)
+    copies.start()
+    places = namespaces(settings)
+    domains = {namespace: domain for domain, namespace in places.items()}
+
+    def keep_custody() -> None:
+        if all(mirror.contact_ms for mirror in (copies.pods, copies.reports, copies.nodes)):
+            settle(api, ledger, _shown(copies), domains, journal.fencing_generation())
+
+    looks = tuple(_looks(settings, domain, namespace) for domain, namespace in places.items())
+    observer = KubernetesObserver(
+        copies, RayServeView(looks, OBSERVE_DEADLINE_MS, clock), ledger, clock, domains, before=keep_custody
+    )
+    known = _promised(journal, registry)
+    serve = ServeOnKubernetes(
+        domains=tuple(
+            PodServeDomain(
+                end=_end(settings, domain, namespace, api, journal.fencing_generation),
+                engines=_engines(settings),
+                ledger=ledger,
+                processes=ProcessFolder(records=settings.home / "run", logs=settings.logs, environment={}),
+                promised=known,
+                clock=clock,
+                addresses=lambda worker: _address(copies, worker),
+            )
+            for domain, namespace in places.items()
+        ),
+        clock=clock,
+        ledger=ledger,
+    )
+    return observer, KubernetesActuator(api, serve, ledger, clock, places, settings.spare_pods)
+
+
+def _connection(patience: Patience) -> Connection:
+    connection = Connection.from_inside()
+    connection.patience = patience
+    return connection
+
+
+def _shown(copies: Mirrors) -> Shown:
+    return Shown(
+        pods=copies.pods.objects(),
+        reports=copies.reports.objects(),
+        unreachable=frozenset(unreachable(copies.nodes.objects())),
+    )
+
+
+def _address(copies: Mirrors, worker: WorkerId) -> str:
+    """Return the address of the worker's pod; empty while it has none."""
+    pods = (pod for pod in copies.pods.objects() if worker_of(pod) == worker)
+    return next((str((pod.get("status") or {}).get("podIP") or "") for pod in pods), "")
+
+
+def _url(domain: SecurityDomain, namespace: str, service: str, port: int) -> str:
+    return f"http://{domain}-{service}-svc.{namespace}.svc:{port}"
+
+
+def _secret(settings: Settings, domain: SecurityDomain, purpose: str) -> str:
+    return settings.secret(domain, purpose).read_text(encoding="utf-8").strip()
+
+
+def _looks(settings: Settings, domain: SecurityDomain, namespace: str) -> DomainLooks:
+    timeout_s = OBSERVE_DEADLINE_MS / 1000
+    token = _secret(settings, domain, "ray")
+    ray = RayDashboard(_url(domain, namespace, "head", DASHBOARD_PORT), token, timeout_s)
+    control = _secret(settings, domain, "control")
+    gateway = GatewayClient(_url(domain, namespace, "serve", SERVE_PORT), control, timeout_s)
+    return DomainLooks(domain=domain, apps=ray.applications, nodes=ray.nodes, load=gateway.load)
+
+
+def _end(settings: Settings, domain: SecurityDomain, namespace: str, api: Api, fencing: Callable[[], int]) -> DomainEnd:
+    base_url, token = _url(domain, namespace, "head", DASHBOARD_PORT), _secret(settings, domain, "ray")
+    dashboard = ServiceDashboard(base_url, token, ACT_TIMEOUT_S, api, (namespace, str(domain)), fencing)
+    folder = "/etc/partage/gateway"
+    return DomainEnd(
+        domain=domain,
+        dashboard=dashboard,
+        gateway_host="0.0.0.0",  # noqa: S104 - the pod's own address; network policies say who reaches it
+        gateway_port=SERVE_PORT,
+        gateway_files={"pepper_file": f"{folder}/pepper", "control_token_file": f"{folder}/control"},
+    )
+
+
+def _engines(settings: Settings) -> EngineRoom:
+    return EngineRoom(models=Catalogue(settings.home / "catalogue.json")(), cache=settings.cache, limits=EngineLimits())
+
+
+def _promised(journal: Journal, registry: Registry) -> Callable[[SecurityDomain], Promises]:
+    def known(domain: SecurityDomain) -> Promises:
+        return promises(domain, _policy(journal), journal.claims(), registry.keys(domain), simulated=False)
+
+    return known
+
+
+def _policy(journal: Journal) -> Policy | None:
+    try:
+        return journal.policy()
+    except NoPolicy:
+        return None
+
+
+def _hostname() -> str:
+    return socket.gethostname()
