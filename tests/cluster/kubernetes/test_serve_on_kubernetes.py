@@ -61,7 +61,7 @@ class Bench:
         dashboard = ServiceDashboard(self.ray.url, "t", 2, self.api, ("civil", "civil"), lambda: self.fencing)
         domain = PodServeDomain(
             end=DomainEnd(
-                domain=CIVIL, dashboard=dashboard, gateway_host="0.0.0.0", gateway_port=8000, gateway_files={}
+                domain=CIVIL, dashboard=dashboard, gateway_host="127.0.0.1", gateway_port=8000, gateway_files={}
             ),
             engines=EngineRoom(models=(SMALL,), cache=tmp_path, limits=EngineLimits()),
             ledger=self.ledger,

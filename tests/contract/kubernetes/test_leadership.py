@@ -124,7 +124,8 @@ from cluster.kubernetes.election import Election, LeaseTerms
 url, name = sys.argv[1:]
 clock = SystemClock()
 api = Api(Connection.to(url, "t0ken"), clock, Random(1))
-mine = Election(api, clock, "default", "control-plane", name, LeaseTerms(duration_ms=3000, renew_ms=200, margin_ms=1000))
+terms = LeaseTerms(duration_ms=3000, renew_ms=200, margin_ms=1000)
+mine = Election(api, clock, "default", "control-plane", name, terms)
 mine.campaign()
 mine.keep()
 print("leads", flush=True)
