@@ -3,7 +3,7 @@ VENV ?= .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
-.PHONY: up down demo test check e2e lock clean
+.PHONY: bench-gateway up down demo test check e2e lock clean
 
 $(STAMP): requirements/runtime.txt requirements/weights.txt requirements/tools.txt requirements/dev.txt pyproject.toml
 	test -x $(PY) || python3 -m venv $(VENV)
@@ -32,6 +32,9 @@ test: check         ## everything, in under 15 minutes on 2 cores
 
 e2e: $(STAMP)       ## only the tests with real Ray and a real model
 	$(PY) -m pytest -q -m e2e
+
+bench-gateway: $(STAMP) ## the gateway beside bare Ray Serve and LiteLLM's proxy; fails if a promised ratio is missed
+	$(PY) -m tests.benchmarks.bench_gateway
 
 lock: $(STAMP)      ## write the hash-pinned requirement files again
 	$(VENV)/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-header pyproject.toml -o requirements/runtime.txt

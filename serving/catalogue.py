@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +18,8 @@ from serving.errors import CatalogueFault, UnknownModel
 
 SHIPPED = Path(__file__).parent / "models"
 DEFAULT_MODEL = "smollm2-135m-instruct"
+MEASURED = ".measured.yaml"
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,14 +45,29 @@ class Entry:
     """Figures of others about this model, each with its source; measured ones stand in the variants."""
 
 
-def entries(folder: Path = SHIPPED) -> tuple[Entry, ...]:
-    """Return every model described in the folder's YAML files, by file name, then in file order.
+def entries(*places: Path) -> tuple[Entry, ...]:
+    """Return every model described in YAML files: the shipped ones, or those of the given folders and files.
 
-    Raises ``CatalogueFault`` if a file does not describe models or two models share a name.
+    A file named ``<model>.measured.yaml`` replaces that model's entry with figures measured at this site. In order of
+    place, then file name, then file. Raises ``CatalogueFault`` if a file does not describe models or two share a name.
     """
-    found = tuple(entry for file in sorted(folder.glob("*.yaml")) for entry in _read(file))
-    _require_unique(found, folder)
-    return found
+    files = [file for place in places or (SHIPPED,) for file in _files(place)]
+    measured = {str(e.model.id): e for file in files if file.name.endswith(MEASURED) for e in _read(file)}
+    found = [entry for file in files if not file.name.endswith(MEASURED) for entry in _read(file)]
+    _require_unique(found, " and ".join(str(place) for place in places or (SHIPPED,)))
+    return tuple(measured.get(str(entry.model.id), entry) for entry in found)
+
+
+def require_complete(among: Iterable[Entry]) -> None:
+    """Return if each variant with weights names an accepted format and has a SHA-256. Raises ``CatalogueFault``."""
+    for entry in among:
+        for variant in entry.model.variants:
+            if variant.weights and not _SHA256.fullmatch(variant.sha256):
+                raise CatalogueFault(str(variant.id), "a site's weights need their sha256 of 64 hex digits")
+
+
+def _files(place: Path) -> list[Path]:
+    return [place] if place.is_file() else sorted(place.glob("*.yaml"))
 
 
 def find(model: str, among: Iterable[Entry]) -> Entry:
@@ -83,8 +101,8 @@ def _rung(shape: Shape, variant: Variant) -> Shape:
     return replace(shape, variant=variant.id)
 
 
-def _require_unique(found: tuple[Entry, ...], folder: Path) -> None:
+def _require_unique(found: list[Entry], where: str) -> None:
     names = [str(entry.model.id) for entry in found] + [str(v.id) for entry in found for v in entry.model.variants]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise CatalogueFault(str(folder), f"{', '.join(twice)} named twice")
+        raise CatalogueFault(where, f"{', '.join(twice)} named twice")

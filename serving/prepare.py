@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from serving.catalogue import DEFAULT_MODEL, entries, find
+from serving.catalogue import DEFAULT_MODEL, SHIPPED, entries, find
 from serving.errors import ServingError
 from serving.weights import manifest, prepare
 
@@ -16,9 +16,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="serving.prepare", description=__doc__)
     parser.add_argument("--cache", type=Path, required=True, help="folder of the weights; made if it does not exist")
     parser.add_argument("--model", default=DEFAULT_MODEL, help="model whose weights are wanted")
+    parser.add_argument("--models", type=Path, help="further catalogue of this site")
     options = parser.parse_args(arguments)
     try:
-        catalogue = entries()
+        catalogue = entries(SHIPPED, *([options.models] if options.models else []))
         wanted = find(options.model, catalogue)
         ready = prepare(wanted, options.cache, _say)
     except ServingError as fault:

@@ -112,8 +112,10 @@ def start_ray(side: str, port: int, folder: Path) -> None:
         logging_level="ERROR",
         log_to_driver=False,
     )
-    # A door of the gateway's own takes the port; the proxy of Ray Serve then stands beside it.
-    serve.start(http_options={"host": "127.0.0.1", "port": port + 3 if side == "partage-door" else port})
+    if side == "partage-door":
+        serve.start(proxy_location="Disabled")  # the gateway's own door takes the port
+    else:
+        serve.start(http_options={"host": "127.0.0.1", "port": port})
 
 
 def serve_partage(port: int, folder: Path) -> None:

@@ -1,0 +1,220 @@
+"""``partage model`` and ``partage usage``: parse, call one function, print. Joined by entry points."""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from policies.model.catalogue import Model
+from policies.model.codec import to_plain
+from serving import ledger, report
+from serving.catalogue import DEFAULT_MODEL, SHIPPED, Entry, entries, find, require_complete
+from serving.errors import ServingError, UnknownModel
+from serving.measure import measure, written_back
+from serving.weights import prepare, verify
+
+NOT_FOUND = 3
+WIDE = 240
+STATE, CACHE = Path("~/.local/state/partage"), Path("~/.cache/partage")
+
+model = typer.Typer(no_args_is_help=True, help="Models and their variants: what can be shared out.")
+usage = typer.Typer(no_args_is_help=True, help="What tenants used, from the gateways' ledgers.")
+
+Home = Annotated[Path, typer.Option(envvar="PARTAGE_HOME", help="State of the platform.")]
+Cache = Annotated[Path, typer.Option(envvar="PARTAGE_CACHE", help="Where weights are.")]
+Output = Annotated[str, typer.Option("--output", "-o", help="table, json or yaml.")]
+
+
+@model.command("list")
+def list_models(home: Home = STATE, output: Output = "table") -> None:
+    """Show every model with its variants, best first."""
+    found = _known(home)
+    if output != "table":
+        _print([to_plain(entry.model) for entry in found], output)
+        return
+    table = Table("MODEL", "VARIANT", "ENGINE", "PRECISION", "WEIGHTS MiB", "QUALITY", "TOK/S", "FIGURES", box=None)
+    for entry in found:
+        for variant in entry.model.variants:
+            quality = max((shape.quality for shape in variant.shapes), default=0)
+            table.add_row(
+                entry.model.id,
+                variant.id,
+                variant.engine,
+                variant.precision,
+                str(variant.weights_mib),
+                str(quality),
+                str(variant.tokens_per_s or "not known"),
+                variant.provenance.partition(":")[0],
+            )
+    _screen().print(table)
+
+
+@model.command()
+def show(name: Annotated[str, typer.Argument(metavar="MODEL")], home: Home = STATE, output: Output = "yaml") -> None:
+    """Show all that is known of one model, and where it comes from."""
+    entry = _found(name, home)
+    _print(to_plain(entry.model) | {"published": list(entry.published), "family": entry.family}, output)
+
+
+@model.command()
+def add(file: Path, home: Home = STATE) -> None:
+    """Add the models of a YAML file to this site's catalogue; each file of weights must have its SHA-256."""
+    target = home.expanduser() / "models" / file.name
+    try:
+        new = entries(file)
+        require_complete(new)
+        known = {str(entry.model.id) for entry in _known(home)}
+    except ServingError as fault:
+        _refuse(fault)
+    twice = sorted(known & {str(entry.model.id) for entry in new})
+    if twice:
+        _fail(f"{', '.join(twice)} is in the catalogue already; delete {target} first or choose another id", 5)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(file.read_text(encoding="utf-8"), encoding="utf-8")
+    typer.echo(f"added {', '.join(str(entry.model.id) for entry in new)}")
+
+
+@model.command("verify")
+def verify_model(
+    name: Annotated[str, typer.Argument(metavar="MODEL")] = DEFAULT_MODEL, home: Home = STATE, cache: Cache = CACHE
+) -> None:
+    """Check the kind and the SHA-256 of each variant's weights, reading every byte."""
+    entry = _found(name, home)
+    faults = 0
+    for variant in prepare(entry, cache.expanduser(), _progress).variants if entry.source else entry.model.variants:
+        try:
+            verify(cache.expanduser() / variant.weights, variant.sha256)
+            typer.echo(f"{variant.id}: as recorded, {variant.sha256 or 'no SHA-256 recorded'}")
+        except ServingError as fault:
+            faults += 1
+            typer.echo(f"{variant.id}: {fault}", err=True)
+    raise typer.Exit(1 if faults else 0)
+
+
+@model.command()
+def bench(
+    name: Annotated[str, typer.Argument(metavar="MODEL")] = DEFAULT_MODEL,
+    home: Home = STATE,
+    cache: Cache = CACHE,
+    output: Output = "table",
+) -> None:
+    """Measure each variant on this machine and write the figures into this site's catalogue, marked as measured."""
+    entry = _found(name, home)
+    try:
+        ready = prepare(entry, cache.expanduser(), _progress)
+        figures = measure(ready, cache.expanduser(), time.monotonic_ns)
+    except ServingError as fault:
+        _refuse(fault)
+    kept = written_back(entry.model, figures, f"measured: {_today()}, {platform.machine()}, one thread")
+    target = home.expanduser() / "models" / f"{name}.measured.yaml"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(_document(entry, kept), encoding="utf-8")
+    if output != "table":
+        _print([to_plain(each) for each in figures], output)
+        return
+    table = Table("VARIANT", "COLD START ms", "FIRST TOKEN ms", "TOK/S", "TOK/S TOGETHER", "SAME AS BEST ‰", box=None)
+    for each in figures:
+        table.add_row(*(str(value) for value in to_plain(each).values()))
+    _screen().print(table)
+    typer.echo(f"written to {target}", err=True)
+
+
+@usage.command("show")
+def show_usage(
+    home: Home = STATE,
+    month: Annotated[str, typer.Option(help="Such as 2026-11, or a day; this month unless given.")] = "",
+    tenant: Annotated[str, typer.Option(help="Only this tenant.")] = "",
+    output: Annotated[str, typer.Option("--output", "-o", help="table, json, yaml, csv or html.")] = "table",
+) -> None:
+    """Show requests, tokens and GPU time by tenant, model and variant."""
+    period = month or _today()[: len("2026-11")]
+    folders = sorted((home.expanduser() / "ledger").glob("*"))
+    records = (r for folder in folders for r in ledger.read(folder, since=period, until=period))
+    rows = report.summarise(record for record in records if not tenant or record.tenant == tenant)
+    if output == "csv":
+        sys.stdout.write(report.as_csv(rows))
+    elif output == "html":
+        sys.stdout.write(report.as_html(rows, f"Usage in {period}"))
+    elif output == "table":
+        table = Table(*(name.upper().replace("_", " ") for name in report.COLUMNS), box=None)
+        for row in rows:
+            table.add_row(*(str(value) for value in to_plain(row).values()))
+        _screen().print(table)
+    else:
+        _print([to_plain(row) for row in rows], output)
+
+
+@usage.command("verify")
+def verify_usage(home: Home = STATE) -> None:
+    """Check that no line of the ledgers was changed, lost or inserted."""
+    folders = sorted((home.expanduser() / "ledger").glob("*"))
+    breaks = [found for folder in folders for found in ledger.verify(folder)]
+    for found in breaks:
+        typer.echo(f"{found.file}:{found.line}: {found.cause}", err=True)
+    typer.echo(f"{len(breaks)} breaks in {sum(len(list(folder.glob('*.jsonl'))) for folder in folders)} files")
+    raise typer.Exit(1 if breaks else 0)
+
+
+def _screen() -> Console:
+    """Return the terminal, or a width that cuts nothing where output goes to a file or a pipe."""
+    return Console() if sys.stdout.isatty() else Console(width=WIDE)
+
+
+def _known(home: Path) -> tuple[Entry, ...]:
+    try:
+        return entries(SHIPPED, home.expanduser() / "models")
+    except ServingError as fault:
+        _refuse(fault)
+
+
+def _found(name: str, home: Path) -> Entry:
+    try:
+        return find(name, _known(home))
+    except UnknownModel as fault:
+        _fail(str(fault), NOT_FOUND)
+
+
+def _document(entry: Entry, kept: Model) -> str:
+    plain: dict[str, Any] = {"family": entry.family, "source": to_plain(entry.source) if entry.source else None}
+    document = [to_plain(kept) | {key: value for key, value in plain.items() if value}]
+    return yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
+
+
+def _print(value: object, output: str) -> None:
+    text = json.dumps(value, indent=2) if output == "json" else yaml.safe_dump(value, sort_keys=False)
+    sys.stdout.write(text.rstrip("\n") + "\n")
+
+
+def _progress(line: str) -> None:
+    typer.echo(line, err=True)
+
+
+def _refuse(fault: ServingError) -> NoReturn:
+    _fail(f"{fault.code}: {fault}", 1)
+
+
+def _fail(message: str, status: int) -> NoReturn:
+    typer.echo(message, err=True)
+    raise typer.Exit(status)
+
+
+def _today() -> str:
+    return datetime.fromtimestamp(time.time_ns() / 1e9, UTC).strftime("%Y-%m-%d")
+
+
+app = typer.Typer(no_args_is_help=True)
+app.add_typer(model, name="model")
+app.add_typer(usage, name="usage")
+
+if __name__ == "__main__":
+    app()
