@@ -110,7 +110,7 @@ def _ask(
     wanted, lower_since = (0, None) if refusal else _wanted(survey, claim, remembered, held)
     if refusal is None:
         options, refusal, detail = _within_cap(claim, options, rung, caps)
-    idle, idle_since = _idle(survey, held, remembered)
+    idle, idle_since = _idle(survey, claim, held, remembered)
     return Ask(
         claim=claim, tenant=tenant, rank=rank, domain=tenant.domain, value=rank.value + _boost(survey, claim, held),
         wanted=0 if refusal else wanted, minimum=min(claim.min_replicas, wanted),
@@ -247,14 +247,22 @@ def _within_cap(
     return options, PendingReason.EXCEEDS_MAX_QUOTA, "its smallest shape is more than its tenant may ever hold"
 
 
-def _idle(survey: Survey, held: tuple[Group, ...], remembered: ClaimMemory) -> tuple[bool, int | None]:
-    """Say whether all of it has been idle for long enough to be lent, and since when it is idle."""
-    if not held or any(group.usage is not UsageState.TRULY_IDLE for group in held):
+def _idle(survey: Survey, claim: Claim, held: tuple[Group, ...], remembered: ClaimMemory) -> tuple[bool, int | None]:
+    """Say whether all of it has been idle for long enough to be lent, and since when it is idle.
+
+    Only a fresh sample begins an idle time, and only a fresh sign of work ends it: what was not seen changes nothing.
+    A claim that was evicted as idle stays idle, and asks for nothing of others, until work arrives.
+    """
+    demand = survey.demands.get(claim.id)
+    is_fresh = demand is not None and not _unheard(survey, claim) and not _is_stale(survey, demand)
+    works = demand is not None and is_fresh and (demand.in_flight > 0 or demand.queued > 0)
+    if works or any(group.usage in (UsageState.ACTIVE, UsageState.IDLE_HELD) for group in held):
         return False, None
-    demand = survey.demands.get(held[0].claim)
-    if demand is not None and (demand.in_flight or demand.queued):
+    since = remembered.idle_since_ms
+    is_seen_idle = bool(held) and all(group.usage is UsageState.TRULY_IDLE for group in held)
+    if since is None and not (is_seen_idle and (is_fresh or claim.kind is ClaimKind.JOB)):
         return False, None
-    since = survey.now_ms if remembered.idle_since_ms is None else remembered.idle_since_ms
+    since = survey.now_ms if since is None else since
     return survey.now_ms - since >= survey.policy.bounds.idle_after_ms, since
 
 

@@ -42,6 +42,7 @@ class Allocation:
     shares: Shares
     victims: Victims
     queues: dict[TenantId, list[Lot]]
+    of_claim: dict[ClaimId, list[Lot]]
     capacity: Mapping[FlavorId, int]
     beside: Mapping[TenantId, Sequence[TenantId]]
     """The other children of each tenant's parent."""
@@ -134,7 +135,7 @@ def _serve(work: Allocation, tier: Tier) -> None:
     for _ in range(RETRY_ROUNDS):
         lots = [lot for lot in work.lots() if lot.tier is tier and not lot.is_kept and not lot.has_failed]
         for lot in lots:
-            if not lot.missing:
+            if not lot.missing and _has_base(work, lot):
                 _keep(work, lot)
         waiting = sorted((lot for lot in lots if not lot.is_kept), key=_across_tenants)
         failed = {lot.ask.tenant.id for lot in waiting if not _grant(work, lot, tier)}
@@ -165,7 +166,7 @@ def _grant(work: Allocation, lot: Lot, tier: Tier) -> bool:
     """Find places for what the lot misses, all or none; leave everything as it was when there are none."""
     if lot.is_base:
         _borrow_from_extras(work, lot)
-    elif lot.ask.minimum and not _has_base(work, lot):
+    elif not _has_base(work, lot):
         return False
     for option in _choices(lot):
         if not _is_allowed(work, lot, option, tier):
@@ -191,7 +192,8 @@ def _borrow_from_extras(work: Allocation, lot: Lot) -> None:
 
 
 def _has_base(work: Allocation, lot: Lot) -> bool:
-    return any(one.is_base and one.is_kept for one in _siblings(work, lot))
+    base = _siblings(work, lot)[0]
+    return lot.is_base or not base.is_base or base.is_kept
 
 
 def _choices(lot: Lot) -> Sequence[Option]:
@@ -261,7 +263,7 @@ def _need(work: Allocation, lot: Lot, option: Option, tier: Tier) -> Need:
 
 
 def _siblings(work: Allocation, lot: Lot) -> list[Lot]:
-    return [one for one in work.queues[lot.ask.tenant.id] if one.ask is lot.ask]
+    return work.of_claim[lot.ask.claim.id]
 
 
 def _displaced(work: Allocation, lot: Lot, need: Need, tier: Tier) -> Site | None:
@@ -326,7 +328,7 @@ def _serve_leftover(work: Allocation) -> None:
 
 
 def _may_run_on(work: Allocation, lot: Lot) -> bool:
-    if lot.is_base or not lot.ask.minimum or _has_base(work, lot):
+    if _has_base(work, lot):
         return _is_protected(work, lot) or _is_allowed(work, lot, option_of(lot), Tier.LEFTOVER)
     return False
 

@@ -136,13 +136,19 @@ class Board:
         made = Worker(
             id=site.worker, domain=domain, node=site.node, devices=site.devices, state=WorkerState.STARTING
         )  # fmt: skip
-        ended = {worker.id: worker for one in site.devices if (worker := self.worker_of.get(one))}
+        ended = {worker.id: worker for one in site.devices for worker in self.in_the_way(one, domain)}
+        ended |= {worker.id: worker for one in site.devices if (worker := self.worker_of.get(one))}
         touched = dict.fromkeys(one for worker in ended.values() for one in worker.devices)
         before = [(one, self.worker_of.get(one)) for one in {**touched, **dict.fromkeys(site.devices)}]
         for one in touched:
             del self.worker_of[one]
         self.worker_of.update(dict.fromkeys(site.devices, made))
         return before
+
+    def in_the_way(self, device: DeviceId, domain: SecurityDomain) -> list[Worker]:
+        """Return the workers of other domains on the same physical GPU."""
+        beside = (self.worker_of.get(one) for one in self.siblings[self.survey.devices[device].gpu])
+        return [worker for worker in beside if worker is not None and worker.domain != domain]
 
     def unbind(self, before: list[tuple[DeviceId, Worker | None]]) -> None:
         """Undo a ``bind``."""
@@ -233,17 +239,38 @@ def _single_sites(board: Board, need: Need) -> Iterator[Site]:
 
 
 def _reach(board: Board, need: Need, device: Device) -> Reach | None:
-    """Say what it takes to use the device for the need; None if its worker's layout forbids it."""
+    """Say what it takes to use the device for the need; None if a worker that would have to end still carries work."""
+    ending = _ending(board, need, device.id)
+    if not all(_can_end(board, one) for one in ending):
+        return None
     worker = board.worker_of.get(device.id)
+    if any(one.domain != need.domain for one in ending):
+        return Reach.FOREIGN
     if worker is None:
         return _unbound(board, need, device)
-    if worker.domain != need.domain:
-        return Reach.FOREIGN if all(board.is_idle(one) for one in worker.devices) else None
-    if len(worker.devices) == 1:
-        return Reach.BOUND if board.is_idle(device.id) else Reach.SHARED
-    if not need.is_part and board.is_idle(device.id):
+    if ending or len(worker.devices) > 1:
         return Reach.REBIND
-    return Reach.REBIND if all(board.is_idle(one) for one in worker.devices) else None
+    return Reach.BOUND if board.is_idle(device.id) else Reach.SHARED
+
+
+def _can_end(board: Board, worker: Worker) -> bool:
+    """Say whether the worker carries nothing and everything about it was seen."""
+    return _may_end(board, worker) and all(board.is_idle(one) for one in worker.devices)
+
+
+def _may_end(board: Board, worker: Worker) -> bool:
+    survey = board.survey
+    is_seen = worker.node not in survey.unseen and not any(one in survey.unseen for one in worker.devices)
+    return is_seen and worker.domain not in survey.blind
+
+
+def _ending(board: Board, need: Need, device: DeviceId) -> list[Worker]:
+    """Return the workers that must end before the device can serve the need: of other domains, or of another layout."""
+    found = board.in_the_way(device, need.domain)
+    worker = board.worker_of.get(device)
+    if worker is not None and worker.domain == need.domain and need.is_part and len(worker.devices) > 1:
+        found.append(worker)
+    return found
 
 
 def _unbound(board: Board, need: Need, device: Device) -> Reach:
@@ -295,20 +322,22 @@ def _free_by_node(board: Board, need: Need) -> Iterator[tuple[Worker | None, lis
         own = {w.id: w for one in free if (w := board.worker_of.get(one.id)) and w.domain == need.domain}
         for worker in own.values():
             yield worker, [one.id for one in free if one.id in worker.devices]
-        loose = [one for one in free if _is_loose(board, one)]
+        loose = [one for one in free if _is_loose(board, need, one)]
         loose.sort(key=lambda one: (_reach_of_many(board, need, one.id), one.id))
         yield None, [one.id for one in loose]
 
 
-def _is_loose(board: Board, device: Device) -> bool:
+def _is_loose(board: Board, need: Need, device: Device) -> bool:
     worker = board.worker_of.get(device.id)
-    return worker is None or all(board.is_idle(one) for one in worker.devices)
+    ending = [*board.in_the_way(device.id, need.domain), *([worker] if worker else [])]
+    return all(_can_end(board, one) for one in ending)
 
 
 def _reach_of_many(board: Board, need: Need, device: DeviceId) -> Reach:
-    worker = board.worker_of.get(device)
-    if worker is not None:
-        return Reach.REBIND if worker.domain == need.domain else Reach.FOREIGN
+    if board.in_the_way(device, need.domain):
+        return Reach.FOREIGN
+    if board.worker_of.get(device) is not None:
+        return Reach.REBIND
     return _unbound(board, need, board.survey.devices[device])
 
 
@@ -337,6 +366,8 @@ def _least_victims(
     board: Board, need: Need, device: DeviceId, price: Callable[[Seat], int | None]
 ) -> list[Seat] | None:
     """Return a minimal set of replicas whose leaving makes room on the device; None if those that may go do not do."""
+    if not all(_may_end(board, worker) for worker in _ending(board, need, device)):
+        return None
     forced = board.foreigners(device, need.domain) + _in_the_way(board, need, device)
     own = [seat for seat in board.seats[device] if seat not in forced]
     if need.devices > 1 or not need.is_part:
@@ -354,15 +385,12 @@ def _least_victims(
 
 
 def _in_the_way(board: Board, need: Need, device: DeviceId) -> list[Seat]:
-    """Return the replicas of a worker that must end before the device can be bound anew."""
+    """Return the replicas of the workers that must end before the device can be bound anew."""
+    ending = _ending(board, need, device)
     worker = board.worker_of.get(device)
-    if worker is None or (worker.domain == need.domain and (len(worker.devices) == 1 or _is_single(need))):
-        return []
-    return [seat for one in worker.devices for seat in board.seats.get(one, ())]
-
-
-def _is_single(need: Need) -> bool:
-    return need.devices == 1 and not need.is_part
+    if worker is not None and need.devices > 1 and worker not in ending and len(worker.devices) > 1:
+        ending.append(worker)
+    return [seat for worker in ending for one in worker.devices for seat in board.seats.get(one, ())]
 
 
 def _fits_without(board: Board, need: Need, device: DeviceId, victims: list[Seat]) -> bool:

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from policies.model.decision import Decision
+from policies.model.decision import Decision, EvictionReason
 from policies.model.inventory import Device, DeviceHealth, Group, ScrubState, Worker
 from policies.model.memory import Memory
 from policies.model.plan import Action, Plan, ScrubDevice, StartGroup, StartRouting, StartWorker, StopGroup, StopWorker
@@ -379,15 +379,46 @@ def _each_claim_has_a_reason(world: _World, decision: Decision) -> Iterator[Viol
 
 
 def _floors_hold(world: _World, decision: Decision) -> Iterator[Violation]:
-    """Find tenants that ask for their floor and would be put below it by what leaves."""
-    held = {(one.tenant, one.flavor): one for one in decision.entitlements}
-    losers = {
-        world.claims[one.claim].tenant for one in decision.evictions if one.beneficiary and one.claim in world.claims
+    """Find tenants that still ask for more and are put below their floor by what leaves for others."""
+    after = {(one.tenant, one.flavor): one for one in decision.entitlements}
+    before = _held_before(world)
+    lacking = {world.claims[r.claim].tenant for r in decision.reasons if r.granted_replicas < r.wanted_replicas}
+    waived = {
+        one for overlay in world.policy.overlays if overlay.mode == decision.mode for one in overlay.waived_floors
     }
     for tenant in world.policy.tenants:
         for flavor, floor in tenant.floor_millis:
-            one = held.get((tenant.id, flavor))
-            is_loser = any(loser == tenant.id or loser.startswith(f"{tenant.id}/") for loser in losers)
-            if one is not None and is_loser and one.held_millis < min(floor, one.guaranteed_millis, one.demand_millis):
+            one = after.get((tenant.id, flavor))
+            if one is None or tenant.id in waived or not _any_below(tenant.id, lacking):
+                continue
+            promised = min(floor, one.guaranteed_millis, one.demand_millis, before[tenant.id, flavor])
+            if one.held_millis < promised and _loses_to_others(world, decision, tenant.id):
                 sentence = f"{tenant.id} would hold {one.held_millis} of {flavor}, below its floor of {floor}"
                 yield Violation(rule="no_victim_below_its_floor", subject=tenant.id, sentence=sentence)
+
+
+def _loses_to_others(world: _World, decision: Decision, tenant: TenantId) -> bool:
+    for eviction in decision.evictions:
+        loser, winner = world.claims.get(eviction.claim), world.claims.get(eviction.beneficiary or ClaimId(""))
+        if loser is None or winner is None or eviction.reason is EvictionReason.IDLE:
+            continue
+        if _any_below(tenant, {loser.tenant}) and not _any_below(tenant, {winner.tenant}):
+            return True
+    return False
+
+
+def _any_below(top: TenantId, tenants: set[TenantId]) -> bool:
+    return any(one == top or one.startswith(f"{top}/") for one in tenants)
+
+
+def _held_before(world: _World) -> defaultdict[tuple[str, FlavorId], int]:
+    held: defaultdict[tuple[str, FlavorId], int] = defaultdict(int)
+    for group in world.groups.values():
+        claim, shape = world.claims.get(group.claim), _shape_of(world, group.claim, group.rung)
+        device = world.devices.get(group.devices[0])
+        if claim is None or shape is None or device is None:
+            continue
+        parts = claim.tenant.split("/")
+        for depth in range(1, len(parts) + 1):
+            held["/".join(parts[:depth]), device.flavor] += shape.gpu_millis * shape.devices * group.replicas
+    return held

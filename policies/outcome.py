@@ -11,6 +11,7 @@ from policies.model.decision import Binding, Entitlement, Eviction, EvictionReas
 from policies.model.inventory import DeviceHealth, Group, GroupState
 from policies.model.naming import group_id
 from policies.model.units import ClaimId, FlavorId, TenantId, WorkerId
+from policies.quota import wanted_of
 from policies.reclaim import cost
 from policies.survey import Survey
 
@@ -119,14 +120,12 @@ def _free_to_lend(work: Allocation, flavor: FlavorId) -> int:
 def _demand(work: Allocation, wishes: Sequence[Ask]) -> dict[tuple[TenantId, FlavorId], int]:
     found: dict[tuple[TenantId, FlavorId], int] = {}
     for wish in wishes:
-        if wish.refusal is not None:
-            continue
-        tenant: TenantId | None = wish.tenant.id
-        while tenant is not None:
-            key = tenant, wish.options[0].flavor
-            found[key] = found.get(key, 0) + wish.options[0].charge * wish.wanted
-            known = work.survey.tenants.get(tenant)
-            tenant = known.parent if known else None
+        for flavor, amount in wanted_of(wish).items():
+            tenant: TenantId | None = wish.tenant.id
+            while tenant is not None:
+                found[tenant, flavor] = found.get((tenant, flavor), 0) + amount
+                known = work.survey.tenants.get(tenant)
+                tenant = known.parent if known else None
     return found
 
 

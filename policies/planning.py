@@ -163,7 +163,7 @@ def _stop_workers(view: _View) -> Iterator[Action]:
     for worker in view.workers.values():
         if worker.id in view.bindings or worker.id in busy or worker.domain in view.blind:
             continue
-        if worker.state is WorkerState.STOPPING or worker.node in view.unseen:
+        if worker.state is WorkerState.STOPPING or {worker.node, *worker.devices} & view.unseen:
             continue
         yield StopWorker(domain=worker.domain, worker=worker.id, devices=worker.devices, reason=_why_stop(view, worker))
 

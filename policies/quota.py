@@ -71,8 +71,14 @@ def shares(
 
 
 def wanted_of(wish: Ask) -> dict[FlavorId, int]:
-    """Return the millis that the claim asks for per flavor: where it runs, as it runs; the rest at its first choice."""
+    """Return the millis that the claim asks for, on each flavor that it accepts: its best rung there.
+
+    Where it runs now has no part in it. Shares that followed the present placement would move with every move, and two
+    tenants could evict each other for ever.
+    """
     if wish.idle or wish.refusal is not None:
         return {}
-    option = wish.options[0]
-    return {option.flavor: option.charge * wish.wanted}
+    wanted: dict[FlavorId, int] = {}
+    for option in (*wish.upgrades, *wish.options):
+        wanted.setdefault(option.flavor, option.charge * wish.wanted)
+    return wanted

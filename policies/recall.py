@@ -88,7 +88,7 @@ def _claim(work: Allocation, wish: Ask, fresh: Sequence[Eviction]) -> ClaimMemor
     granted = [
         seat for lot in work.queues.get(wish.tenant.id, ()) if lot.ask is wish and lot.is_kept for seat in lot.seats
     ]
-    waits = len(granted) < wish.wanted
+    waits = sum(1 for seat in granted if seat.group is not None and seat.group.running) < wish.wanted
     failed = any(group.state is GroupState.FAILED for group in survey.groups_of.get(claim, ()))
     is_new_failure = failed and before.failed_at_ms is None
     runs = any(group.running for group in wish.held)

@@ -10,7 +10,7 @@ from policies.admission import Ask
 from policies.entitlement import Share
 from policies.fitting import Seat
 from policies.model.decision import EvictionReason
-from policies.model.inventory import Group
+from policies.model.inventory import Group, UsageState
 from policies.model.tenancy import Tenant
 from policies.model.units import ClaimId, FlavorId, GroupId, TenantId
 from policies.survey import Survey
@@ -95,6 +95,8 @@ def _may_take(victims: Victims, lot: Lot, tier: Tier, owner: Lot, seat: Seat) ->
     if ask.domain in survey.blind or not ask.rank.preemptible or _is_unseen(survey, seat):
         return False
     if owner.ask.claim.id == lot.ask.claim.id:
+        return False
+    if ask.idle and (lot.ask.idle or seat.group is None or seat.group.usage is not UsageState.TRULY_IDLE):
         return False
     if not ask.idle and owner.ask.tenant.id == lot.ask.tenant.id and not _outranks(lot, owner):
         return False

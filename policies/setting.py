@@ -28,17 +28,19 @@ def start(
         used=used,
     )  # fmt: skip
     queues: dict[TenantId, list[Lot]] = {}
+    of_claim: dict[ClaimId, list[Lot]] = {}
     for wish in wishes:
         held = [seat for group in wish.held for seat in seats.get(group.id, ())]
         lots, _ = lots_of(wish, held)
         for lot in lots:
             victims.lot_of.update((id(seat), lot) for seat in lot.seats)
         queues.setdefault(wish.tenant.id, []).extend(lots)
+        of_claim[wish.claim.id] = lots
     for queue in queues.values():
         queue.sort(key=serving_order)
     beside, roots = _family(survey)
     return Allocation(
-        survey=survey, memory=memory, board=made, shares=shares, victims=victims, queues=queues, capacity=capacity,
+        survey=survey, memory=memory, board=made, shares=shares, victims=victims, queues=queues, of_claim=of_claim, capacity=capacity,
         beside=beside, roots=roots, used=used,
     )  # fmt: skip
 

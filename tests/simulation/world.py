@@ -72,8 +72,8 @@ class World:
         snapshot = self.observe()
         decision = decide(snapshot, self.policy, self.memory, self.now_ms)
         made = plan(snapshot, decision, self.policy, 1)
-        assert check_decision(snapshot, decision, self.policy) == ()
-        assert check(snapshot, made, self.policy, decision.memory) == ()
+        found = check_decision(snapshot, decision, self.policy) + check(snapshot, made, self.policy, decision.memory)
+        assert not found, found
         return snapshot, decision, made
 
     def step(self) -> tuple[Snapshot, Decision, Plan]:
