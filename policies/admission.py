@@ -9,7 +9,7 @@ from policies.model.decision import PendingReason
 from policies.model.inventory import DeviceHealth, Group, GroupState, UsageState
 from policies.model.memory import ClaimMemory
 from policies.model.tenancy import PriorityClass, Tenant
-from policies.model.units import WHOLE_GPU_MILLIS, FlavorId, SecurityDomain
+from policies.model.units import WHOLE_GPU_MILLIS, FlavorId, NodeId, SecurityDomain
 from policies.model.workload import Claim, ClaimKind, Demand, Shape
 from policies.modes import is_paused
 from policies.survey import Survey
@@ -47,7 +47,7 @@ class Ask:
     upgrades: tuple[Option, ...]
     """Better rungs than the one in use."""
     rung: int | None
-    """In use, None if nothing runs."""
+    """Last granted or in use, None if nothing is."""
     held: tuple[Group, ...]
     """Groups that may stay, those most worth keeping first."""
     leaving: tuple[Group, ...]
@@ -79,28 +79,42 @@ def flavor_memory(survey: Survey) -> dict[FlavorId, int]:
     return memory
 
 
-def asks(survey: Survey, memory: Mapping[FlavorId, int], caps: Mapping[tuple[str, str], int]) -> list[Ask]:
-    """Return one Ask per claim, sorted by claim id.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fleet:
+    """What of the fleet matters for admission."""
 
-    Args:
-        survey: the snapshot, indexed.
-        memory: usable memory of each flavor.
-        caps: most that (tenant, flavor) may ever hold, in millis.
-    """
+    memory: Mapping[FlavorId, int]
+    """Usable memory of each flavor in MiB."""
+    caps: Mapping[tuple[str, str], int]
+    """Most that (tenant, flavor) may ever hold, in millis."""
+    present: frozenset[FlavorId]
+    """Flavors of which there is a device, healthy or not."""
+    together: Mapping[FlavorId, int]
+    """Most sound devices of the flavor on one host."""
+
+
+def fleet(survey: Survey, caps: Mapping[tuple[str, str], int]) -> Fleet:
+    """Return what admission must know of the fleet."""
+    count: dict[tuple[FlavorId, NodeId], int] = {}
+    together: dict[FlavorId, int] = {}
+    for device in survey.devices.values():
+        if survey.is_capacity(device):
+            key = device.flavor, device.node
+            count[key] = count.get(key, 0) + 1
+            together[device.flavor] = max(together.get(device.flavor, 0), count[key])
     present = frozenset(device.flavor for device in survey.devices.values())
-    return [_ask(survey, claim, memory, caps, present) for claim in survey.claims.values()]
+    return Fleet(memory=flavor_memory(survey), caps=caps, present=present, together=together)
 
 
-def _ask(
-    survey: Survey,
-    claim: Claim,
-    memory: Mapping[FlavorId, int],
-    caps: Mapping[tuple[str, str], int],
-    present: frozenset[FlavorId],
-) -> Ask:
+def asks(survey: Survey, fleet: Fleet) -> list[Ask]:
+    """Return one Ask per claim, sorted by claim id."""
+    return [_ask(survey, claim, fleet) for claim in survey.claims.values()]
+
+
+def _ask(survey: Survey, claim: Claim, fleet: Fleet) -> Ask:
     tenant, rank = survey.tenants.get(claim.tenant), survey.classes.get(claim.priority_class)
-    options = _options(claim, memory, survey.flavors)
-    refusal, detail = _refusal(survey, claim, options, present)
+    options = _options(claim, fleet.memory, survey.flavors)
+    refusal, detail = _refusal(survey, claim, options, fleet)
     if tenant is None or rank is None:
         tenant, rank = tenant or _nobody(claim), rank or PriorityClass(name=claim.priority_class, value=0)
     remembered = survey.remembered.get(claim.id, ClaimMemory(claim=claim.id))
@@ -109,13 +123,14 @@ def _ask(
     held, leaving = _sorted_out(survey, groups, rung)
     wanted, lower_since = (0, None) if refusal else _wanted(survey, claim, remembered, held)
     if refusal is None:
-        options, refusal, detail = _within_cap(claim, options, rung, caps)
+        options, refusal, detail = _possible(claim, options, fleet, held)
+    lower = tuple(option for option in options if rung is None or option.rung >= rung)
     idle, idle_since = _idle(survey, claim, held, remembered)
     return Ask(
         claim=claim, tenant=tenant, rank=rank, domain=tenant.domain, value=rank.value + _boost(survey, claim, held),
         wanted=0 if refusal else wanted, minimum=min(claim.min_replicas, wanted),
-        options=tuple(option for option in options if rung is None or option.rung >= rung),
-        upgrades=tuple(option for option in options if rung is not None and option.rung < rung),
+        options=lower or options,
+        upgrades=tuple(option for option in options if lower and option not in lower),
         rung=rung, held=held, leaving=leaving, refusal=refusal, detail=detail,
         paused=is_paused(survey.overlay, claim.priority_class, tenant.id) and rank.preemptible,
         idle=idle, seen_lower_since_ms=lower_since, idle_since_ms=idle_since,
@@ -137,12 +152,12 @@ def _options(claim: Claim, memory: Mapping[FlavorId, int], known: tuple[FlavorId
 
 
 def _refusal(
-    survey: Survey, claim: Claim, options: tuple[Option, ...], present: frozenset[FlavorId]
+    survey: Survey, claim: Claim, options: tuple[Option, ...], fleet: Fleet
 ) -> tuple[PendingReason | None, str]:
     fault = _fault(survey, claim)
     if fault:
         return PendingReason.MISCONFIGURED, fault
-    if not any(option.flavor in present for option in options):
+    if not any(option.flavor in fleet.present for option in options):
         return PendingReason.NO_MATCHING_FLAVOR, "no device here is of a flavor that it accepts, with enough memory"
     if claim.suspended:
         return PendingReason.SUSPENDED, "its owner suspended it"
@@ -170,12 +185,12 @@ def _shape(shape: Shape) -> str:
 
 
 def _rung_in_use(groups: list[Group], remembered: ClaimMemory, rungs: int) -> int | None:
-    live = [group for group in groups if group.state is not GroupState.FAILED and group.rung < rungs]
-    if not live:
-        return None
-    if remembered.rung is not None and any(group.rung == remembered.rung for group in live):
+    """Return the rung that the claim was last granted, else the best one that it runs on; None if it has none."""
+    if remembered.rung is not None and remembered.rung < rungs:
         return remembered.rung
-    return min(group.rung for group in live)
+    return min(
+        (group.rung for group in groups if group.state is not GroupState.FAILED and group.rung < rungs), default=None
+    )
 
 
 def _sorted_out(survey: Survey, groups: list[Group], rung: int | None) -> tuple[tuple[Group, ...], tuple[Group, ...]]:
@@ -234,17 +249,18 @@ def _boost(survey: Survey, claim: Claim, held: tuple[Group, ...]) -> int:
     return DEADLINE_BOOST - min(DEADLINE_BOOST, max(0, slack) * DEADLINE_BOOST // span)
 
 
-def _within_cap(
-    claim: Claim, options: tuple[Option, ...], rung: int | None, caps: Mapping[tuple[str, str], int]
+def _possible(
+    claim: Claim, options: tuple[Option, ...], fleet: Fleet, held: tuple[Group, ...]
 ) -> tuple[tuple[Option, ...], PendingReason | None, str]:
+    """Return the options that quota and hosts could ever allow, or why there are none."""
     gang = max(1, claim.min_replicas)
-    inside = tuple(
-        option for option in options
-        if option.rung == rung or option.charge * gang <= caps.get((claim.tenant, option.flavor), 0)
-    )  # fmt: skip
-    if inside:
-        return inside, None, ""
-    return options, PendingReason.EXCEEDS_MAX_QUOTA, "its smallest shape is more than its tenant may ever hold"
+    inside = tuple(one for one in options if one.charge * gang <= fleet.caps.get((claim.tenant, one.flavor), 0))
+    if not inside:
+        return options, PendingReason.EXCEEDS_MAX_QUOTA, "its smallest shape is more than its tenant may ever hold"
+    fitting = tuple(one for one in inside if claim.ladder[one.rung].devices <= fleet.together.get(one.flavor, 0))
+    if fitting or held:
+        return fitting or inside, None, ""
+    return inside, PendingReason.TOPOLOGY_UNSATISFIED, "no host has so many healthy devices of a flavor that it accepts"
 
 
 def _idle(survey: Survey, claim: Claim, held: tuple[Group, ...], remembered: ClaimMemory) -> tuple[bool, int | None]:

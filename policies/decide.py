@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from policies.admission import Ask, asks, flavor_memory
-from policies.allocation import Allocation, allocate
+from policies.admission import Ask, asks, fleet
+from policies.allocation import allocate
 from policies.explain import reasons
 from policies.model.codec import digest
 from policies.model.decision import Decision
@@ -16,6 +16,7 @@ from policies.quota import caps, healthy_capacity, shares
 from policies.recall import remember
 from policies.setting import start
 from policies.survey import survey
+from policies.working import Allocation
 
 
 def decide(snapshot: Snapshot, policy: Policy, memory: Memory, now_ms: int) -> Decision:
@@ -32,7 +33,7 @@ def decide(snapshot: Snapshot, policy: Policy, memory: Memory, now_ms: int) -> D
     """
     seen = survey(snapshot, policy, memory, now_ms)
     capacity = healthy_capacity(seen)
-    wishes = asks(seen, flavor_memory(seen), caps(seen))
+    wishes = asks(seen, fleet(seen, caps(seen)))
     entitled = shares(seen, wishes, capacity)
     work = start(seen, memory, wishes, entitled, capacity)
     allocate(work)
@@ -40,7 +41,8 @@ def decide(snapshot: Snapshot, policy: Policy, memory: Memory, now_ms: int) -> D
 
 
 def _decision(work: Allocation, wishes: list[Ask], policy_digest: str, mode: str) -> Decision:
-    placed, gone = placements(work), evictions(work)
+    placed = placements(work)
+    gone = evictions(work, placed)
     return Decision(
         snapshot_generation=work.survey.snapshot.generation,
         decided_at_ms=work.survey.now_ms,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from policies.admission import Ask
-from policies.allocation import Allocation
 from policies.model.decision import ClaimState, PendingReason, Reason
 from policies.reclaim import Lot
+from policies.working import Allocation
 
 
 def reasons(work: Allocation, wishes: Sequence[Ask]) -> tuple[Reason, ...]:

@@ -8,7 +8,16 @@ from enum import IntEnum
 
 from policies.model.inventory import Device, Group, ScrubState, Worker, WorkerState
 from policies.model.naming import worker_id
-from policies.model.units import WHOLE_GPU_MILLIS, ClaimId, DeviceId, FlavorId, NodeId, SecurityDomain, WorkerId
+from policies.model.units import (
+    WHOLE_GPU_MILLIS,
+    ClaimId,
+    DeviceId,
+    FlavorId,
+    ModelId,
+    NodeId,
+    SecurityDomain,
+    WorkerId,
+)
 from policies.survey import Survey
 
 
@@ -43,8 +52,10 @@ class Need:
     charge: int
     avoid_nodes: frozenset[NodeId] = frozenset()
     """Hosts that already carry a replica of a claim that asked to be spread."""
-    overrides_holds: bool = False
-    """Whether it may use devices freed for others: only to bring a tenant back to its floor."""
+    strength: tuple[int, int] = (0, 0)
+    """Its right and class: devices kept for a weaker claim do not bind it."""
+    model: ModelId | None = None
+    """What it runs, for scores that look for warm hosts."""
 
     @property
     def is_part(self) -> bool:
@@ -107,8 +118,8 @@ class Board:
     on_node: dict[NodeId, list[DeviceId]] = field(default_factory=dict)
     open_of: dict[FlavorId, list[DeviceId]] = field(default_factory=dict)
     worker_of: dict[DeviceId, Worker] = field(default_factory=dict)
-    holder: dict[DeviceId, ClaimId] = field(default_factory=dict)
-    """Claims for which devices were freed."""
+    holder: dict[DeviceId, tuple[ClaimId, tuple[int, int]]] = field(default_factory=dict)
+    """Claims for which devices were freed, with the strength of their right."""
     node_free: dict[NodeId, int] = field(default_factory=dict)
     steps: int = 0
 
@@ -171,9 +182,9 @@ class Board:
         return [seat for one in self.siblings[gpu] for seat in self.seats[one] if seat.domain != domain]
 
 
-def board(survey: Survey, score: Score, holder: dict[DeviceId, ClaimId]) -> Board:
+def board(survey: Survey, score: Score) -> Board:
     """Return the empty fleet: every known device free."""
-    made = Board(survey=survey, score=score, holder=holder)
+    made = Board(survey=survey, score=score)
     for device in survey.devices.values():
         made.free_millis[device.id] = WHOLE_GPU_MILLIS
         made.free_memory[device.id] = device.memory_mib
@@ -220,7 +231,8 @@ def _candidates(board: Board, need: Need) -> Iterator[Device]:
 
 
 def _is_kept_from(board: Board, device: Device, need: Need) -> bool:
-    if board.holder.get(device.id, need.claim) != need.claim and not need.overrides_holds:
+    claim, strength = board.holder.get(device.id, (need.claim, need.strength))
+    if claim != need.claim and strength >= need.strength:
         return True
     return device.domain is not None and device.domain != need.domain and device.domain in board.survey.blind
 
@@ -276,7 +288,7 @@ def _ending(board: Board, need: Need, device: DeviceId) -> list[Worker]:
 def _unbound(board: Board, need: Need, device: Device) -> Reach:
     if not board.is_idle(device.id):
         return Reach.SHARED
-    if board.holder.get(device.id) == need.claim:
+    if device.id in board.holder and board.holder[device.id][0] == need.claim:
         return Reach.HELD
     is_foreign = any(_last_domain(board, one) not in (None, need.domain) for one in board.siblings[device.gpu])
     return Reach.FOREIGN if is_foreign else Reach.UNBOUND

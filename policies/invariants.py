@@ -392,19 +392,25 @@ def _floors_hold(world: _World, decision: Decision) -> Iterator[Violation]:
             if one is None or tenant.id in waived or not _any_below(tenant.id, lacking):
                 continue
             promised = min(floor, one.guaranteed_millis, one.demand_millis, before[tenant.id, flavor])
-            if one.held_millis < promised and _loses_to_others(world, decision, tenant.id):
+            least = _least_lost_to_others(world, decision, tenant.id, flavor)
+            if least is not None and one.held_millis + least <= promised:
                 sentence = f"{tenant.id} would hold {one.held_millis} of {flavor}, below its floor of {floor}"
                 yield Violation(rule="no_victim_below_its_floor", subject=tenant.id, sentence=sentence)
 
 
-def _loses_to_others(world: _World, decision: Decision, tenant: TenantId) -> bool:
+def _least_lost_to_others(world: _World, decision: Decision, tenant: TenantId, flavor: FlavorId) -> int | None:
+    """Return the smallest group, in millis, that the tenant loses to somebody outside; None if it loses none."""
+    lost = []
     for eviction in decision.evictions:
         loser, winner = world.claims.get(eviction.claim), world.claims.get(eviction.beneficiary or ClaimId(""))
         if loser is None or winner is None or eviction.reason is EvictionReason.IDLE:
             continue
-        if _any_below(tenant, {loser.tenant}) and not _any_below(tenant, {winner.tenant}):
-            return True
-    return False
+        group, device = world.groups[eviction.group], world.devices.get(world.groups[eviction.group].devices[0])
+        shape = _shape_of(world, group.claim, group.rung)
+        is_its = _any_below(tenant, {loser.tenant}) and not _any_below(tenant, {winner.tenant})
+        if is_its and shape is not None and device is not None and device.flavor == flavor:
+            lost.append(shape.gpu_millis * shape.devices * max(1, group.replicas))
+    return min(lost, default=None)
 
 
 def _any_below(top: TenantId, tenants: set[TenantId]) -> bool:

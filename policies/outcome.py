@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from policies.admission import Ask
-from policies.allocation import Allocation
 from policies.fitting import Seat
 from policies.model.decision import Binding, Entitlement, Eviction, EvictionReason, Placement
 from policies.model.inventory import DeviceHealth, Group, GroupState
@@ -14,6 +13,7 @@ from policies.model.units import ClaimId, FlavorId, TenantId, WorkerId
 from policies.quota import wanted_of
 from policies.reclaim import cost
 from policies.survey import Survey
+from policies.working import Allocation
 
 
 def placements(work: Allocation) -> tuple[Placement, ...]:
@@ -51,9 +51,9 @@ def _is_sound(survey: Survey, device: str) -> bool:
     return known is None or known.health not in (DeviceHealth.QUARANTINED, DeviceHealth.RETIRED)
 
 
-def evictions(work: Allocation) -> tuple[Eviction, ...]:
+def evictions(work: Allocation, placed: Sequence[Placement]) -> tuple[Eviction, ...]:
     """Return the groups that should go, sorted by id, each with why and for whom."""
-    stays = {seat.group.id for lot in work.lots() if lot.is_kept for seat in lot.seats if seat.group is not None}
+    stays = {placement.group for placement in placed}
     complete = {lot.ask.claim.id: True for lot in work.lots()}
     for lot in work.lots():
         complete[lot.ask.claim.id] &= lot.is_kept

@@ -11,11 +11,15 @@ from policies.survey import Survey
 
 
 def healthy_capacity(survey: Survey) -> dict[FlavorId, int]:
-    """Return the millis of each flavor that count as capacity. Cordoned hosts count while they carry something."""
+    """Return the millis of each flavor that count as capacity.
+
+    Devices that take no new work, cordoned or suspect, count while they carry what may stay there.
+    """
     capacity = dict.fromkeys(survey.flavors, 0)
-    occupied = {one for group in survey.groups.values() for one in group.devices}
+    wanted = (group for group in survey.groups.values() if group.claim in survey.claims)
+    occupied = {one for group in wanted for one in group.devices}
     for device in survey.devices.values():
-        if survey.is_open(device) or (device.id in occupied and survey.is_capacity(device)):
+        if survey.is_open(device) or (device.id in occupied and survey.may_carry(device)):
             capacity[device.flavor] = capacity.get(device.flavor, 0) + WHOLE_GPU_MILLIS
     return capacity
 

@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from policies.admission import Ask
-from policies.allocation import Allocation
-from policies.fitting import Seat
 from policies.model.decision import Eviction, EvictionReason
 from policies.model.inventory import GroupState
 from policies.model.memory import ClaimMemory, Drain, Hold, Memory, UsageRecord
-from policies.model.units import ClaimId, DeviceId, GroupId
+from policies.model.units import DeviceId, GroupId
 from policies.survey import Survey
 from policies.usage import advanced
+from policies.working import Allocation
 
 COUNTED = frozenset({
     EvictionReason.RECLAIM, EvictionReason.PREEMPT, EvictionReason.REBALANCE, EvictionReason.CONSOLIDATE,
@@ -65,41 +64,46 @@ def _since(survey: Survey, since: dict[GroupId, int], group: GroupId) -> int:
 
 
 def _holds(work: Allocation) -> tuple[Hold, ...]:
-    """Return the devices kept for replicas that have a place but have not started on it."""
+    """Return the devices kept for replicas that have not started on them, and those kept for large claims."""
     survey = work.survey
     before = {(hold.device, hold.claim): hold.expires_at_ms for hold in work.memory.holds}
+    fresh = survey.now_ms + survey.policy.bounds.victim_hold_ms
     found: dict[DeviceId, Hold] = {}
+    for device, claim in work.kept_for.items():
+        found[device] = Hold(device=device, claim=claim, expires_at_ms=fresh)
     for lot in work.lots():
         for seat in lot.seats if lot.is_kept else ():
             if seat.group is None:
                 for device in seat.devices:
-                    found.setdefault(device, _hold(survey, before, seat, device))
+                    expires = before.get((device, seat.claim), fresh)
+                    found[device] = Hold(device=device, claim=seat.claim, expires_at_ms=expires)
     return tuple(hold for _, hold in sorted(found.items()) if survey.now_ms < hold.expires_at_ms)
-
-
-def _hold(survey: Survey, before: dict[tuple[DeviceId, ClaimId], int], seat: Seat, device: DeviceId) -> Hold:
-    expires = before.get((device, seat.claim), survey.now_ms + survey.policy.bounds.victim_hold_ms)
-    return Hold(device=device, claim=seat.claim, expires_at_ms=expires)
 
 
 def _claim(work: Allocation, wish: Ask, fresh: Sequence[Eviction]) -> ClaimMemory:
     survey, claim = work.survey, wish.claim.id
     before = survey.remembered.get(claim, ClaimMemory(claim=claim))
-    granted = [
-        seat for lot in work.queues.get(wish.tenant.id, ()) if lot.ask is wish and lot.is_kept for seat in lot.seats
-    ]
+    granted = [seat for lot in work.of_claim.get(claim, ()) if lot.is_kept for seat in lot.seats]
     waits = sum(1 for seat in granted if seat.group is not None and seat.group.running) < wish.wanted
-    failed = any(group.state is GroupState.FAILED for group in survey.groups_of.get(claim, ()))
-    is_new_failure = failed and before.failed_at_ms is None
-    runs = any(group.running for group in wish.held)
+    was_evicted = any(one.claim == claim for one in fresh)
+    failures, failed_at = _failures(survey, wish, before)
     return ClaimMemory(
         claim=claim,
         rung=granted[0].rung if granted else None,
-        better_since_ms=before.better_since_ms,
+        better_since_ms=work.better_since.get(claim),
         lower_since_ms=wish.seen_lower_since_ms,
         idle_since_ms=wish.idle_since_ms,
         waiting_since_ms=(before.waiting_since_ms or survey.now_ms) if waits else None,
-        evicted_at_ms=survey.now_ms if any(one.claim == claim for one in fresh) else before.evicted_at_ms,
-        failures=before.failures + 1 if is_new_failure else (0 if runs else before.failures),
-        failed_at_ms=survey.now_ms if is_new_failure else (before.failed_at_ms if failed else None),
+        evicted_at_ms=survey.now_ms if was_evicted else before.evicted_at_ms,
+        failures=failures,
+        failed_at_ms=failed_at,
     )
+
+
+def _failures(survey: Survey, wish: Ask, before: ClaimMemory) -> tuple[int, int | None]:
+    """Return how often it failed to start in a row and when last; a replica that runs wipes the slate."""
+    if any(group.running for group in wish.held):
+        return 0, None
+    failed = [group for group in survey.groups_of.get(wish.claim.id, ()) if group.state is GroupState.FAILED]
+    is_new = any(before.failed_at_ms is None or group.since_ms > before.failed_at_ms for group in failed)
+    return (before.failures + 1, survey.now_ms) if is_new else (before.failures, before.failed_at_ms)

@@ -5,22 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from policies.admission import Ask, charge, flavor_memory
-from policies.allocation import Allocation, Shares, lots_of, serving_order
+from policies.allocation import lots_of, serving_order
 from policies.errors import UnknownScore
 from policies.fitting import SCORES, Board, Score, Seat, board
 from policies.model.inventory import Group
 from policies.model.memory import Memory
-from policies.model.units import ClaimId, DeviceId, FlavorId, GroupId, TenantId
+from policies.model.units import ClaimId, FlavorId, GroupId, TenantId
 from policies.model.workload import Shape
 from policies.reclaim import Lot, Victims
 from policies.survey import Survey
+from policies.working import Allocation, Shares
 
 
 def start(
     survey: Survey, memory: Memory, wishes: Sequence[Ask], shares: Shares, capacity: Mapping[FlavorId, int]
 ) -> Allocation:
     """Return the allocation before anything is decided. Raises ``UnknownScore`` if the policy names none."""
-    made = board(survey, score_named(survey.policy.scoring), holders(survey, memory, wishes))
+    made = board(survey, score_named(survey.policy.scoring))
     seats = _seated(survey, made)
     used: dict[tuple[TenantId, FlavorId], int] = {}
     victims = Victims(
@@ -31,7 +32,7 @@ def start(
     of_claim: dict[ClaimId, list[Lot]] = {}
     for wish in wishes:
         held = [seat for group in wish.held for seat in seats.get(group.id, ())]
-        lots, _ = lots_of(wish, held)
+        lots = lots_of(wish, held)
         for lot in lots:
             victims.lot_of.update((id(seat), lot) for seat in lot.seats)
         queues.setdefault(wish.tenant.id, []).extend(lots)
@@ -40,8 +41,8 @@ def start(
         queue.sort(key=serving_order)
     beside, roots = _family(survey)
     return Allocation(
-        survey=survey, memory=memory, board=made, shares=shares, victims=victims, queues=queues, of_claim=of_claim, capacity=capacity,
-        beside=beside, roots=roots, used=used,
+        survey=survey, memory=memory, board=made, shares=shares, victims=victims, queues=queues, of_claim=of_claim,
+        capacity=capacity, beside=beside, roots=roots, used=used,
     )  # fmt: skip
 
 
@@ -50,16 +51,6 @@ def score_named(name: str) -> Score:
     if name not in SCORES:
         raise UnknownScore(name, tuple(sorted(SCORES)))
     return SCORES[name]
-
-
-def holders(survey: Survey, memory: Memory, wishes: Sequence[Ask]) -> dict[DeviceId, ClaimId]:
-    """Return the claims for which freed devices are still kept: not expired, and the claim still misses something."""
-    open_ = {wish.claim.id for wish in wishes if sum(group.replicas for group in wish.held) < wish.wanted}
-    return {
-        hold.device: hold.claim
-        for hold in memory.holds
-        if hold.claim in open_ and survey.now_ms < hold.expires_at_ms and hold.device in survey.devices
-    }
 
 
 def _seated(survey: Survey, made: Board) -> dict[str, list[Seat]]:

@@ -57,6 +57,10 @@ class Survey:
             and (not self.policy.flavors or device.flavor in self.policy.flavors)
         )
 
+    def may_carry(self, device: Device) -> bool:
+        """Say whether what runs on the device may stay there."""
+        return device.health in (DeviceHealth.HEALTHY, DeviceHealth.SUSPECT) and device.scrub is not ScrubState.FAILED
+
     def is_open(self, device: Device) -> bool:
         """Say whether new work may be placed on the device: healthy, seen, on a host that is not cordoned."""
         node = self.nodes.get(device.node)

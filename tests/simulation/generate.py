@@ -67,7 +67,9 @@ def world(rng: random.Random) -> World:
             one = f"G{host}{index}"
             if rng.random() < 0.2:
                 for part in ("a", "b"):
-                    made.devices[one + part] = Device(id=one + part, node=node, flavor=flavor, gpu=one, memory_mib=40_000)
+                    made.devices[one + part] = Device(
+                        id=one + part, node=node, flavor=flavor, gpu=one, memory_mib=40_000
+                    )
             else:
                 made.devices[one] = Device(id=one, node=node, flavor=flavor, gpu=one, memory_mib=80_000)
     return made
@@ -116,7 +118,9 @@ def event(rng: random.Random, made: World, number: int) -> str:
         made.demands[rng.choice(sorted(made.claims))] = rng.randint(0, 5)
     elif kind in ("sick", "well"):
         one = rng.choice(sorted(made.devices))
-        health = rng.choice((DeviceHealth.SUSPECT, DeviceHealth.QUARANTINED)) if kind == "sick" else DeviceHealth.HEALTHY
+        health = (
+            rng.choice((DeviceHealth.SUSPECT, DeviceHealth.QUARANTINED)) if kind == "sick" else DeviceHealth.HEALTHY
+        )
         made.devices[one] = replace(made.devices[one], health=health)
     elif kind == "cordon":
         one = rng.choice(sorted(made.nodes))

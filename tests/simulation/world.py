@@ -80,6 +80,7 @@ class World:
         """Take a turn, carry it out, let a second pass."""
         snapshot, decision, made = self.turn()
         self.memory = decision.memory
+        self.last = (snapshot, decision, made)
         for action in made.actions:
             self.history.append(action.kind)
             getattr(self, "_" + action.kind)(action)

@@ -1,0 +1,139 @@
+"""Grant one lot: all of its replicas find a place, or nothing has changed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from policies.admission import Option, backoff_ms
+from policies.fitting import Need, Seat, Site, find, find_by_displacing
+from policies.limits import is_allowed
+from policies.model.decision import PendingReason
+from policies.model.units import NodeId
+from policies.reclaim import Lot, Tier, is_within_budget, may_displace, price_for, record, restore
+from policies.working import Allocation, has_base, keep, roll_back, siblings
+
+
+def grant(work: Allocation, lot: Lot, tier: Tier) -> bool:
+    """Say whether every replica that the lot misses got a place; if not, everything is as it was before.
+
+    The options are tried in the order of the ladder. In each, a free place comes before one that others must leave.
+    """
+    if lot.is_base:
+        _borrow_from_extras(work, lot)
+    if not has_base(work, lot) or _is_backing_off(work, lot):
+        lot.has_failed = True
+        return False
+    for option in choices(work, lot):
+        if is_allowed(work, lot, option, tier) and place(work, lot, option, tier):
+            keep(work, lot)
+            return True
+    lot.has_failed = True
+    work.codes.setdefault(lot.ask.claim.id, PendingReason.TOPOLOGY_UNSATISFIED)
+    return False
+
+
+def place(work: Allocation, lot: Lot, option: Option, tier: Tier) -> bool:
+    """Say whether the lot's missing replicas were all seated with this option; if not, nothing has changed."""
+    mark = len(work.log)
+    while lot.missing:
+        if not _place_one(work, lot, option, tier):
+            if len(work.log) > mark:
+                roll_back(work, mark)
+            return False
+    return True
+
+
+def _borrow_from_extras(work: Allocation, lot: Lot) -> None:
+    """Move replicas from the claim's further lots into its minimum."""
+    for extra in siblings(work, lot)[1:]:
+        while lot.missing and extra.seats and not extra.is_kept:
+            seat = extra.seats.pop()
+            lot.seats.append(seat)
+            work.victims.lot_of[id(seat)] = lot
+
+
+def _is_backing_off(work: Allocation, lot: Lot) -> bool:
+    remembered = work.survey.remembered.get(lot.ask.claim.id)
+    if remembered is None or remembered.failed_at_ms is None:
+        return False
+    if work.survey.now_ms - remembered.failed_at_ms >= backoff_ms(work.survey, remembered.failures):
+        return False
+    work.codes[lot.ask.claim.id] = PendingReason.ON_HOLD
+    return True
+
+
+def choices(work: Allocation, lot: Lot) -> Sequence[Option]:
+    """Return the options to try, in order. All replicas of a claim run on one rung: further ones follow the first."""
+    if lot.is_base and not lot.seats:
+        return lot.ask.options
+    rung = next((seat.rung for one in siblings(work, lot) for seat in one.seats), None)
+    return [option for option in lot.ask.options if rung is None or option.rung == rung]
+
+
+def _place_one(work: Allocation, lot: Lot, option: Option, tier: Tier) -> bool:
+    need = _need(work, lot, option, tier)
+    key = (need.domain, need.flavor, need.devices, need.gpu_millis, need.memory_mib, need.avoid_nodes)
+    site = None
+    if key not in work.hopeless or work.board.holder:
+        site = find(work.board, need)
+        if site is None:
+            work.hopeless.add(key)
+    if site is None:
+        site = _displaced(work, lot, need, tier)
+    if site is None:
+        return False
+    _seat_at(work, lot, need, site, tier)
+    return True
+
+
+def _need(work: Allocation, lot: Lot, option: Option, tier: Tier) -> Need:
+    shape = lot.ask.claim.ladder[option.rung]
+    avoid = frozenset[NodeId]()
+    if lot.ask.claim.spread:
+        avoid = frozenset(work.survey.devices[s.devices[0]].node for one in siblings(work, lot) for s in one.seats)
+    return Need(
+        claim=lot.ask.claim.id, domain=lot.ask.domain, rung=option.rung, flavor=option.flavor, devices=shape.devices,
+        gpu_millis=shape.gpu_millis, memory_mib=shape.memory_mib, charge=option.charge, avoid_nodes=avoid,
+        strength=(-tier, lot.ask.value), model=lot.ask.claim.model,
+    )  # fmt: skip
+
+
+def _displaced(work: Allocation, lot: Lot, need: Need, tier: Tier) -> Site | None:
+    if work.is_gentle or not may_displace(work.victims, lot, tier):
+        return None
+    if work.board.steps > work.survey.policy.bounds.search_steps:
+        work.codes[lot.ask.claim.id] = PendingReason.SEARCH_INCOMPLETE
+        return None
+    site = find_by_displacing(work.board, need, price_for(work.victims, lot, tier))
+    if site is not None and not is_within_budget(work.victims, site.victims, tier):
+        work.victims.refused_by_budget.add(lot.ask.claim.id)
+        return None
+    return site
+
+
+def _seat_at(work: Allocation, lot: Lot, need: Need, site: Site, tier: Tier) -> None:
+    budget = work.victims.budget
+    for victim in site.victims:
+        work.board.leave(victim)
+    taken = record(work.victims, lot, tier, site.victims)
+    if taken:
+        work.hopeless.clear()
+    workers = work.board.bind(site, need.domain)
+    seat = Seat(
+        claim=need.claim, domain=need.domain, rung=need.rung, worker=site.worker, devices=site.devices,
+        gpu_millis=need.gpu_millis, memory_mib=need.memory_mib, charge=need.charge, flavor=need.flavor,
+    )  # fmt: skip
+    work.board.take(seat)
+    work.victims.lot_of[id(seat)] = lot
+    lot.seats.append(seat)
+
+    def take_back() -> None:
+        work.board.leave(seat)
+        work.board.unbind(workers)
+        del work.victims.lot_of[id(seat)]
+        lot.seats.remove(seat)
+        for victim in site.victims:
+            work.board.take(victim)
+        restore(work.victims, taken, budget)
+
+    work.log.append(take_back)

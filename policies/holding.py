@@ -1,0 +1,62 @@
+"""Free devices are kept for a large claim that is entitled to them and waits for more of them to come free."""
+
+from __future__ import annotations
+
+from policies.admission import Option
+from policies.model.units import ClaimId, DeviceId, NodeId
+from policies.reclaim import Lot, Tier
+from policies.working import Allocation, first_option
+
+LARGE_CLAIMS = 8
+"""Waiting claims for which devices are kept at the same time; more would keep too much idle."""
+
+
+def recall_holds(work: Allocation) -> None:
+    """Keep devices freed earlier for the claims that they were freed for, until placed or the hold expires."""
+    for hold in work.memory.holds:
+        missing = [lot for lot in work.of_claim.get(hold.claim, ()) if lot.missing and lot.tier is not Tier.NONE]
+        if missing and work.survey.now_ms < hold.expires_at_ms and hold.device in work.survey.devices:
+            tier = min(lot.tier for lot in missing)
+            work.board.holder[hold.device] = (hold.claim, (-tier, missing[0].ask.value))
+
+
+def keep_for_the_large(work: Allocation) -> None:
+    """Keep the free devices of one host for each of the first few entitled claims that found no host with enough.
+
+    Without this a stream of small claims takes every device that comes free, and a claim that needs several of one host
+    waits for ever. Only claims that have waited for the cool-down time have devices kept.
+    """
+    waiting = [lot for lot in work.lots() if _is_large_and_waits(work, lot)]
+    waiting.sort(key=lambda lot: (lot.tier, -lot.ask.value, lot.ask.claim.submitted_at_ms, lot.ask.claim.id))
+    for lot in waiting[:LARGE_CLAIMS]:
+        for device in _best_host(work, lot, first_option(lot)):
+            work.kept_for[device] = lot.ask.claim.id
+            work.board.holder[device] = (lot.ask.claim.id, (-lot.tier, lot.ask.value))
+
+
+def _is_large_and_waits(work: Allocation, lot: Lot) -> bool:
+    if lot.is_kept or not lot.has_failed or not lot.is_base or lot.seats or lot.ask.domain in work.survey.blind:
+        return False
+    remembered = work.survey.remembered.get(lot.ask.claim.id)
+    since = remembered.waiting_since_ms if remembered is not None else None
+    shape = lot.ask.claim.ladder[first_option(lot).rung]
+    waited = since is not None and work.survey.now_ms - since >= work.survey.policy.bounds.cooldown_ms
+    return waited and shape.devices > 1 and lot.tier <= Tier.ENTITLED
+
+
+def _best_host(work: Allocation, lot: Lot, option: Option) -> list[DeviceId]:
+    """Return the free devices of the host that needs the fewest more; the host kept before wins a tie."""
+    shape = lot.ask.claim.ladder[option.rung]
+    before = {hold.device for hold in work.memory.holds if hold.claim == lot.ask.claim.id}
+    found: list[tuple[int, int, NodeId, list[DeviceId]]] = []
+    for node, devices in work.board.on_node.items():
+        fitting = [one for one in devices if work.survey.devices[one].flavor == option.flavor]
+        if len(fitting) >= shape.devices:
+            free = [one for one in fitting if work.board.is_idle(one) and _is_open_to(work, one, lot.ask.claim.id)]
+            found.append((-len(before & set(free)), -len(free), node, free))
+    return min(found)[3][: shape.devices] if found else []
+
+
+def _is_open_to(work: Allocation, device: DeviceId, claim: ClaimId) -> bool:
+    holder = work.board.holder.get(device)
+    return holder is None or holder[0] == claim

@@ -1,0 +1,94 @@
+"""Up and down the ladder of shapes: better rungs when room has lasted, lower ones before service is refused."""
+
+from __future__ import annotations
+
+from policies.admission import Option
+from policies.granting import grant, place
+from policies.limits import is_allowed
+from policies.reclaim import Lot, Tier
+from policies.working import Allocation, keep, roll_back, vacate
+
+SQUEEZED_PER_LOT = 8
+"""Claims of the same tenant that are tried on a lower rung for one that would be refused."""
+CLIMBS_PER_DECISION = 64
+"""Claims tried on a better rung in one decision, the longest possible first; the others have their turn later."""
+
+
+def squeeze(work: Allocation) -> None:
+    """Move claims down their ladder, one at a time, where that lets a claim of the same tenant be served at all."""
+    work.is_gentle = True
+    for lot in work.lots():
+        if lot.is_base and not lot.is_kept and not lot.seats and _may_ask(work, lot):
+            any(_serve_by_squeezing(work, lot, one) for one in _squeezable(work, lot)[:SQUEEZED_PER_LOT])
+    work.is_gentle = False
+
+
+def _may_ask(work: Allocation, lot: Lot) -> bool:
+    return lot.tier <= Tier.LEFTOVER and not lot.ask.idle and lot.ask.domain not in work.survey.blind
+
+
+def _squeezable(work: Allocation, lot: Lot) -> list[list[Lot]]:
+    """Return the tenant's other claims, not of a higher class, that have a lower rung; the least important first."""
+    found = [
+        lots for name in dict.fromkeys(one.ask.claim.id for one in work.queues[lot.ask.tenant.id])
+        if (lots := [one for one in work.of_claim[name] if one.is_kept]) and lots[0].ask is not lot.ask
+        and lots[0].ask.value <= lot.ask.value and lots[0].ask.rank.preemptible
+        and any(option.rung > lots[0].seats[0].rung for option in lots[0].ask.options)
+    ]  # fmt: skip
+    return sorted(found, key=lambda lots: (lots[0].ask.value, -lots[0].seats[0].charge, lots[0].ask.claim.id))
+
+
+def _serve_by_squeezing(work: Allocation, lot: Lot, lots: list[Lot]) -> bool:
+    rung, mark = lots[0].seats[0].rung, len(work.log)
+    for option in lots[0].ask.options:
+        if option.rung > rung:
+            if _move_all(work, lots, option, Tier.LEFTOVER) and grant(work, lot, Tier.LEFTOVER):
+                return True
+            roll_back(work, mark)
+    return False
+
+
+def _move_all(work: Allocation, lots: list[Lot], option: Option, right: Tier) -> bool:
+    """Say whether all of the claim's lots found room with the option and this right, without anybody leaving."""
+    for one in lots:
+        vacate(work, one)
+    for one in lots:
+        if not is_allowed(work, one, option, right) or not place(work, one, option, Tier.LEFTOVER):
+            return False
+        keep(work, one)
+    return True
+
+
+def climb(work: Allocation) -> None:
+    """Move claims to a better rung where there was room for all of their replicas without a break for long enough.
+
+    Only inside what the tenant is entitled to: a better rung on borrowed leftovers would be taken back at once.
+    """
+    work.is_gentle = True
+    for lots in _climbers(work)[:CLIMBS_PER_DECISION]:
+        mark, claim = len(work.log), lots[0].ask.claim.id
+        for option in lots[0].ask.upgrades:
+            right = Tier.ENTITLED if lots[0].ask.rank.preemptible else Tier.GUARANTEED
+            if not _move_all(work, lots, option, right):
+                roll_back(work, mark)
+                continue
+            since = work.better_since[claim] = _since(work, lots)
+            if work.survey.now_ms - since < work.survey.policy.bounds.upgrade_hold_ms:
+                roll_back(work, mark)
+            break
+    work.is_gentle = False
+
+
+def _climbers(work: Allocation) -> list[list[Lot]]:
+    found = [
+        lots for lots in work.of_claim.values()
+        if lots and lots[0].ask.upgrades and all(one.is_kept and not one.ask.idle and one.seats for one in lots)
+        and lots[0].ask.domain not in work.survey.blind
+    ]  # fmt: skip
+    return sorted(found, key=lambda lots: (-lots[0].ask.value, _since(work, lots), lots[0].ask.claim.id))
+
+
+def _since(work: Allocation, lots: list[Lot]) -> int:
+    remembered = work.survey.remembered.get(lots[0].ask.claim.id)
+    known = remembered.better_since_ms if remembered is not None else None
+    return work.survey.now_ms if known is None else known

@@ -1,0 +1,77 @@
+"""What quota allows: the shares of a tier, caps on the way up, what others do not lend, reservations to come."""
+
+from __future__ import annotations
+
+from policies.admission import Option
+from policies.model.decision import PendingReason
+from policies.model.units import FlavorId, TenantId
+from policies.model.workload import ClaimKind, Reservation
+from policies.quota import starts_ms
+from policies.reclaim import Lot, Tier
+from policies.working import Allocation, amounts
+
+
+def is_allowed(work: Allocation, lot: Lot, option: Option, tier: Tier) -> bool:
+    """Say whether quota lets the lot have this tier's right with this option; whether it fits is another question."""
+    return all(_flavor_allows(work, lot, flavor, amount, tier) for flavor, amount in amounts(lot, option).items())
+
+
+def _flavor_allows(work: Allocation, lot: Lot, flavor: FlavorId, amount: int, tier: Tier) -> bool:
+    tenant = lot.ask.tenant.id
+    share = work.shares.get(flavor, {}).get(tenant)
+    if share is None:
+        return False
+    total = work.used.get((tenant, flavor), 0) + amount
+    limit = {Tier.FLOOR: share.floor, Tier.GUARANTEED: share.guaranteed, Tier.ENTITLED: share.entitled}
+    if tier in limit and total > limit[tier]:
+        return False
+    if tier is Tier.LEFTOVER and not _leaves_what_others_keep(work, tenant, flavor, amount):
+        return False
+    return tier <= Tier.GUARANTEED or not lot.missing or _clears_reservations(work, lot, flavor, amount)
+
+
+def _leaves_what_others_keep(work: Allocation, tenant: TenantId, flavor: FlavorId, amount: int) -> bool:
+    """Say whether no cap on the way up is exceeded and what others do not lend stays free."""
+    shares, withheld, at = work.shares[flavor], 0, work.survey.tenants.get(tenant)
+    while at is not None:
+        if work.used.get((at.id, flavor), 0) + amount > shares[at.id].cap:
+            return False
+        withheld += sum(_unlent(work, one, flavor) for one in work.beside[at.id])
+        at = work.survey.tenants.get(at.parent) if at.parent else None
+    return _used(work, flavor) + amount + withheld <= work.capacity.get(flavor, 0)
+
+
+def _used(work: Allocation, flavor: FlavorId) -> int:
+    return sum(work.used.get((root, flavor), 0) for root in work.roots)
+
+
+def _unlent(work: Allocation, tenant: TenantId, flavor: FlavorId) -> int:
+    share = work.shares[flavor][tenant]
+    unused = max(0, share.nominal - work.used.get((tenant, flavor), 0))
+    return max(0, unused - share.lending, min(share.reserved, unused))
+
+
+def _clears_reservations(work: Allocation, lot: Lot, flavor: FlavorId, amount: int) -> bool:
+    """Say whether the lot leaves enough for every reservation that begins while it still runs."""
+    ahead = sum(
+        one.gpu_millis
+        for one in work.survey.snapshot.reservations
+        if one.flavor == flavor and one.tenant != lot.ask.tenant.id and _is_in_its_way(work, lot, one)
+    )
+    if _used(work, flavor) + amount + ahead <= work.capacity.get(flavor, 0):
+        return True
+    work.codes[lot.ask.claim.id] = PendingReason.RESERVATION_AHEAD
+    return False
+
+
+def _is_in_its_way(work: Allocation, lot: Lot, reservation: Reservation) -> bool:
+    """Say whether the lot could still hold its place, beyond recall, when the reservation begins to be prepared."""
+    survey, claim = work.survey, lot.ask.claim
+    begins = starts_ms(survey, reservation.starts_at_ms)
+    if survey.now_ms >= begins:
+        return False
+    if claim.kind is ClaimKind.JOB and claim.duration_s is not None:
+        return survey.now_ms + claim.duration_s * 1000 > begins and not lot.ask.rank.preemptible
+    if not lot.ask.rank.preemptible:
+        return True
+    return survey.now_ms + lot.ask.rank.min_runtime_s * 1000 > begins

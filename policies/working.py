@@ -1,0 +1,127 @@
+"""The state of one decision while it is worked out. Made, filled and thrown away inside ``decide``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+from policies.admission import Option
+from policies.entitlement import Share
+from policies.fitting import Board, Seat
+from policies.model.decision import PendingReason
+from policies.model.memory import Memory
+from policies.model.units import ClaimId, DeviceId, FlavorId, NodeId, SecurityDomain, TenantId
+from policies.reclaim import Lot, Victims
+from policies.survey import Survey
+
+Signature = tuple[SecurityDomain, FlavorId, int, int, int, frozenset[NodeId]]
+Shares = Mapping[FlavorId, Mapping[TenantId, Share]]
+
+
+@dataclass(slots=True)
+class Allocation:
+    """The work of one decision; ends as the set of kept lots."""
+
+    survey: Survey
+    memory: Memory
+    board: Board
+    shares: Shares
+    victims: Victims
+    queues: dict[TenantId, list[Lot]]
+    of_claim: dict[ClaimId, list[Lot]]
+    capacity: Mapping[FlavorId, int]
+    beside: Mapping[TenantId, Sequence[TenantId]]
+    """The other children of each tenant's parent."""
+    roots: Sequence[TenantId]
+    used: dict[tuple[TenantId, FlavorId], int]
+    """Millis granted to each tenant and everything below it."""
+    hopeless: set[Signature] = field(default_factory=set)
+    """Needs that found no free place in this decision; places only become fewer."""
+    codes: dict[ClaimId, PendingReason] = field(default_factory=dict)
+    better_since: dict[ClaimId, int] = field(default_factory=dict)
+    """Since when a better rung has been possible, for claims on a lower one."""
+    log: list[Callable[[], None]] = field(default_factory=list)
+    """How to take back each change since the beginning, the latest last."""
+    is_gentle: bool = False
+    """While set, nobody is asked to leave."""
+    kept_for: dict[DeviceId, ClaimId] = field(default_factory=dict)
+    """Free devices kept for a large claim that waits for more of them."""
+
+    def lots(self) -> list[Lot]:
+        """Return every lot, by tenant, in the order in which the tenant is served."""
+        return [lot for tenant in sorted(self.queues) for lot in self.queues[tenant]]
+
+
+def roll_back(work: Allocation, mark: int) -> None:
+    """Take back every change logged after ``mark``, the latest first."""
+    while len(work.log) > mark:
+        work.log.pop()()
+    work.hopeless.clear()
+
+
+def vacate(work: Allocation, lot: Lot) -> None:
+    """Take a kept lot from its seats, so that it can be placed anew."""
+    seats, lot.seats = lot.seats, []
+    for seat in seats:
+        count(work, lot.ask.tenant.id, seat.flavor, -seat.charge)
+        work.board.leave(seat)
+    lot.is_kept = False
+    work.hopeless.clear()
+    work.log.append(partial(_reseat, work, lot, seats))
+
+
+def _reseat(work: Allocation, lot: Lot, seats: list[Seat]) -> None:
+    lot.seats, lot.is_kept = seats, True
+    for seat in seats:
+        count(work, lot.ask.tenant.id, seat.flavor, seat.charge)
+        work.board.take(seat)
+
+
+def siblings(work: Allocation, lot: Lot) -> list[Lot]:
+    """Return all lots of the lot's claim, its minimum first."""
+    return work.of_claim[lot.ask.claim.id]
+
+
+def has_base(work: Allocation, lot: Lot) -> bool:
+    """Say whether the claim's minimum is granted, or the lot is that minimum: further replicas only follow it."""
+    base = siblings(work, lot)[0]
+    return lot.is_base or not base.is_base or base.is_kept
+
+
+def amounts(lot: Lot, option: Option) -> dict[FlavorId, int]:
+    """Return what the lot counts per flavor: what it holds as it is, what it misses as the option says."""
+    found: dict[FlavorId, int] = {}
+    for seat in lot.seats:
+        found[seat.flavor] = found.get(seat.flavor, 0) + seat.charge
+    if lot.missing:
+        found[option.flavor] = found.get(option.flavor, 0) + option.charge * lot.missing
+    return found
+
+
+def first_option(lot: Lot) -> Option:
+    """Return how the lot's missing replicas are counted before a place is found."""
+    rung = lot.seats[0].rung if lot.seats else None
+    return next((one for one in lot.ask.options if rung is None or one.rung == rung), lot.ask.options[0])
+
+
+def keep(work: Allocation, lot: Lot) -> None:
+    """Grant the lot where it is and count it for its tenant and every tenant above."""
+    lot.is_kept = True
+    for seat in lot.seats:
+        count(work, lot.ask.tenant.id, seat.flavor, seat.charge)
+    work.log.append(partial(_unkeep, work, lot))
+
+
+def _unkeep(work: Allocation, lot: Lot) -> None:
+    lot.is_kept = False
+    for seat in lot.seats:
+        count(work, lot.ask.tenant.id, seat.flavor, -seat.charge)
+
+
+def count(work: Allocation, tenant: TenantId | None, flavor: FlavorId, amount: int) -> None:
+    """Add the amount to the tenant and to everything above it."""
+    while tenant is not None:
+        work.used[tenant, flavor] = work.used.get((tenant, flavor), 0) + amount
+        known = work.survey.tenants.get(tenant)
+        tenant = known.parent if known else None
