@@ -62,22 +62,30 @@ def _keep_what_is_blind(work: Allocation) -> None:
 
 
 def _rate(work: Allocation, tenant: TenantId) -> None:
-    """Give every open lot of the tenant the strongest right that its shares still cover."""
+    """Give every open lot of the tenant the strongest right that its shares still cover.
+
+    The floor goes to the first lots that fit into it, so that one too large for it does not forfeit it for the others.
+    """
     used = {flavor: work.used.get((tenant, flavor), 0) for flavor in work.shares}
+    below_floor = dict(used)
     for lot in work.queues[tenant]:
         if lot.is_kept or lot.has_failed:
             continue
-        lot.tier, needs = _strongest(work, lot, used)
-        if lot.tier <= Tier.ENTITLED:
-            for flavor, amount in needs.items():
-                used[flavor] += amount
+        lot.tier, needs = _strongest(work, lot, used, below_floor)
+        for flavor, amount in needs.items():
+            used[flavor] += amount if lot.tier <= Tier.ENTITLED else 0
+            below_floor[flavor] += amount if lot.tier is Tier.FLOOR else 0
 
 
-def _strongest(work: Allocation, lot: Lot, used: dict[FlavorId, int]) -> tuple[Tier, dict[FlavorId, int]]:
+def _strongest(
+    work: Allocation, lot: Lot, used: dict[FlavorId, int], below_floor: dict[FlavorId, int]
+) -> tuple[Tier, dict[FlavorId, int]]:
     """Return the right that covers the lot with the first option inside the tenant's shares, else with the best one."""
     found: list[tuple[Tier, dict[FlavorId, int]]] = []
     for option in choices(work, lot):
         needs = amounts(lot, option)
+        if not lot.ask.idle and all(_is_within_floor(work, lot, one, below_floor[one] + n) for one, n in needs.items()):
+            return Tier.FLOOR, needs
         tier = max(_tier(work, lot, flavor, used[flavor] + amount) for flavor, amount in needs.items())
         if tier <= Tier.ENTITLED or not lot.missing:
             return tier, needs
@@ -85,16 +93,17 @@ def _strongest(work: Allocation, lot: Lot, used: dict[FlavorId, int]) -> tuple[T
     return min(found, key=lambda one: one[0], default=(Tier.NONE, {}))
 
 
+def _is_within_floor(work: Allocation, lot: Lot, flavor: FlavorId, total: int) -> bool:
+    share = work.shares[flavor].get(lot.ask.tenant.id)
+    return share is not None and total <= share.floor
+
+
 def _tier(work: Allocation, lot: Lot, flavor: FlavorId, total: int) -> Tier:
     share = work.shares[flavor].get(lot.ask.tenant.id)
-    if share is None:
+    if share is None or lot.ask.paused:
         return Tier.NONE
-    if lot.ask.idle and not lot.ask.paused:
+    if lot.ask.idle:
         return Tier.LEFTOVER
-    if total <= share.floor:
-        return Tier.FLOOR
-    if lot.ask.paused:
-        return Tier.NONE
     if total <= share.guaranteed:
         return Tier.GUARANTEED
     if not lot.ask.rank.preemptible and not lot.seats:

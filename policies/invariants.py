@@ -391,6 +391,8 @@ def _floors_hold(world: _World, decision: Decision) -> Iterator[Violation]:
             one = after.get((tenant.id, flavor))
             if one is None or tenant.id in waived or not _any_below(tenant.id, lacking):
                 continue
+            if not _floors_can_be_met(world, flavor):
+                continue
             promised = min(floor, one.guaranteed_millis, one.demand_millis, before[tenant.id, flavor])
             least = _least_lost_to_others(world, decision, tenant.id, flavor)
             if least is not None and one.held_millis + least <= promised:
@@ -398,12 +400,26 @@ def _floors_hold(world: _World, decision: Decision) -> Iterator[Violation]:
                 yield Violation(rule="no_victim_below_its_floor", subject=tenant.id, sentence=sentence)
 
 
+def _floors_can_be_met(world: _World, flavor: FlavorId) -> bool:
+    """Say whether the healthy GPUs, each of one domain, suffice for every domain's floor."""
+    parts: defaultdict[DeviceId, int] = defaultdict(int)
+    for device in world.devices.values():
+        if device.flavor == flavor and device.health is DeviceHealth.HEALTHY:
+            parts[device.gpu] += WHOLE_GPU_MILLIS
+    needed: defaultdict[SecurityDomain, int] = defaultdict(int)
+    for tenant in world.policy.tenants:
+        floor = dict(tenant.floor_millis).get(flavor, 0)
+        needed[tenant.domain] = max(needed[tenant.domain], floor)
+    least = min(parts.values(), default=0)
+    return least > 0 and sum(-(-floor // least) for floor in needed.values()) <= len(parts)
+
+
 def _least_lost_to_others(world: _World, decision: Decision, tenant: TenantId, flavor: FlavorId) -> int | None:
     """Return the smallest group, in millis, that the tenant loses to somebody outside; None if it loses none."""
     lost = []
     for eviction in decision.evictions:
         loser, winner = world.claims.get(eviction.claim), world.claims.get(eviction.beneficiary or ClaimId(""))
-        if loser is None or winner is None or eviction.reason is EvictionReason.IDLE:
+        if loser is None or winner is None or eviction.reason in (EvictionReason.IDLE, EvictionReason.CONSOLIDATE):
             continue
         group, device = world.groups[eviction.group], world.devices.get(world.groups[eviction.group].devices[0])
         shape = _shape_of(world, group.claim, group.rung)
