@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import random
+import hashlib
+from collections.abc import Sequence
 from dataclasses import replace
 
 from policies.model.inventory import Device, DeviceHealth, Flavor, Node, UsageState
@@ -22,7 +23,25 @@ CLASSES = (
 FLAVORS = ("A", "B")
 
 
-def policy(rng: random.Random) -> Policy:
+class Dice:
+    """Throws that depend on the seed alone, the same on every machine and in every version of Python."""
+
+    def __init__(self, seed: int) -> None:
+        self._seed, self._count = seed, 0
+
+    def randint(self, low: int, high: int) -> int:
+        self._count += 1
+        text = f"{self._seed}:{self._count}".encode()
+        return low + int.from_bytes(hashlib.blake2b(text, digest_size=8).digest()) % (high - low + 1)
+
+    def choice(self, options: Sequence):
+        return options[self.randint(0, len(options) - 1)]
+
+    def random(self) -> float:
+        return self.randint(0, 999_999) / 1_000_000
+
+
+def policy(rng: Dice) -> Policy:
     tenants = []
     for domain in SecurityDomain:
         leaves = [f"{domain}/{name}" for name in ("x", "y", "z")[: rng.randint(1, 3)]]
@@ -49,14 +68,15 @@ def policy(rng: random.Random) -> Policy:
     )  # fmt: skip
     bounds = Bounds(
         upgrade_hold_ms=4_000, scale_down_hold_ms=2_000, cooldown_ms=3_000, drain_deadline_ms=6_000,
-        eviction_window_ms=5_000, evictions_per_window=rng.choice((2, 8, 32)), victim_hold_ms=15_000, idle_after_ms=4_000,
+        eviction_window_ms=5_000, evictions_per_window=rng.choice((2, 8, 32)), victim_hold_ms=15_000,
+        idle_after_ms=4_000,
     )  # fmt: skip
     return Policy(
         revision="random", tenants=tuple(tenants), priority_classes=CLASSES, overlays=overlays, bounds=bounds
     )  # fmt: skip
 
 
-def world(rng: random.Random) -> World:
+def world(rng: Dice) -> World:
     made = World(policy=policy(rng), start_steps=rng.randint(1, 3))
     for flavor in FLAVORS:
         made.flavors[flavor] = Flavor(id=flavor, model=flavor, memory_mib=80_000)
@@ -75,7 +95,7 @@ def world(rng: random.Random) -> World:
     return made
 
 
-def shape(rng: random.Random) -> Shape:
+def shape(rng: Dice) -> Shape:
     devices = rng.choice((1, 1, 1, 2, 4))
     millis = 1000 if devices > 1 else rng.choice((1000, 1000, 500, 250))
     flavors = rng.choice(((), ("A",), ("B", "A")))
@@ -85,7 +105,7 @@ def shape(rng: random.Random) -> Shape:
     )  # fmt: skip
 
 
-def claim(rng: random.Random, number: int, tenants: list[str], now_ms: int) -> Claim:
+def claim(rng: Dice, number: int, tenants: list[str], now_ms: int) -> Claim:
     tenant = rng.choice(tenants)
     least = rng.choice((0, 1, 1, 1, 2, 3))
     most = least + rng.randint(0, 3)
@@ -104,7 +124,7 @@ def claim(rng: random.Random, number: int, tenants: list[str], now_ms: int) -> C
     )  # fmt: skip
 
 
-def event(rng: random.Random, made: World, number: int) -> str:
+def event(rng: Dice, made: World, number: int) -> str:
     """Change the world in one way; return what was done, in words."""
     tenants = [tenant.id for tenant in made.policy.tenants if tenant.parent]
     kind = rng.choice(("arrive", "arrive", "arrive", "leave", "demand", "demand", "sick", "well", "cordon", "mode",
@@ -135,7 +155,7 @@ def event(rng: random.Random, made: World, number: int) -> str:
     return kind
 
 
-def _event_of_sight(rng: random.Random, made: World, kind: str) -> None:
+def _event_of_sight(rng: Dice, made: World, kind: str) -> None:
     if kind == "gap":
         choices = (
             (GapKind.NODE, sorted(made.nodes)), (GapKind.DEVICE, sorted(made.devices)),
