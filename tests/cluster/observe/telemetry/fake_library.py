@@ -266,6 +266,10 @@ class FakeLibrary:
             out[position].usedGpuMemory = none if process.memory_mib is None else process.memory_mib * MIB
         return OK
 
+    def do_nvmlDeviceGetGraphicsRunningProcesses_v3(self, _handle: Any, count: Any, _out: Any) -> int:
+        count._obj.value = 0
+        return OK
+
     def do_nvmlDeviceGetProcessUtilization(self, handle: Any, out: Any, count: Any, _since: Any) -> int:
         busy = [process for process in self.processes(handle) if process.sm]
         if not busy:

@@ -228,6 +228,7 @@ Ret nvmlDeviceGetComputeRunningProcesses_v3(void *h, unsigned *count, ProcessInf
   for (unsigned i = 0; i < *count; i++) out[i] = (ProcessInfo){device->processes[i].pid, (u64)device->processes[i].memory, ~0u, ~0u};
   return OK;
 }
+Ret nvmlDeviceGetGraphicsRunningProcesses_v3(void *h, unsigned *count, ProcessInfo *out) { ENTER(h); (void)out; *count = 0; return OK; }
 typedef struct { unsigned pid; u64 at; unsigned sm, memory, encoder, decoder; } ProcessLoad;
 Ret nvmlDeviceGetProcessUtilization(void *h, ProcessLoad *out, unsigned *count, u64 since) {
   ENTER(h); (void)since; unsigned busy = 0;
