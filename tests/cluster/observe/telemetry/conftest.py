@@ -18,6 +18,7 @@ from policies.model.units import DeviceId, NodeId
 from tests.cluster.observe.telemetry.fake_library import FakeLibrary
 from tests.cluster.observe.telemetry.fake_node import FakeNode
 
+SONAME = "-Wl,-soname,libnvidia-ml.so.1"
 SOURCE = Path(__file__).with_name("fake_nvml.c")
 NODE = NodeId("node-1")
 
@@ -81,19 +82,26 @@ def build(folder: Path, *flags: str) -> Path:
     if compiler is None:
         pytest.skip("needs cc to build the fake libnvidia-ml.so.1")
     target = folder / "libnvidia-ml.so.1"
-    command = [compiler, "-std=gnu11", "-shared", "-fPIC", "-O1", "-pthread", "-Wl,-soname,libnvidia-ml.so.1", *flags]
+    command = [compiler, "-std=gnu11", "-shared", "-fPIC", "-O1", "-pthread", *flags]
     subprocess.run([*command, "-o", str(target), str(SOURCE)], check=True, timeout=60)
     return target
 
 
 @pytest.fixture(scope="session")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(tmp_path_factory.mktemp("nvml"))
+    """For processes of their own, which find it by the name that the driver's library has."""
+    return build(tmp_path_factory.mktemp("nvml"), SONAME)
+
+
+@pytest.fixture(scope="session")
+def nameless_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """For this process: without a name, so that it is never taken for the driver's own by whoever loads that later."""
+    return build(tmp_path_factory.mktemp("nvml-here"))
 
 
 @pytest.fixture(scope="session")
 def old_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(tmp_path_factory.mktemp("nvml-old"), "-DOLD_DRIVER")
+    return build(tmp_path_factory.mktemp("nvml-old"), SONAME, "-DOLD_DRIVER")
 
 
 @pytest.fixture(params=["object", pytest.param("library", marks=pytest.mark.system)])
@@ -128,7 +136,7 @@ def _over_object(node: FakeNode) -> None:
 
 
 def _over_library(request: pytest.FixtureRequest, folder: Path) -> Rig:
-    loaded = ctypes.CDLL(str(request.getfixturevalue("library")))
+    loaded = ctypes.CDLL(str(request.getfixturevalue("nameless_library")))
     state = folder / "state"
     load(loaded)
     loaded.fake_nvml_state(str(state).encode())
