@@ -10,8 +10,8 @@ AVAILABILITY_TARGET = 0.995
 """Part of accepted requests that are answered: the ``admin-assistant`` profile's promise."""
 TTFT_TARGET = 0.95
 """Part of requests whose first token comes within ``TTFT_S``."""
-TTFT_S = "2.5"
-"""The bucket's bound as the histogram writes it; the first one above the 2 s of published server scenarios."""
+TTFT_S = "2.0"
+"""The bucket's bound as the histogram writes it: the limit of published server scenarios."""
 
 ALERTS: tuple[Alert, ...] = (
     Alert(
@@ -49,9 +49,9 @@ ALERTS: tuple[Alert, ...] = (
             name="AvailabilityBudgetBurn",
             bad='rate(partage_gateway_requests_total{code=~"5.."}[WINDOW])',
             total='rate(partage_gateway_requests_total{code!~"4.."}[WINDOW])',
-            by="domain, class",
+            by="domain, model",
             target=AVAILABILITY_TARGET,
-            summary="{{ $labels.domain }}, class {{ $labels.class }}: requests are not answered",
+            summary="{{ $labels.domain }}, model {{ $labels.model }}: requests are not answered",
             description="More accepted requests fail than the promise allows. The Serving dashboard shows which model.",
         )
     ),

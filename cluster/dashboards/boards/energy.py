@@ -5,6 +5,8 @@ from __future__ import annotations
 from cluster.dashboards.boards.scope import BY_TENANT, DOMAIN, TENANT
 from cluster.dashboards.spec import Board, Panel, Query, Row
 
+BY_NAME = 'tenant=~"$tenant"'
+WRITTEN = f'partage_gateway_tokens_total{{direction="out",{BY_TENANT}}}'
 JOULES_PER_KWH = 3_600_000
 
 USE = Row(
@@ -17,7 +19,7 @@ USE = Row(
             queries=(
                 Query(
                     expr=(
-                        f"sum by (tenant) (increase(partage_tenant_energy_joules_total{{{BY_TENANT}}}[$__range]))"
+                        f"sum by (tenant) (increase(partage_tenant_energy_joules_total{{{BY_NAME}}}[$__range]))"
                         f" / {JOULES_PER_KWH}"
                     ),
                     legend="{{tenant}}",
@@ -32,7 +34,7 @@ USE = Row(
             queries=(
                 Query(
                     expr=(
-                        f"sum by (tenant) (increase(partage_tenant_gpu_seconds_total{{{BY_TENANT}}}[$__range])) / 3600"
+                        f"sum by (tenant) (increase(partage_tenant_gpu_seconds_total{{{BY_NAME}}}[$__range])) / 3600"
                     ),
                     legend="{{tenant}}",
                 ),
@@ -45,7 +47,7 @@ USE = Row(
             asks="Whose work draws how much power now?",
             queries=(
                 Query(
-                    expr=f"sum by (tenant) (rate(partage_tenant_energy_joules_total{{{BY_TENANT}}}[$__rate_interval]))",
+                    expr=f"sum by (tenant) (rate(partage_tenant_energy_joules_total{{{BY_NAME}}}[$__rate_interval]))",
                     legend="{{tenant}}",
                 ),
             ),
@@ -71,11 +73,11 @@ WORTH = Row(
             queries=(
                 Query(
                     expr=(
-                        f"sum by (domain) (rate(partage_gateway_tokens_total{{{BY_TENANT}}}[$__rate_interval]))"
-                        " / sum by (domain) "
-                        f"(rate(partage_tenant_energy_joules_total{{{BY_TENANT}}}[$__rate_interval]))"
+                        f"sum by (tenant) (rate({WRITTEN}[$__rate_interval]))"
+                        " / sum by (tenant) "
+                        f"(rate(partage_tenant_energy_joules_total{{{BY_NAME}}}[$__rate_interval]))"
                     ),
-                    legend="{{domain}}",
+                    legend="{{tenant}}",
                 ),
             ),
         ),

@@ -43,23 +43,23 @@ CASES = {
     ),
     "AvailabilityBudgetBurn": Case(
         rings={
-            'partage_gateway_requests_total{domain="civil",class="standard",code="200"}': "0+90x120",
-            'partage_gateway_requests_total{domain="civil",class="standard",code="503"}': "0+10x120",
+            'partage_gateway_requests_total{domain="civil",model="m",code="200"}': "0+90x120",
+            'partage_gateway_requests_total{domain="civil",model="m",code="503"}': "0+10x120",
         },
         quiet={
-            'partage_gateway_requests_total{domain="civil",class="standard",code="200"}': "0+1000x120",
-            'partage_gateway_requests_total{domain="civil",class="standard",code="503"}': "0+1x120",
-            'partage_gateway_requests_total{domain="civil",class="standard",code="429"}': "0+500x120",
+            'partage_gateway_requests_total{domain="civil",model="m",code="200"}': "0+1000x120",
+            'partage_gateway_requests_total{domain="civil",model="m",code="503"}': "0+1x120",
+            'partage_gateway_requests_total{domain="civil",model="m",code="429"}': "0+500x120",
         },
         at="2h",
     ),
     "FirstTokenBudgetBurn": Case(
         rings={
-            'partage_gateway_ttft_seconds_bucket{domain="civil",model="m",le="2.5"}': "0+10x120",
+            'partage_gateway_ttft_seconds_bucket{domain="civil",model="m",le="2.0"}': "0+10x120",
             'partage_gateway_ttft_seconds_count{domain="civil",model="m"}': "0+100x120",
         },
         quiet={
-            'partage_gateway_ttft_seconds_bucket{domain="civil",model="m",le="2.5"}': "0+98x120",
+            'partage_gateway_ttft_seconds_bucket{domain="civil",model="m",le="2.0"}': "0+98x120",
             'partage_gateway_ttft_seconds_count{domain="civil",model="m"}': "0+100x120",
         },
         at="2h",
