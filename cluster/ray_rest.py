@@ -77,12 +77,11 @@ class RayDashboard:
         )
 
     def is_up(self) -> bool:
-        """Return whether the dashboard answers to this token."""
+        """Return whether the dashboard answers to this token and a node has joined."""
         try:
-            self._call("GET", "/api/version")
+            return bool(self.nodes())
         except RayUnreadable:
             return False
-        return True
 
     def nodes(self) -> tuple[RayNode, ...]:
         """Return the living nodes, sorted by id. Raises ``RayUnreadable``."""

@@ -99,6 +99,8 @@ class LocalActuator:
                 with suppress(RayUnreadable):
                     self.workers.joined.update(domain.joined())
         self.workers.resume_stops(fencing)
+        with suppress(Refusal):
+            self.scrubs.resume(fencing)
         self.workers.keep_running()
         if self.standbys is not None:
             self.standbys.tend(fencing, busy=busy)

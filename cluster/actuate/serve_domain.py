@@ -15,7 +15,7 @@ from cluster.embedded.processes import ProcessFolder, find
 from cluster.ports import Clock, Ledger
 from cluster.ray_rest import RayDashboard
 from cluster.refusals import Refusal
-from cluster.serve_apps import ENGINE_DEPLOYMENT, EngineLimits, GroupRecord, group_app, table_of
+from cluster.serve_apps import ENGINE_DEPLOYMENT, EngineLimits, GroupRecord, group_app, rung_of, table_of
 from policies.model.catalogue import Model, Variant
 from policies.model.plan import ActionOutcome, OutcomeStatus, StartGroup
 from policies.model.units import SecurityDomain
@@ -37,7 +37,7 @@ class DomainEnd:
 class EngineRoom:
     """What replicas are made from."""
 
-    models: tuple[Model, ...]
+    models: Callable[[], tuple[Model, ...]]
     cache: Path
     """Folder of the weights."""
     limits: EngineLimits
@@ -108,7 +108,7 @@ class ServeDomain:
             group=action.group,
             claim=action.claim,
             worker=action.worker,
-            rung=action.rung,
+            rung=rung_of(action.group),
             model=action.model,
             variant=action.variant,
             devices=action.devices,
@@ -129,7 +129,7 @@ class ServeDomain:
         return group_app(record, engine, action.replicas, self._node(action), self.engines.limits)
 
     def _variant(self, action: StartGroup) -> tuple[Model, Variant]:
-        for model in self.engines.models:
+        for model in self.engines.models():
             for variant in model.variants:
                 if (model.id, variant.id) == (action.model, action.variant):
                     return model, variant

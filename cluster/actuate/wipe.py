@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from cluster.actuate.scrub import ScrubbedDevice, ScrubPolicy, ScrubRequest, scrub
 from cluster.ports import Clock, Ledger
 from cluster.refusals import Refusal
+from policies.model.inventory import ScrubState
 from policies.model.plan import ScrubDevice
-from policies.model.units import DeviceId, SecurityDomain
+from policies.model.units import DeviceId, NodeId, SecurityDomain
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,12 @@ class Scrubs:
         self.running[action.device] = thread
         thread.start()
 
+    def resume(self, fencing: int) -> None:
+        """Begin again the scrubs that a crash cut short: the ledger has them under way and nothing runs."""
+        for record in self.ledger.devices():
+            if record.scrub is ScrubState.SCRUBBING and record.domain is not None:
+                self.begin(_again(record.device, record.domain), fencing)
+
     def wait(self) -> None:
         """Return once no scrub runs."""
         for thread in list(self.running.values()):
@@ -56,3 +63,11 @@ class Scrubs:
             log.warning("scrub of %s was not recorded: %s", action.device, refusal)
         except Exception:
             log.exception("scrub of %s broke off; it stays SCRUBBING and is begun again", action.device)
+
+
+def _again(device: DeviceId, leaving: SecurityDomain) -> ScrubDevice:
+    """Return the action once more. Which domain waits is not recorded; of two, it is the other."""
+    waiting = next(domain for domain in SecurityDomain if domain is not leaving)
+    return ScrubDevice(
+        device=device, node=NodeId(""), from_domain=leaving, to_domain=waiting, reason="cut short by a restart"
+    )

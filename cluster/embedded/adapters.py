@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from pathlib import Path
 
 from cluster.actuate.fencing import FencingGuard
 from cluster.actuate.local import LocalActuator
@@ -13,6 +11,7 @@ from cluster.actuate.scrub import ScrubbedDevice, ScrubPolicy, SimulatedDevice
 from cluster.actuate.serve_domain import DomainEnd, EngineRoom, ServeDomain
 from cluster.actuate.wipe import Scrubs
 from cluster.actuate.workers import LocalWorkers, Standbys
+from cluster.catalogue import Catalogue
 from cluster.embedded.nodes import Machine, machine, worker_records
 from cluster.embedded.processes import members
 from cluster.observe.gateway import GatewayClient
@@ -24,8 +23,6 @@ from cluster.ray_rest import RayDashboard
 from cluster.refusals import NoPolicy
 from cluster.serve_apps import EngineLimits
 from cluster.settings import Settings
-from policies.model.catalogue import Model
-from policies.model.codec import from_plain
 from policies.model.policy import Policy
 from policies.model.units import DeviceId, SecurityDomain
 
@@ -71,20 +68,12 @@ def domain_end(settings: Settings, domain: SecurityDomain, timeout_s: float) -> 
     )
 
 
-def catalogue(path: Path) -> tuple[Model, ...]:
-    """Return the models of this machine, as ``up`` wrote them; none if it did not."""
-    if not path.exists():
-        return ()
-    return tuple(from_plain(Model, plain) for plain in json.loads(path.read_text(encoding="utf-8")))
-
-
 def _actuator(
     here: Machine, clock: Clock, ledger: Ledger, promised: Callable[[SecurityDomain], Promises]
 ) -> LocalActuator:
     settings = here.settings
-    engines = EngineRoom(
-        models=catalogue(settings.home / "catalogue.json"), cache=settings.cache, limits=EngineLimits()
-    )
+    models = Catalogue(settings.home / "catalogue.json")
+    engines = EngineRoom(models=models, cache=settings.cache, limits=EngineLimits())
     workers = LocalWorkers(here=here, ledger=ledger, clock=clock)
     return LocalActuator(
         domains=tuple(

@@ -10,6 +10,7 @@ import fcntl
 import os
 import runpy
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from cluster.clock import SystemClock
@@ -25,6 +26,8 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != _EXPECTED_ARGUMENTS:
         sys.stderr.write("usage: python -m cluster.embedded.child RECORDS SPEC\n")
         return os.EX_USAGE
+    # What the starting command had open, a lock or a pipe that somebody waits on, must not live as long as we do.
+    _close_inherited()
     folder = ProcessFolder(records=Path(arguments[1]), logs=Path(arguments[1]))
     spec = from_json(ProcessSpec, arguments[2])
     # Never closed: the lock is this process's life. Children do not inherit it.
@@ -40,6 +43,13 @@ def main(arguments: list[str]) -> int:
     sys.argv = [spec.module, *spec.arguments]
     runpy.run_module(spec.module, run_name="__main__", alter_sys=True)
     return 0
+
+
+def _close_inherited() -> None:
+    for descriptor in [int(name) for name in os.listdir("/proc/self/fd")]:
+        if descriptor > sys.stderr.fileno():
+            with suppress(OSError):
+                os.close(descriptor)
 
 
 if __name__ == "__main__":

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from policies.model.codec import from_json
 from policies.model.units import SecurityDomain
 
 POLL_S = 0.5
+RAYLET_ENDED = 4
 PORTS_PER_NODE = 6
 
 
@@ -46,6 +49,7 @@ def main(arguments: list[str]) -> None:
     services: Any = import_module("ray._private.services")
     services.resolve_ip_for_localhost = lambda host: host
     node_class: Any = import_module("ray._private.node").Node
+    threading.Thread(target=_leave_with_raylet, name="raylet-watch", daemon=True).start()
     spec = from_json(NodeSpec, arguments[1])
     head = spec.dashboard_port is not None
     node = node_class(_parameters(spec), head=head, shutdown_at_exit=True, spawn_reaper=True, connect_only=False)
@@ -54,6 +58,35 @@ def main(arguments: list[str]) -> None:
     sys.stderr.write(f"ended: {[kind for kind, _ in node.dead_processes()]}\n")
     node.kill_all_processes(check_alive=False, allow_graceful=False)
     os._exit(1)
+
+
+def _leave_with_raylet() -> None:
+    """End this process, and by the kernel all of its children, once the raylet has ended.
+
+    A raylet whose agent is late gives up after 15 s. Ray's own start would wait another 15 s for it to answer.
+    """
+    was_there = False
+    while True:
+        is_there = _has_raylet()
+        if was_there and not is_there:
+            sys.stderr.write("the raylet ended; its log says why\n")
+            os._exit(RAYLET_ENDED)
+        was_there = is_there
+        time.sleep(POLL_S)  # noqa: TID251  # a process of its own, outside of every simulation
+
+
+def _has_raylet() -> bool:
+    for task in Path("/proc/self/task").iterdir():
+        for child in (task / "children").read_text(encoding="ascii").split():
+            try:
+                name, _, rest = (
+                    Path(f"/proc/{child}/stat").read_text(encoding="utf-8").partition("(")[2].rpartition(")")
+                )
+            except OSError:
+                continue
+            if name == "raylet" and not rest.strip().startswith("Z"):
+                return True
+    return False
 
 
 def _parameters(spec: NodeSpec) -> Any:
