@@ -125,7 +125,7 @@ class LocalWorkers:
 
 @dataclass(slots=True)
 class Standbys:
-    """Keeps, for each device that a domain holds, a worker of the other domain running unbound.
+    """Keeps, for each device, a worker of each domain that does not hold it running unbound.
 
     An unbound worker opens no context on the device and carries no group: it is a started process, nothing more. It
     takes the seconds of a process start out of every move.

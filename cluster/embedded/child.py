@@ -46,7 +46,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _close_inherited() -> None:
-    for descriptor in [int(name) for name in os.listdir("/proc/self/fd")]:
+    for descriptor in [int(entry.name) for entry in os.scandir("/proc/self/fd")]:
         if descriptor > sys.stderr.fileno():
             with suppress(OSError):
                 os.close(descriptor)

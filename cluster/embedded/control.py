@@ -38,24 +38,30 @@ def shipped_claims() -> tuple[Claim, ...]:
     return parse_claims(_profile("claims.yaml"), "claims.yaml")
 
 
-def apply_shipped(client: Client) -> str:
-    """Put the shipped policy and claims in force where there are none, and return what was done."""
-    done = []
-    if not _has_policy(client):
-        policy = parse_policy(_profile("default.yaml"), "default.yaml")
-        client.call("PUT", "/v1/policy", body=to_plain(policy), headers={"If-None-Match": "*"})
-        done.append("policy default-1 in force")
-    if not client.items("/v1/claims"):
-        claims = shipped_claims()
-        for claim in claims:
-            client.call("PUT", f"/v1/claims/{claim.id}", body=to_plain(claim))
-        done.append(f"{len(claims)} claims applied")
-    return ", ".join(done) or "policy and claims are those in force"
+def apply_policy(client: Client) -> str:
+    """Put the shipped policy in force if there is none, and return what was done."""
+    if _has_policy(client):
+        return "the policy in force stays"
+    policy = parse_policy(_profile("default.yaml"), "default.yaml")
+    client.call("PUT", "/v1/policy", body=to_plain(policy), headers={"If-None-Match": "*"})
+    return f"policy {policy.revision} in force"
+
+
+def apply_claims(client: Client) -> str:
+    """Ask for the shipped claims if there are none, and return what was done."""
+    if client.items("/v1/claims"):
+        return "the claims that are there stay"
+    claims = shipped_claims()
+    for claim in claims:
+        client.call("PUT", f"/v1/claims/{claim.id}", body=to_plain(claim), headers={"If-None-Match": "*"})
+    return f"{len(claims)} claims applied"
 
 
 def make_keys(client: Client) -> Mapping[TenantId, str]:
-    """Make a key for each tenant that has claims and no key, and return the new ones: they are shown this once."""
-    tenants = {TenantId(status["claim"]["tenant"]) for status in client.items("/v1/claims")}
+    """Make a key for each tenant with nobody below it and no key, and return the new ones: they are shown this once."""
+    listed = client.items("/v1/tenants")
+    parents = {tenant["parent"] for tenant in listed}
+    tenants = {TenantId(tenant["id"]) for tenant in listed if tenant["id"] not in parents}
     known = {key["tenant"] for key in client.items("/v1/keys")}
     return {
         tenant: str(client.call("POST", "/v1/keys", body={"tenant": tenant}).body["key"])

@@ -19,7 +19,7 @@ from cluster.clock import SystemClock
 from cluster.embedded.adapters import dashboard
 from cluster.embedded.clusters import ensure_secrets, start_gateway, start_head
 from cluster.embedded.control import NAME as CONTROL
-from cluster.embedded.control import apply_shipped, make_keys, operator, start_control, unserved
+from cluster.embedded.control import apply_claims, apply_policy, make_keys, operator, start_control, unserved
 from cluster.embedded.errors import AnotherIsRunning, NotReadyInTime, PortTaken, ProcessEnded, StepFailed
 from cluster.embedded.files import write_whole
 from cluster.embedded.network import is_free
@@ -172,7 +172,9 @@ def _ask_for_the_shipped(
 ) -> Mapping[TenantId, str]:
     client = operator(here.settings)
     with watch.step("policy, claims, keys") as notes:
-        notes.append(apply_shipped(client))
+        notes.append(apply_policy(client))
+        _until(lambda: _answers(client.get, "/v1/claims"), here, record, clock, "the control loop")
+        notes.append(apply_claims(client))
         keys = make_keys(client)
     with watch.step("every claim is answered"):
         last: list[str] = []

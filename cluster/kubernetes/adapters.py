@@ -144,7 +144,7 @@ def _end(settings: Settings, domain: SecurityDomain, namespace: str, api: Api, f
 
 
 def _engines(settings: Settings) -> EngineRoom:
-    return EngineRoom(models=Catalogue(settings.home / "catalogue.json")(), cache=settings.cache, limits=EngineLimits())
+    return EngineRoom(models=Catalogue(settings.home / "catalogue.json"), cache=settings.cache, limits=EngineLimits())
 
 
 def _promised(journal: Journal, registry: Registry) -> Callable[[SecurityDomain], Promises]:
