@@ -271,17 +271,27 @@ def fgd(room: Room, ask: Ask, places: Places, market: Market) -> int:
 
 
 def fragment(room: Room, left: Sequence[int], cpu_millis: int, market: Market) -> float:
-    """Return the idle millis that the expected mix cannot use in the room, 0 up to all idle millis."""
-    total, idle = 0.0, sum(left)
+    """Return the idle millis that the expected mix cannot use in the room, 0 up to all idle millis.
+
+    Summed by cause, as the published program does: a score cut to whole points is decided by the last bit of this sum
+    whenever a placement changes nothing.
+    """
+    by_cause, idle = [0.0] * 6, sum(left)
     for one in market.expected:
-        shape, part = one.shape, idle
-        may_run = shape.gpu_millis > 0 and (not shape.flavors or room.flavor in shape.flavors)
-        if may_run and cpu_millis >= shape.cpu_millis:
-            fitting = sum(millis >= shape.gpu_millis for millis in left)
-            if fitting >= shape.devices:
-                part = sum(millis for millis in left if millis < shape.gpu_millis)
-        total += one.share * part
-    return total
+        shape = one.shape
+        has_cpu = cpu_millis >= shape.cpu_millis
+        fitting = [millis for millis in left if millis >= shape.gpu_millis]
+        if not shape.gpu_millis:
+            by_cause[3 if has_cpu else 4] += one.share * idle
+        elif shape.flavors and room.flavor not in shape.flavors:
+            by_cause[5] += one.share * idle
+        elif len(fitting) < shape.devices:
+            by_cause[1 if has_cpu else 0] += one.share * idle
+        elif has_cpu:
+            by_cause[1] += one.share * (idle - sum(fitting))
+        else:
+            by_cause[2] += one.share * idle
+    return sum(by_cause)
 
 
 def best_fit(room: Room, ask: Ask, _places: Places, _market: Market) -> int:

@@ -13,7 +13,7 @@ import typer.main
 from typer._click.core import Command, Context  # Typer carries its own click and does not export these four
 from typer._click.exceptions import ClickException, UsageError
 
-from cluster.cli import configuring, console, dashboards, platform, pure, reading, records, telemetry, writing
+from cluster.cli import bench, configuring, console, dashboards, platform, pure, reading, records, telemetry, writing
 from cluster.cli.exits import Exit, exit_of
 from cluster.cli.screen import say
 
@@ -47,6 +47,7 @@ COMMANDS: dict[str, Callable[..., None] | typer.Typer] = {
     "console": console.console,
     "telemetry": telemetry.telemetry,
     "top": telemetry.top,
+    "bench": bench.app,
 }
 """Every command. Other packages add theirs through the entry point group ``partage.commands``."""
 

@@ -30,7 +30,7 @@ def place_all(start: Fleet, kinds: Kinds, typical: Typical, arrivals: Ints, poli
     Ties go to the first node of the fleet. Deterministic; ``seed`` only matters to ``random``. Cost: each arrival looks
     at every node once and computes scores only for those that changed since the last arrival of its kind.
     """
-    game = _game(start, kinds, typical, arrivals)
+    game = new_game(start, kinds, typical, arrivals, logs=len(arrivals))
     if policy != "partage":
         kernels.play(game, 0, len(arrivals), 0, POLICIES[policy], seed)
         return game
@@ -58,26 +58,27 @@ def copy_of(fleet: Fleet) -> Fleet:
     return Fleet(*(array.copy() for array in fleet))
 
 
-def _game(start: Fleet, kinds: Kinds, typical: Typical, arrivals: Ints) -> Game:
+def new_game(start: Fleet, kinds: Kinds, typical: Typical, arrivals: Ints, *, logs: int) -> Game:
+    """Return the game before its first arrival, on a copy of the fleet; at most ``logs`` changes can be noted."""
     grid, nowhere = np.zeros((1, 1), np.int64), np.full(len(arrivals), -1, np.int64)
     return Game(
         fleet=copy_of(start),
         kinds=kinds,
         typical=typical,
         prices=Prices(holes=grid, stranded=grid, blocks=grid, scarcity=np.zeros(0, np.int64), cpu_cell=1),
-        board=_unknown(len(kinds.cpu), len(start.cpu), len(arrivals)),
+        board=_unknown(len(kinds.cpu), len(start.cpu), logs),
         arrivals=arrivals,
         nodes=nowhere,
         devices=nowhere.copy(),
     )
 
 
-def _unknown(kinds: int, nodes: int, arrivals: int) -> Board:
+def _unknown(kinds: int, nodes: int, logs: int) -> Board:
     return Board(
         score=np.full((kinds, nodes), kernels.NEVER, np.int64),
         device=np.full((kinds, nodes), -1, np.int8),
         seen=np.full(kinds, -1, np.int64),
-        log=np.zeros(arrivals, np.int64),
+        log=np.zeros(logs, np.int64),
         stamp=np.full(nodes, -1, np.int64),
         todo=np.zeros(nodes, np.int64),
         room=np.zeros(nodes, np.int64),

@@ -41,6 +41,18 @@ def take(fleet: Fleet, node: int, kinds: Kinds, kind: int, device: int) -> None:
 
 
 @compiled
+def give_back(fleet: Fleet, node: int, kinds: Kinds, kind: int, device: int) -> None:
+    """Take a task that shares a device, or needs none, from the node again."""
+    fleet.cpu[node] += kinds.cpu[kind]
+    fleet.memory[node] += kinds.memory[kind]
+    if device >= 0:
+        fleet.tags[node, 0] -= 1
+        fleet.left[node, device] += kinds.millis[kind]
+        if fleet.left[node, device] == WHOLE:
+            fleet.owner[node, device] = -1
+
+
+@compiled
 def count_open(game: Game, kind: int, count: int) -> None:
     """Write for each node in ``todo`` how many devices have room for the task's share: -1 if it does not fit there."""
     cpu, memory, model, devices, left, owner, _ = game.fleet
@@ -61,25 +73,39 @@ def count_open(game: Game, kind: int, count: int) -> None:
 
 @compiled
 def fragment(model: int, cpu: int, left: Ints, typical: Typical) -> float:
-    """Return the idle millis that the expected mix cannot use (Weng et al., ATC'23); ``left`` one entry per device."""
+    """Return the idle millis that the expected mix cannot use; see ``policies.placement.fragment``."""
     cpus, wanted, sizes, models, share = typical
     idle = 0
     for one in range(len(left)):
         idle += left[one]
-    total = 0.0
+    by_cause = np.zeros(6)
     for m in range(len(cpus)):
-        part = idle
-        if wanted[m] > 0 and (models[m] >> model) & 1 and cpu >= cpus[m]:
-            count = below = 0
-            for one in range(len(left)):
-                if left[one] >= sizes[m]:
-                    count += 1
-                else:
-                    below += left[one]
-            if count >= wanted[m]:
-                part = below
-        total += share[m] * part
-    return total
+        lacks_cpu = cpu < cpus[m]
+        if wanted[m] == 0:
+            by_cause[4 if lacks_cpu else 3] += share[m] * idle
+        elif not (models[m] >> model) & 1:
+            by_cause[5] += share[m] * idle
+        else:
+            count, below = count_fitting(left, sizes[m])
+            if count < wanted[m]:
+                by_cause[0 if lacks_cpu else 1] += share[m] * idle
+            elif lacks_cpu:
+                by_cause[2] += share[m] * idle
+            else:
+                by_cause[1] += share[m] * below
+    return float(by_cause[0] + by_cause[1] + by_cause[2] + by_cause[3] + by_cause[4] + by_cause[5])
+
+
+@compiled
+def count_fitting(left: Ints, millis: int) -> tuple[int, int]:
+    """Return how many devices have so many millis idle, and the idle millis of the others."""
+    count = below = 0
+    for one in range(len(left)):
+        if left[one] >= millis:
+            count += 1
+        else:
+            below += left[one]
+    return count, below
 
 
 @compiled
@@ -304,6 +330,16 @@ def play(game: Game, start: int, stop: int, logged: int, policy: int, seed: int)
             game.board.log[logged] = node
             logged += 1
     return logged
+
+
+@compiled
+def play_until_failure(game: Game, start: int, stop: int, logged: int) -> tuple[int, int]:
+    """Place arrivals by worth until one fits nowhere; return its step, or ``stop``, and the length of the log."""
+    for step in range(start, stop):
+        logged = play(game, step, step + 1, logged, PARTAGE, 0)
+        if game.nodes[step] < 0:
+            return step, logged
+    return stop, logged
 
 
 @compiled
