@@ -15,6 +15,13 @@ CHART = Path(__file__).parents[2] / "helm" / "partage"
 Object = dict[str, Any]
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
+SLICES = {
+    "name": "slices",
+    "resource": "nvidia.com/mig-3g.40gb",
+    "devicesPerWorker": [1],
+    "perDevice": {"cpu": 4, "memoryGi": 32},
+    "maxWorkers": 10,
+}
 MATRIX: dict[str, tuple[str, ...]] = {
     "default": (),
     "air gap": ("-f", str(CHART / "values-airgap.yaml")),
@@ -26,21 +33,28 @@ MATRIX: dict[str, tuple[str, ...]] = {
     "one domain": ("--set", "domains.civil.enabled=false"),
     "bare": (
         "--set",
-        "monitoring.serviceMonitors=false,monitoring.rules=false,monitoring.dashboards=false,tests.enabled=false,"
-        "networkPolicy.enabled=false,admission.enabled=false,namespaces.create=false,secrets.create=false,"
-        "secrets.existingSecret=mine",
+        ",".join(
+            f"{name}=false"
+            for name in (
+                "monitoring.serviceMonitors",
+                "monitoring.rules",
+                "monitoring.dashboards",
+                "tests.enabled",
+                "networkPolicy.enabled",
+                "admission.enabled",
+                "namespaces.create",
+                "secrets.create",
+            )
+        )
+        + ",secrets.existingSecret=mine",
     ),
     "MIG pool": (
         "--set-json",
-        'pools=[{"name":"slices","resource":"nvidia.com/mig-3g.40gb","devicesPerWorker":[1],'
-        '"perDevice":{"cpu":4,"memoryGi":32},"maxWorkers":10}]',
+        "pools=" + json.dumps([SLICES]),
     ),
     "everything named": (
         "--set",
-        "domains.civil.gcs.redisAddress=redis.civil:6379,domains.civil.gcs.redisSecret=redis,"
-        "networkPolicy.apiServer.cidrs={10.0.0.1/32},networkPolicy.database.cidrs={10.1.0.0/24},"
-        "controlPlane.clients.namespaces={ingress},domains.civil.clients.cidrs={10.2.0.0/16},"
-        "controlPlane.priorityClassName=high,imagePullSecrets[0].name=pull",
+        "domains.civil.gcs.redisAddress=redis.civil:6379,domains.civil.gcs.redisSecret=redis,networkPolicy.apiServer.cidrs={10.0.0.1/32},networkPolicy.database.cidrs={10.1.0.0/24},controlPlane.clients.namespaces={ingress},domains.civil.clients.cidrs={10.2.0.0/16},controlPlane.priorityClassName=high,imagePullSecrets[0].name=pull",
     ),
 }
 
