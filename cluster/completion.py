@@ -13,7 +13,7 @@ from policies.model.units import SecurityDomain
 def complete(observed: Snapshot, journal: Journal) -> Snapshot:
     """Return the snapshot that a decision is taken from.
 
-    Claims are the journal's. What an operator took out of use is not schedulable, so that it empties. While the journal
+    Claims are the journal's. What an operator took out of use counts as retired, so that it empties. While the journal
     does not account for what runs (its file was lost), every domain is ``adopting``: it holds, nothing is evicted.
     """
     cordons = {cordon.subject: cordon for cordon in journal.cordons()}
@@ -39,5 +39,5 @@ def _node(node: Node, cordons: dict[str, Cordon]) -> Node:
 def _device(device: Device, cordons: dict[str, Cordon]) -> Device:
     out = device.id in cordons or device.gpu in cordons or device.node in cordons
     if out and device.health is DeviceHealth.HEALTHY:
-        return replace(device, health=DeviceHealth.SUSPECT)
+        return replace(device, health=DeviceHealth.RETIRED)
     return device

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cluster.completion import complete
 from cluster.ports import Actuator, Clock, Journal, Observer
 from policies.decide import decide
 from policies.invariants import Violation, check
 from policies.model.decision import Decision
+from policies.model.memory import Memory
 from policies.model.plan import Outcome, Plan
 from policies.model.snapshot import Snapshot
 from policies.planning import plan as plan_moves
 
 log = logging.getLogger(__name__)
+
+USAGE_WRITTEN_EVERY_MS = 60_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +59,7 @@ class Loop:
         violations = check(snapshot, plan, policy)
         outcome = None
         if not violations:
-            if plan.actions or decision.memory != memory:
+            if plan.actions or learnt(memory, decision):
                 journal.intend(snapshot, decision, plan)
             outcome = self.actuator.execute(plan)
             if plan.actions:
@@ -71,6 +74,20 @@ class Loop:
             decide_ms=decided - observed,
             total_ms=self.clock.monotonic_ms() - started,
         )
+
+
+def learnt(before: Memory, decision: Decision) -> bool:
+    """Return whether the decision remembers something worth a write.
+
+    Use at a steady rate is not: it is exact whenever it is computed, so it is written only once in a while.
+    """
+    after = decision.memory
+    if replace(before, usage=()) != replace(after, usage=()):
+        return True
+    rates = {(use.tenant, use.flavor): use.rate_millis for use in before.usage}
+    oldest = min((use.at_ms for use in before.usage), default=decision.decided_at_ms)
+    changed = rates != {(use.tenant, use.flavor): use.rate_millis for use in after.usage}
+    return changed or decision.decided_at_ms - oldest >= USAGE_WRITTEN_EVERY_MS
 
 
 def run(

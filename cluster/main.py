@@ -18,6 +18,7 @@ from cluster.api.view import View
 from cluster.catalogue import Catalogue
 from cluster.clock import SystemClock
 from cluster.completion import is_empty
+from cluster.journal.audit import ChainWatch
 from cluster.journal.history import History
 from cluster.journal.ledger import SqliteLedger
 from cluster.journal.registry import Caps, SqliteRegistry
@@ -112,7 +113,9 @@ class ControlPlane:
         self._stopping = threading.Event()
         self.lost_leadership = False
         clock = SystemClock()
+        self._metrics = metrics = Metrics()
         store = open_store(settings)
+        store.timed = metrics.record_write
         retention = Retention(
             decisions=settings.decisions_kept, snapshots=settings.snapshots_kept, bytes=settings.history_bytes
         )
@@ -120,7 +123,9 @@ class ControlPlane:
         self._journal.lead()
         caps = Caps(claims_per_tenant=settings.claims_per_tenant, keys_per_tenant=settings.keys_per_tenant)
         registry, ledger = SqliteRegistry(store, clock, caps), SqliteLedger(store, clock)
-        metrics = Metrics()
+        metrics.latest.proofs = ledger.proofs
+        metrics.leader.set(1)
+        self._chain = ChainWatch()
         self._view = View(clock, metrics)
         kept = Kept(settings=settings, clock=clock, journal=self._journal, ledger=ledger, registry=registry)
         adapters = PLATFORMS[platform](kept)
@@ -164,7 +169,9 @@ class ControlPlane:
             self._journal.adopt("control-plane")
         for violation in turn.violations:
             log.error("plan %s refused: %s", turn.plan.id, violation)
-        self._view.publish(turn)
+        self._view.publish(turn, self._journal.policy())
+        self._chain.look(self._parts.store)
+        self._metrics.chain_intact.set(int(self._chain.intact))
 
     def _hold(self, error: Exception) -> bool:
         self._view.hold(error)

@@ -30,6 +30,8 @@ class Move:
     to_domain: SecurityDomain
     stages: tuple[Stage, ...]
     """In the order of ``STAGES``; the first is ``decided``, the last of a finished move is ``answering``."""
+    tenant: str = ""
+    """For whom it moves; empty if nobody is placed on it."""
 
     @property
     def finished(self) -> bool:
@@ -119,9 +121,16 @@ class Moves:
 def begun(turn: Turn) -> list[Move]:
     """Return a move for each device that the decision gives to a domain which does not hold it now."""
     wanted = {device: binding.domain for binding in turn.decision.bindings for device in binding.devices}
+    placed = {device: placement.claim for placement in turn.decision.placements for device in placement.devices}
     decided = Stage(name="decided", at_ms=turn.decision.decided_at_ms)
     return [
-        Move(device=device.id, from_domain=device.domain, to_domain=wanted[device.id], stages=(decided,))
+        Move(
+            device=device.id,
+            from_domain=device.domain,
+            to_domain=wanted[device.id],
+            stages=(decided,),
+            tenant=placed.get(device.id, "").partition(":")[0],
+        )
         for device in turn.snapshot.devices
         if device.id in wanted and device.domain is not None and device.domain is not wanted[device.id]
     ]

@@ -15,6 +15,7 @@ from policies.model.codec import digest
 from policies.model.decision import Decision, Entitlement, Reason
 from policies.model.policy import Policy
 from policies.planning import plan as plan_moves
+from policies.soundness import faults_of_policy
 
 routes = APIRouter(prefix="/v1/policy", tags=["policy"])
 
@@ -62,6 +63,8 @@ def put_policy(
         raise ApiRefusal("precondition_required", detail)
     if (if_none_match == "*" and current) or (if_match not in {None, "*"} and if_match != f'"{current}"'):
         raise Conflict("the policy", 0, 1)
+    if faults := sound(policy):
+        raise ApiRefusal("invalid", f"{faults[0]['pointer']}: {faults[0]['detail']}", errors=faults)
     parts.registry.by(caller.name).put_policy(policy)
     parts.wake()
     response.headers["ETag"] = f'"{digest(policy)}"'
@@ -82,6 +85,14 @@ def preview(parts: Platform, _caller: Operator, policy: Document) -> Preview:
         after=after.entitlements,
         changed=_changed(turn.decision, after),
     )
+
+
+def sound(policy: Policy) -> list[dict[str, str]]:
+    """Return where the policy contradicts itself; empty if nowhere."""
+    return [
+        {"pointer": "/" + "/".join(str(part) for part in path), "detail": fault}
+        for path, fault in faults_of_policy(policy)
+    ]
 
 
 def _changed(before: Decision, after: Decision) -> tuple[Reason, ...]:

@@ -12,6 +12,7 @@ from cluster.metrics import Metrics
 from cluster.moves import Move, Moves
 from cluster.ports import Clock
 from cluster.refusals import Refusal
+from policies.model.policy import Policy
 
 
 class View:
@@ -27,12 +28,12 @@ class View:
         self._trouble: Exception | None = None
         self._listeners: dict[int, Callable[[], None]] = {}
 
-    def publish(self, turn: Turn) -> None:
-        """Make the turn the latest."""
+    def publish(self, turn: Turn, policy: Policy) -> None:
+        """Make the turn, taken under this policy, the latest."""
         with self._lock:
             ended = self._moves.follow(turn)
             self._turn, self._turned_at_ms, self._trouble = turn, self._clock.monotonic_ms(), None
-        self._metrics.record(turn, ended)
+        self._metrics.record(turn, policy, ended)
         self.changed()
 
     def hold(self, error: Exception) -> None:

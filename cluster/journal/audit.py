@@ -79,14 +79,19 @@ def read(store: Store, *, after: int = 0, limit: int = 500) -> list[AuditRecord]
     return [AuditRecord(**dict(zip(COLUMNS.split(", "), row, strict=True))) for row in found]  # type: ignore[arg-type]  # STRICT table
 
 
-def verify(records: Iterable[AuditRecord], anchor: tuple[int, str] | None = None) -> AuditVerdict:
+def verify(
+    records: Iterable[AuditRecord],
+    anchor: tuple[int, str] | None = None,
+    begin: tuple[int, str] = (0, FIRST_PREVIOUS),
+) -> AuditVerdict:
     """Return whether the chain holds from its first record and, with an anchor, still contains the anchored record.
 
     Args:
-        records: the whole chain, oldest first.
+        records: the chain, oldest first; all of it, or what follows ``begin``.
         anchor: sequence number and hash noted earlier, outside of the journal.
+        begin: the record that was verified last.
     """
-    expected, previous, anchored = 1, FIRST_PREVIOUS, anchor is None
+    expected, previous, anchored = begin[0] + 1, begin[1], anchor is None
     for record in records:
         if cause := _fault(record, expected, previous):
             return AuditVerdict(records=expected - 1, head=previous, first_bad=expected, cause=cause)
@@ -97,6 +102,21 @@ def verify(records: Iterable[AuditRecord], anchor: tuple[int, str] | None = None
             records=expected - 1, head=previous, first_bad=expected, cause="the anchored record is gone"
         )
     return AuditVerdict(records=expected - 1, head=previous)
+
+
+class ChainWatch:
+    """Verifies what is added, as it is added; the records before only once, at the start."""
+
+    def __init__(self) -> None:
+        self._verified = (0, FIRST_PREVIOUS)
+        self.intact = True
+
+    def look(self, store: Store, limit: int = 2_000) -> None:
+        """Verify up to ``limit`` records more."""
+        if self.intact and (added := read(store, after=self._verified[0], limit=limit)):
+            verdict = verify(added, begin=self._verified)
+            self.intact = verdict.first_bad is None
+            self._verified = (verdict.records, verdict.head)
 
 
 def _fault(record: AuditRecord, expected: int, previous: str) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
+from time import perf_counter
 
 from cluster.refusals import JournalBusy, JournalCorrupt, JournalFull, SchemaTooNew, StaleGeneration
 
@@ -23,13 +24,24 @@ def no_crash(_place: str) -> None:
     """Let execution go on: the crash point of production."""
 
 
+def untimed(_seconds: float) -> None:
+    """Take no notice of how long a write took."""
+
+
 class Store:
     """A connection that one thread uses at a time."""
 
-    def __init__(self, path: Path, *, busy_timeout_ms: int, crash_point: CrashPoint = no_crash) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        busy_timeout_ms: int,
+        crash_point: CrashPoint = no_crash,
+    ) -> None:
         self.path = path
         self._busy_timeout_ms = busy_timeout_ms
         self._crash_point = crash_point
+        self.timed: Callable[[float], None] = untimed
         self._lock = threading.RLock()
         with self._named_refusals():
             self._connection = self._open()
@@ -46,6 +58,7 @@ class Store:
         Raises ``StaleGeneration`` before anything is written when ``fencing`` is older than the stored one.
         """
         with self._lock, self._named_refusals():
+            began = perf_counter()
             self._crash_point(f"{place}:before")
             self._connection.execute("BEGIN IMMEDIATE")
             try:
@@ -58,6 +71,7 @@ class Store:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
                 raise
+            self.timed(perf_counter() - began)
             self._crash_point(f"{place}:after")
 
     def rows(self, query: str, *values: object) -> list[tuple[object, ...]]:

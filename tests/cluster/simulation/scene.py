@@ -7,8 +7,8 @@ from dataclasses import replace
 from random import Random  # noqa: TID251  # seeded below
 
 from cluster.completion import is_empty
+from cluster.gauges import coresident
 from cluster.loop import Loop, Turn
-from cluster.metrics import coresident
 from cluster.sim.actuator import SimActuator
 from cluster.sim.clock import VirtualClock
 from cluster.sim.faults import Chance, Crash, CrashingActuator, CrashingJournal, CrashingObserver

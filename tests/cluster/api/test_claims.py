@@ -1,0 +1,112 @@
+"""Claims over HTTP: asked for, changed, explained, taken back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.cluster.api.platform import Platform
+
+CHAT = "/v1/claims/civil/justice:assistant"
+
+
+def body(platform: Platform, **changes: Any) -> dict[str, Any]:
+    claim: dict[str, Any] = platform.call("GET", CHAT).json()["claim"]
+    return claim | changes
+
+
+def test_a_served_claim_shows_its_groups_and_no_reason_to_wait(platform: Platform) -> None:
+    found = platform.call("GET", CHAT).json()
+    assert found["reason"]["state"] == "served"
+    assert found["reason"]["code"] is None
+    assert [group["running"] for group in found["groups"]] == [1]
+
+
+def test_a_change_needs_to_say_what_it_was_made_from(platform: Platform) -> None:
+    response = platform.call("PUT", CHAT, json=body(platform))
+    assert (response.status_code, response.json()["code"]) == (428, "precondition_required")
+
+
+def test_a_change_made_from_the_current_generation_is_stored(platform: Platform) -> None:
+    response = platform.call("PUT", CHAT, json=body(platform, max_replicas=3), headers={"If-Match": '"1"'})
+    assert (response.status_code, response.headers["ETag"]) == (200, '"2"')
+    assert platform.call("GET", CHAT).json()["claim"]["max_replicas"] == 3
+
+
+def test_a_change_made_from_an_older_generation_is_refused(platform: Platform) -> None:
+    platform.call("PUT", CHAT, json=body(platform, max_replicas=3), headers={"If-Match": '"1"'})
+    response = platform.call("PUT", CHAT, json=body(platform, max_replicas=4), headers={"If-Match": '"1"'})
+    assert (response.status_code, response.json()["code"]) == (412, "conflict")
+
+
+def test_a_dry_run_checks_and_stores_nothing(platform: Platform) -> None:
+    changed = body(platform, max_replicas=3)
+    response = platform.call("PUT", CHAT, json=changed, params={"dry_run": "true"}, headers={"If-Match": "*"})
+    assert response.json()["max_replicas"] == 3
+    assert platform.call("GET", CHAT).json()["claim"]["max_replicas"] == 2
+
+
+def test_a_deleted_claim_drains_and_is_gone(platform: Platform) -> None:
+    assert platform.call("DELETE", CHAT, headers={"If-Match": '"1"'}).status_code == 204
+    platform.turns()
+    assert platform.call("GET", CHAT).status_code == 404
+    assert "civil/justice:assistant" not in [
+        group["claim"] for group in platform.call("GET", "/v1/groups").json()["items"]
+    ]
+
+
+def test_why_gives_the_one_reason_with_what_would_change_it(platform: Platform) -> None:
+    big = body(platform, id="civil/justice:big", desired_replicas=9, min_replicas=9, max_replicas=9)
+    made = platform.call("PUT", "/v1/claims/civil/justice:big", json=big, headers={"If-None-Match": "*"})
+    assert made.status_code == 200, made.text
+    platform.turns(2)
+    reason = platform.call("GET", "/v1/claims/civil/justice:big/why").json()
+    assert reason["state"] == "waiting"
+    assert reason["code"]
+    assert reason["sentence"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "pointer"),
+    [
+        ({"tenant": "civil/nobody", "id": "civil/nobody:assistant"}, "/id"),
+        ({"priority_class": "royal"}, "/priority_class"),
+        ({"min_replicas": 3}, "/min_replicas"),
+        ({"max_replicas": 0, "desired_replicas": 0, "min_replicas": 0}, "/max_replicas"),
+        ({"ladder": []}, "/ladder"),
+        ({"model": None}, "/model"),
+        ({"duration_s": 2**70}, "/duration_s"),
+    ],
+)
+def test_a_claim_that_makes_no_sense_is_refused_with_the_place_of_the_fault(
+    platform: Platform, changes: dict[str, Any], pointer: str
+) -> None:
+    response = platform.call("PUT", CHAT, json=body(platform, **changes), headers={"If-Match": "*"})
+    assert response.status_code == 422, response.text
+    assert pointer in [error["pointer"] for error in response.json()["errors"]]
+
+
+def test_pages_follow_each_other_and_end(platform: Platform) -> None:
+    names, cursor = [], None
+    while True:
+        more = {"continue": cursor} if cursor else {}
+        page = platform.call("GET", "/v1/claims", params={"limit": 1, **more}).json()
+        names += [item["claim"]["id"] for item in page["items"]]
+        cursor = page["next"]
+        if cursor is None:
+            break
+    assert names == sorted(names)
+    assert len(names) == 3
+
+
+def test_a_page_is_stable_when_claims_come_and_go_between(platform: Platform) -> None:
+    first = platform.call("GET", "/v1/claims", params={"limit": 2}).json()
+    platform.call("DELETE", "/v1/claims/civil/health:summaries", headers={"If-Match": "*"})
+    second = platform.call("GET", "/v1/claims", params={"limit": 2, "continue": first["next"]}).json()
+    assert [item["claim"]["id"] for item in second["items"]] == ["defence/cyber:triage"]
+
+
+def test_a_cursor_that_cannot_be_read_says_list_again(platform: Platform) -> None:
+    response = platform.call("GET", "/v1/claims", params={"continue": "%%%"})
+    assert (response.status_code, response.json()["code"]) == (410, "expired_cursor")
