@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib.resources import files
 from pathlib import Path
+from time import perf_counter
 from typing import Any, cast
 
 import psycopg
@@ -58,6 +59,7 @@ class PostgresStore(Store):
         ``JournalBusy`` when the database cannot be reached or another writer holds it for too long.
         """
         with self._lock, self._named_refusals():
+            began = perf_counter()
             self._crash_point(f"{place}:before")
             link = self._connection_now()
             with link.transaction():
@@ -67,6 +69,7 @@ class PostgresStore(Store):
                     self._refuse_older(dialect, fencing)
                 yield cast("sqlite3.Connection", dialect)
                 self._crash_point(f"{place}:inside")
+            self.timed(perf_counter() - began)
             self._crash_point(f"{place}:after")
 
     def rows(self, query: str, *values: object) -> list[tuple[object, ...]]:

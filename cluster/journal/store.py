@@ -31,6 +31,9 @@ def untimed(_seconds: float) -> None:
 class Store:
     """A connection that one thread uses at a time."""
 
+    timed: Callable[[float], None] = staticmethod(untimed)
+    """Told how many seconds each write took."""
+
     def __init__(
         self,
         path: Path,
@@ -41,7 +44,6 @@ class Store:
         self.path = path
         self._busy_timeout_ms = busy_timeout_ms
         self._crash_point = crash_point
-        self.timed: Callable[[float], None] = untimed
         self._lock = threading.RLock()
         with self._named_refusals():
             self._connection = self._open()
