@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from policies.model.codec import digest
@@ -64,8 +64,7 @@ def plan(snapshot: Snapshot, decision: Decision, policy: Policy, fencing_generat
         _stop_workers,
         _scrubs,
         _start_workers,
-        _start_groups,
-        _scale_groups,
+        _grow,
         _start_routing,
     )
     actions = tuple(action for step in steps for action in step(view))
@@ -228,26 +227,33 @@ def _may_be_beside(view: _View, device: Device, domain: SecurityDomain) -> bool:
     return not _needs_scrub(device, domain)
 
 
-def _start_groups(view: _View) -> Iterator[Action]:
+def _grow(view: _View) -> Iterator[Action]:
+    """Yield starts and changes of size; together they fit, not only each for itself."""
+    begun: list[Placement] = []
+    yield from _start_groups(view, begun)
+    yield from _scale_groups(view, begun)
+
+
+def _start_groups(view: _View, begun: list[Placement]) -> Iterator[Action]:
     for placement in view.decision.placements:
         worker = view.workers.get(placement.worker)
         if placement.group in view.groups or worker is None or worker.state is not WorkerState.READY:
             continue
-        if worker.domain in view.blind or not _has_room(view, placement):
+        if worker.domain in view.blind or not _has_room(view, placement, begun):
             continue
+        begun.append(placement)
         claim = view.claims[placement.claim]
         shape = claim.ladder[placement.rung]
         yield StartGroup(
             domain=worker.domain, group=placement.group, claim=placement.claim, worker=placement.worker,
             model=claim.model, variant=placement.variant, devices=placement.devices, gpu_millis=shape.gpu_millis,
             memory_mib=shape.memory_mib, replicas=placement.replicas, concurrency=shape.concurrency,
-            reason="wanted",
+            reason="wanted", rung=placement.rung,
         )  # fmt: skip
 
 
-def _has_room(view: _View, placement: Placement) -> bool:
+def _has_room(view: _View, placement: Placement, begun: Sequence[Placement]) -> bool:
     """Say whether what still stands on the devices and what is added fit together; if not, those that go, go first."""
-    shape = view.claims[placement.claim].ladder[placement.rung]
     for one in placement.devices:
         device = view.devices.get(one)
         if device is None:
@@ -257,10 +263,20 @@ def _has_room(view: _View, placement: Placement) -> bool:
             if one in group.devices and group.id != placement.group:
                 taken = _per_device(view, group)
                 millis, memory = millis - taken[0], memory - taken[1]
-        replicas = max(1, placement.replicas * shape.devices // len(placement.devices))
-        if millis < shape.gpu_millis * replicas or memory < shape.memory_mib * replicas:
+        for other in begun:
+            if one in other.devices:
+                added = _added(view, other)
+                millis, memory = millis - added[0], memory - added[1]
+        wanted = _added(view, placement)
+        if millis < wanted[0] or memory < wanted[1]:
             return False
     return True
+
+
+def _added(view: _View, placement: Placement) -> tuple[int, int]:
+    shape = view.claims[placement.claim].ladder[placement.rung]
+    replicas = max(1, placement.replicas * shape.devices // len(placement.devices))
+    return shape.gpu_millis * replicas, shape.memory_mib * replicas
 
 
 def _per_device(view: _View, group: Group) -> tuple[int, int]:
@@ -272,12 +288,13 @@ def _per_device(view: _View, group: Group) -> tuple[int, int]:
     return shape.gpu_millis * replicas, shape.memory_mib * replicas
 
 
-def _scale_groups(view: _View) -> Iterator[Action]:
+def _scale_groups(view: _View, begun: list[Placement]) -> Iterator[Action]:
     for placement in view.decision.placements:
         group, worker = view.groups.get(placement.group), view.workers.get(placement.worker)
         if group is None or worker is None or worker.domain in view.blind or group.replicas == placement.replicas:
             continue
-        if placement.replicas < group.replicas or _has_room(view, placement):
+        if placement.replicas < group.replicas or _has_room(view, placement, begun):
+            begun.append(placement)
             yield ScaleGroup(
                 domain=worker.domain, group=group.id, replicas=placement.replicas, reason="replicas changed"
             )

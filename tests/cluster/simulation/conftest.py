@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-SEEDS = 40
+SEEDS = 20
 STEPS = 120
 
 

@@ -92,6 +92,7 @@ class Scene:
         idle = 0
         for _ in range(turns):
             refresh(self)
+            self.clock.sleep_ms(CALM_TICK_MS)
             turn = self.turn()
             idle = idle + 1 if turn is not None and not turn.plan.actions else 0
             if idle == QUIET_TURNS and turn is not None:
@@ -141,7 +142,9 @@ class Scene:
             raise Broken(f"more than a whole device is given away: {over}")
 
 
-QUIET_TURNS = 8
+QUIET_TURNS = 40
+CALM_TICK_MS = 2_000
+"""So many turns at this pace are longer than any hold of the policy."""
 
 
 def policy(devices: int) -> Policy:
