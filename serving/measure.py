@@ -70,6 +70,7 @@ async def _measure(model: Model, variant: Variant, cache: Path, how: tuple[Clock
     began = clock()
     engine = open_engine(spec)
     try:
+        await engine.start()
         await _ask(engine, PROMPTS[0], clock, tokens=1)
         cold_ms = (clock() - began) // 1_000_000
         alone = [await _ask(engine, prompt, clock) for prompt in PROMPTS]

@@ -19,6 +19,9 @@ from serving.errors import WeightsAltered, WeightsMissing, WeightsRefused
 
 ACCEPTED_SUFFIXES = (".gguf", ".safetensors")
 """Formats that hold numbers only; anything else may run code when it is opened."""
+SUMS = "SHA256SUMS"
+DESCRIPTIONS = (".json", ".jinja", ".txt", ".md", ".model")
+"""What may lie beside the weights: configuration, templates, tokenizers. No Python, no pickle."""
 
 Progress = Callable[[str], None]
 
@@ -37,17 +40,68 @@ def prepare(entry: Entry, cache: Path, progress: Progress) -> Model:
         return replace(entry.model, variants=tuple(_prepared(v, source, cache, progress) for v in entry.model.variants))
 
 
-def verify(path: Path, expected: str) -> None:
-    """Return if the file may be opened by an engine and has this SHA-256; an empty expectation checks the kind only.
+def verify(path: Path, expected: str, publisher: Path | None = None) -> None:
+    """Return if the file or folder may be opened by an engine and is the one that was recorded.
 
-    Reads the whole file: about 0.2 s per 100 MB. Raises ``WeightsMissing``, ``WeightsRefused``, ``WeightsAltered``.
+    Args:
+        path: a GGUF or safetensors file, or a folder with ``SHA256SUMS`` that names every file in it.
+        expected: SHA-256 of the file, or of the folder's ``SHA256SUMS``; empty checks only that the kinds are accepted
+            and that the folder agrees with its list.
+        publisher: file of an Ed25519 public key (PEM) that must have signed the folder's list, in ``SHA256SUMS.sig``.
+
+    Reads every byte: about 0.2 s per 100 MB. Raises ``WeightsMissing``, ``WeightsRefused``, ``WeightsAltered``.
     """
+    if path.is_dir():
+        _verify_folder(path, expected, publisher)
+        return
     if path.suffix not in ACCEPTED_SUFFIXES:
         raise WeightsRefused(str(path))
     if not path.is_file():
         raise WeightsMissing(str(path), "prepare the model on this host or mount the site's store")
+    _require_sha256(path, expected)
+
+
+def _verify_folder(folder: Path, expected: str, publisher: Path | None) -> None:
+    sums = folder / SUMS
+    if not sums.is_file():
+        raise WeightsMissing(str(sums), "list every file of the model with sha256sum")
+    _require_sha256(sums, expected)
+    if publisher is not None:
+        _require_signature(sums, publisher)
+    listed = dict(_listed(sums))
+    for file in sorted(each for each in folder.rglob("*") if each.is_file() and each.name not in (SUMS, SUMS + ".sig")):
+        name = file.relative_to(folder).as_posix()
+        if file.suffix not in (*ACCEPTED_SUFFIXES, *DESCRIPTIONS) or name not in listed:
+            raise WeightsRefused(str(file))
+        _require_sha256(file, listed.pop(name))
+    if listed:
+        raise WeightsMissing(str(folder / min(listed)), "copy the folder again: it is not complete")
+
+
+def _listed(sums: Path) -> Iterator[tuple[str, str]]:
+    for line in sums.read_text(encoding="utf-8").splitlines():
+        digest, _, name = line.partition(" ")
+        yield name.lstrip(" *"), digest
+
+
+def _require_sha256(path: Path, expected: str) -> None:
     if expected and (found := sha256_of(path)) != expected:
         raise WeightsAltered(str(path), expected, found)
+
+
+def _require_signature(sums: Path, publisher: Path) -> None:
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+    from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+    signature = sums.with_name(SUMS + ".sig")
+    key = load_pem_public_key(publisher.read_bytes())
+    if not signature.is_file() or not isinstance(key, Ed25519PublicKey):
+        raise WeightsMissing(str(signature), "the publisher must sign the list with Ed25519")
+    try:
+        key.verify(signature.read_bytes(), sums.read_bytes())
+    except InvalidSignature as fault:
+        raise WeightsAltered(str(sums), f"signed by {publisher.name}", "not signed by it") from fault
 
 
 def sha256_of(path: Path) -> str:

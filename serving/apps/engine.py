@@ -21,7 +21,18 @@ DRAIN_LIMIT_S = 600
 """A stopping replica lives this long for its last requests; the planned drain of a move ends long before."""
 STOP_POLL_S = 0.2
 LOOPBACK = "127.0.0.1"
-_FIELDS = ("group", "model", "variant", "engine", "sha256", "context", "concurrency", "threads", "options")
+_FIELDS = (
+    "group",
+    "model",
+    "variant",
+    "engine",
+    "sha256",
+    "publisher_key",
+    "context",
+    "concurrency",
+    "threads",
+    "options",
+)
 QUEUE_ALLOWANCE = 4
 """Requests beyond ``concurrency`` that a replica takes in, so that a late count at the gateway never bounces one."""
 
@@ -31,8 +42,9 @@ _log = logging.getLogger("ray.serve")
 class EngineReplica:
     """One loaded model. Prompts and answers pass through it and are never written anywhere."""
 
-    def __init__(self, spec: EngineSpec, channel_host: str | None) -> None:
+    async def __init__(self, spec: EngineSpec, channel_host: str | None) -> None:  # type: ignore[misc]  # Serve awaits it
         self._engine = open_engine(spec)
+        await self._engine.start()
         self._channel_host = channel_host
         self._channel = ChannelServer(self.stream)
         self._endpoint: Endpoint | None = None
@@ -66,8 +78,8 @@ def build(args: dict[str, Any]) -> Application:
     """Return the application of a group.
 
     ``args``: group, model, variant, engine, weights (absolute path, or relative to ``cache_dir``), and optionally
-    sha256, context, concurrency, threads, options (see ``EngineSpec``), and ``channel_host``: the address on which
-    gateways may call a replica straight, loopback unless given, empty for never.
+    sha256, publisher_key, context, concurrency, threads, options (see ``EngineSpec``), and ``channel_host``: the
+    address on which gateways may call a replica straight, loopback unless given, empty for never.
     """
     given = {name: args[name] for name in _FIELDS if name in args}
     spec = EngineSpec(weights=_weights(args), **given)

@@ -34,20 +34,23 @@ class LlamaCpp:
         from xllamacpp import Server
 
         self._spec = spec
-        self._server = Server(_parameters(spec))
+        self._server = Server(parameters(spec))
         self._knows_tools = b"tools" in _chat_template(spec.weights)
         self._threads = ThreadPoolExecutor(max_workers=spec.concurrency + 1, thread_name_prefix="llama")
+
+    async def start(self) -> None:
+        """See ``Engine``; the constructor has loaded all."""
 
     async def answer(self, call: Call) -> AsyncIterator[Piece]:
         """See ``Engine``. The work is always streamed inside, since only a stream can be stopped."""
         if call.body.get("tools") and not self._knows_tools:
-            yield _refusal({"message": f"model {self._spec.model} was not made to call tools", "type": "no_tools"})
+            yield refusal({"message": f"model {self._spec.model} was not made to call tools", "type": "no_tools"})
             return
         usage: Document = {}
         chunks: list[Document] = []
         async for chunk in self._chunks(call):
             if "error" in chunk:
-                yield _refusal(chunk["error"])
+                yield refusal(chunk["error"])
                 return
             usage = chunk.get("usage") or usage
             if not call.is_stream:
@@ -100,7 +103,8 @@ class LlamaCpp:
         return named
 
 
-def _parameters(spec: EngineSpec) -> Any:
+def parameters(spec: EngineSpec) -> Any:
+    """Return llama.cpp's settings for the replica."""
     from xllamacpp import CommonParams
 
     wanted = CommonParams()
@@ -136,7 +140,8 @@ def _streamed(body: Document) -> Document:
     return body | {"stream": True, "stream_options": {"include_usage": True}}
 
 
-def _refusal(error: Document) -> Piece:
+def refusal(error: Document) -> Piece:
+    """Return the piece for an error of llama.cpp."""
     status = int(error.get("code") or _REFUSED_STATUS) if str(error.get("code", "")).isdigit() else _REFUSED_STATUS
     about = {"message": error.get("message", ""), "status": status, "code": error.get("type")}
     kind = PieceKind.FAILED if status >= _SERVER_FAULT else PieceKind.REFUSED

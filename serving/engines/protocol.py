@@ -63,6 +63,8 @@ class EngineSpec:
     """Absolute; None for engines without weights."""
     sha256: str = ""
     """Checked before the weights are opened, if given."""
+    publisher_key: str = ""
+    """File of the public key that must have signed a folder's list of files; empty asks for no signature."""
     context: int = 2048
     """Tokens of one request, prompt and answer together."""
     concurrency: int = 1
@@ -72,7 +74,11 @@ class EngineSpec:
 
 
 class Engine(Protocol):
-    """A loaded model. Construction loads it; it may take seconds and raises ``ServingError``."""
+    """A model. Construction and ``start`` together load it; they may take minutes and raise ``ServingError``."""
+
+    async def start(self) -> None:
+        """Do the part of loading that needs an event loop; answers may be asked for after it."""
+        ...
 
     def answer(self, call: Call) -> AsyncIterator[Piece]:
         """Yield DATA pieces, then one USAGE piece; or one REFUSED piece. Closing the iterator stops the work."""

@@ -26,6 +26,9 @@ class Synthetic:
         self._token_s = spec.options.get("token_ms", 0) / 1000
         self._slots = asyncio.Semaphore(spec.concurrency)
 
+    async def start(self) -> None:
+        """See ``Engine``; there is nothing to load."""
+
     async def answer(self, call: Call) -> AsyncIterator[Piece]:
         """See ``Engine``. The answer has exactly ``max_tokens`` tokens, or 16."""
         if call.operation == "embeddings":

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
+import importlib.util
 import json
 import os
 import signal
@@ -102,8 +104,8 @@ def _start(side: str, port: int, folder: Path) -> subprocess.Popen[bytes]:
 def _litellm(port: int, folder: Path) -> subprocess.Popen[bytes]:
     own = folder / "litellm"
     if not (own / "bin" / "litellm").exists():
-        subprocess.run([sys.executable, "-m", "uv", "venv", "-q", str(own)], check=True)
-        pip = [sys.executable, "-m", "uv", "pip", "install", "-q", "-p", str(own), "--only-binary", ":all:", LITELLM]
+        subprocess.run([*_uv(), "venv", "-q", "--clear", str(own)], check=True)
+        pip = [*_uv(), "pip", "install", "-q", "-p", str(own), "--only-binary", ":all:", LITELLM]
         subprocess.run(pip, check=True)
     upstream = {"model": f"openai/{MODEL}", "api_base": f"http://127.0.0.1:{port + 5}/v1", "api_key": "none"}
     config = {
@@ -121,6 +123,11 @@ def _litellm(port: int, folder: Path) -> subprocess.Popen[bytes]:
             start_new_session=True,
             env=inherited | {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR"},
         )
+
+
+def _uv() -> list[str]:
+    """Return how uv is called: as a module of this environment, else as a program."""
+    return [sys.executable, "-m", "uv"] if importlib.util.find_spec("uv") else ["uv"]
 
 
 def _wait_until_it_answers(port: int, key: str, process: subprocess.Popen[bytes]) -> None:
@@ -142,23 +149,33 @@ def _wait_until_it_answers(port: int, key: str, process: subprocess.Popen[bytes]
 
 def _memory_mib(started: list[subprocess.Popen[bytes]]) -> int:
     """Proportional set size of the processes and all that they started: shared pages count once."""
-    import psutil
+    return sum(_pss_kib(each) for each in _family({process.pid for process in started})) >> 10
 
-    total = 0
-    for process in started:
-        root = psutil.Process(process.pid)
-        for each in [root, *root.children(recursive=True)]:
-            try:
-                total += each.memory_full_info().pss
-            except psutil.Error:
-                continue
-    return total >> 20
+
+def _family(roots: set[int]) -> set[int]:
+    """Return the processes and all their descendants that are alive."""
+    parents = {}
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parents[int(status.parent.name)] = int(status.read_text().rpartition(")")[2].split()[1])
+        except (OSError, ValueError):
+            continue
+    found = set(roots)
+    while more := {child for child, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found
+
+
+def _pss_kib(process: int) -> int:
+    try:
+        lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    import psutil
-
-    children = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+    family = _family({process.pid}) - {process.pid}
     for number in (signal.SIGTERM, signal.SIGKILL):
         if process.poll() is None:
             process.send_signal(number)
@@ -166,9 +183,9 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
                 process.wait(20)
             except subprocess.TimeoutExpired:
                 continue
-    for child in children:
-        if child.is_running():
-            child.kill()
+    for child in family & _family(family):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
 
 
 def _free_port() -> int:

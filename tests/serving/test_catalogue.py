@@ -75,6 +75,53 @@ def test_altered_and_missing_weights_stop_an_engine_before_it_loads(tmp_path: Pa
         open_engine(EngineSpec(group="g", model="m", variant="v", engine="llama_cpp", weights=file, sha256=right))
 
 
+def folder_of_weights(place: Path) -> str:
+    """Make a folder as a site would; return the SHA-256 of its list."""
+    place.mkdir()
+    (place / "model.safetensors").write_bytes(b"numbers")
+    (place / "config.json").write_text("{}")
+    names = ("config.json", "model.safetensors")
+    (place / "SHA256SUMS").write_text("".join(f"{sha256_of(place / name)}  {name}\n" for name in names))
+    return sha256_of(place / "SHA256SUMS")
+
+
+def test_a_folder_is_what_its_list_says_or_it_is_not_opened(tmp_path: Path) -> None:
+    recorded = folder_of_weights(tmp_path / "m")
+    verify(tmp_path / "m", recorded)
+    with pytest.raises(WeightsAltered):
+        verify(tmp_path / "m", "0" * 64)
+    (tmp_path / "m" / "model.safetensors").write_bytes(b"other numbers")
+    with pytest.raises(WeightsAltered):
+        verify(tmp_path / "m", recorded)
+    (tmp_path / "m" / "model.safetensors").unlink()
+    with pytest.raises(WeightsMissing):
+        verify(tmp_path / "m", recorded)
+
+
+@pytest.mark.parametrize("intruder", ["pytorch_model.bin", "modeling.py", "unlisted.json"])
+def test_nothing_that_is_not_listed_or_could_run_lies_in_the_folder(tmp_path: Path, intruder: str) -> None:
+    recorded = folder_of_weights(tmp_path / "m")
+    (tmp_path / "m" / intruder).write_text("x")
+    with pytest.raises(WeightsRefused):
+        verify(tmp_path / "m", recorded)
+
+
+def test_where_a_publisher_is_named_only_its_signature_opens_the_folder(tmp_path: Path) -> None:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    recorded, key, other = folder_of_weights(tmp_path / "m"), Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
+    public, sums = tmp_path / "publisher.pem", tmp_path / "m" / "SHA256SUMS"
+    public.write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    with pytest.raises(WeightsMissing, match="sign"):
+        verify(tmp_path / "m", recorded, public)
+    sums.with_name("SHA256SUMS.sig").write_bytes(other.sign(sums.read_bytes()))
+    with pytest.raises(WeightsAltered, match="not signed"):
+        verify(tmp_path / "m", recorded, public)
+    sums.with_name("SHA256SUMS.sig").write_bytes(key.sign(sums.read_bytes()))
+    verify(tmp_path / "m", recorded, public)
+
+
 def test_an_unknown_engine_is_named_with_those_that_exist() -> None:
     with pytest.raises(UnknownEngine, match="llama_cpp"):
         open_engine(EngineSpec(group="g", model="m", variant="v", engine="tpu"))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -56,7 +58,9 @@ def loop() -> Any:
 @pytest.fixture(scope="module")
 def engine(spec: EngineSpec, loop: asyncio.Runner) -> Any:
     async def opened() -> Engine:
-        return open_engine(spec)
+        engine = open_engine(spec)
+        await engine.start()
+        return engine
 
     made = loop.run(opened())
     yield made
@@ -217,3 +221,35 @@ class TestLlamaCpp:
             assert json.loads(piece.payload)["code"] == "no_tools"
 
         tell(story)
+
+
+class TestEmbedding:
+    @pytest.fixture
+    def embedding(self, weights: Path, loop: asyncio.Runner) -> Any:
+        made = open_engine(
+            EngineSpec(group="g", model="small", variant="v", engine="embedding", weights=weights, context=CONTEXT)
+        )
+        yield made
+        loop.run(made.close())
+
+    def test_similar_texts_have_similar_vectors_of_length_one(self, embedding: Engine, loop: asyncio.Runner) -> None:
+        texts = ["The cat sat on the mat.", "A cat was sitting on a mat.", "Parliament adopted the budget law."]
+        asked = Call(operation="embeddings", body={"model": "small", "input": texts})
+        data, usage = loop.run(pieces_of(embedding.answer(asked)))
+        vectors = [item["embedding"] for item in json.loads(data.payload)["data"]]
+        near, far = (sum(a * b for a, b in zip(vectors[0], other, strict=True)) for other in vectors[1:])
+        assert near > far
+        assert abs(sum(value * value for value in vectors[0]) - 1) < 0.01
+        assert json.loads(usage.payload)["prompt_tokens"] > 0
+
+    def test_base64_holds_the_same_numbers(self, embedding: Engine, loop: asyncio.Runner) -> None:
+        def ask(encoding: str) -> Any:
+            asked = Call(operation="embeddings", body={"input": "hello", "encoding_format": encoding})
+            return json.loads(loop.run(pieces_of(embedding.answer(asked)))[0].payload)["data"][0]["embedding"]
+
+        plain, packed = ask("float"), base64.b64decode(ask("base64"))
+        assert struct.unpack(f"<{len(plain)}f", packed) == pytest.approx(plain)
+
+    def test_chats_are_refused(self, embedding: Engine, loop: asyncio.Runner) -> None:
+        (piece,) = loop.run(pieces_of(embedding.answer(call())))
+        assert piece.kind == PieceKind.REFUSED

@@ -1,0 +1,117 @@
+"""vLLM inside the replica: the engine of production. Needs an NVIDIA GPU and the ``vllm`` package of the image.
+
+The flags are derived from the variant's shape and tested without a GPU. Opening the engine was not run by the tests of
+this repository: no machine of theirs has vLLM.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from typing import Any
+
+from serving.engines.openai_asgi import App, answer_of
+from serving.engines.protocol import Call, EngineSpec, Piece, PieceKind
+
+WHOLE = 1_000
+DRIVER_RESERVE_PERCENT = 8
+"""Of a whole device left to the driver, graphs and fragmentation."""
+MAX_SEQUENCES = 128
+QUANTISATIONS = {"awq": "awq_marlin", "fp8-dynamic": "fp8", "gptq": "gptq_marlin"}
+"""Precisions whose method vLLM must be told; others are read from the weights."""
+CACHE_DTYPES = {"fp8": "fp8", "nvfp4": "fp8"}
+SLEEP_FREES_WEIGHTS = 1
+"""Level of sleep that keeps weights in host memory, for a fast return of lent devices."""
+
+
+def flags(spec: EngineSpec) -> dict[str, Any]:
+    """Return vLLM's engine arguments for the shape in ``spec.options``.
+
+    Read are ``devices``, ``gpu_millis``, ``memory_mib``, ``device_memory_mib`` and ``precision``. A share of a device
+    becomes ``gpu_memory_utilization``: by memory if both amounts are known, else by thousandths.
+    """
+    options = spec.options
+    precision = str(options.get("precision", "")).lower()
+    wanted: dict[str, Any] = {
+        "model": str(spec.weights),
+        "served_model_name": [spec.model],
+        "tensor_parallel_size": int(options.get("devices", 1)),
+        "gpu_memory_utilization": memory_share(options),
+        "max_model_len": spec.context,
+        "max_num_seqs": min(MAX_SEQUENCES, max(1, spec.concurrency)),
+        "enable_prefix_caching": True,
+        "scheduling_policy": "priority",
+        "enable_sleep_mode": True,
+        "trust_remote_code": False,
+        "load_format": "safetensors",
+        "disable_log_stats": False,
+        "enable_log_requests": False,  # prompts are never logged
+    }
+    if precision in QUANTISATIONS:
+        wanted["quantization"] = QUANTISATIONS[precision]
+    if precision in CACHE_DTYPES:
+        wanted["kv_cache_dtype"] = CACHE_DTYPES[precision]
+    return wanted | dict(options.get("vllm", {}))
+
+
+def memory_share(options: dict[str, Any]) -> float:
+    """Return the part of each device's memory that the engine may use, at most what the driver leaves."""
+    most = 100 - DRIVER_RESERVE_PERCENT
+    device, wanted = int(options.get("device_memory_mib", 0)), int(options.get("memory_mib", 0))
+    millis = int(options.get("gpu_millis", WHOLE))
+    if millis >= WHOLE:
+        return most / 100
+    percent = wanted * 100 // device if device and wanted else millis * 100 // WHOLE
+    return max(1, min(most, percent)) / 100
+
+
+class Vllm:
+    """See ``Engine``."""
+
+    def __init__(self, spec: EngineSpec) -> None:
+        import vllm  # the absence of the package is told when the replica starts, not at the first request
+
+        self._version = vllm.__version__
+        self._spec = spec
+        self._open = AsyncExitStack()
+        self._client: Any = None
+        self._app: App | None = None
+
+    async def start(self) -> None:
+        """Load the model and build vLLM's own OpenAI application around it, to be asked in this process."""
+        from vllm.entrypoints.openai.api_server import build_app, build_async_engine_client, init_app_state
+        from vllm.entrypoints.openai.cli_args import make_arg_parser
+        from vllm.utils.argparse_utils import FlexibleArgumentParser
+
+        arguments = make_arg_parser(FlexibleArgumentParser()).parse_args([])
+        for name, value in flags(self._spec).items():
+            setattr(arguments, name, value)
+        self._client = await self._open.enter_async_context(build_async_engine_client(arguments))
+        tasks = await self._client.get_supported_tasks()
+        app = build_app(arguments, tasks, self._client.model_config)
+        await init_app_state(self._client, app.state, arguments, tasks)
+        self._app = app
+
+    async def answer(self, call: Call) -> AsyncIterator[Piece]:
+        """See ``Engine``."""
+        if self._app is None:
+            yield Piece(PieceKind.FAILED, b'{"message":"not started"}')
+            return
+        pieces = answer_of(self._app, self._spec, call)
+        try:
+            async for piece in pieces:
+                yield piece
+        finally:
+            await pieces.aclose()  # type: ignore[attr-defined]  # an async generator
+
+    async def sleep(self) -> None:
+        """Free the device's memory and keep the weights in host memory."""
+        await self._client.sleep(level=SLEEP_FREES_WEIGHTS)
+
+    async def wake(self) -> None:
+        """Take the memory back."""
+        await self._client.wake_up()
+
+    async def close(self) -> None:
+        """See ``Engine``."""
+        await self._open.aclose()
