@@ -27,6 +27,9 @@ from cluster.journal.store import Store
 from cluster.leadership import LEADERSHIPS, Alone, Leadership, alone
 from cluster.loop import Loop, Turn, run
 from cluster.metrics import Metrics
+from cluster.observe.telemetry.export import Names, TelemetryCollector
+from cluster.observe.telemetry.observer import TelemetryObserver
+from cluster.observe.telemetry.receiver import ANY_NODE, Receiver, digest_of
 from cluster.ports import Actuator, Clock, Ledger, Observer, Registry
 from cluster.refusals import Refusal, StaleGeneration
 from cluster.settings import SettingInvalid, Settings, from_environment
@@ -89,6 +92,30 @@ def kubernetes(kept: Kept) -> Adapters:
     return Adapters(observer=observer, actuator=actuator)
 
 
+def with_telemetry(observer: Observer, metrics: Metrics, settings: Settings, clock: Clock) -> Receiver | None:
+    """Show the readings of devices among the metrics, where there are any; return where node agents report, if they do.
+
+    Raises ``SettingInvalid`` for an unknown choice of metric names or a token that cannot be read.
+    """
+    if not isinstance(observer, TelemetryObserver):
+        return None
+    try:
+        names = Names(settings.metric_names)
+    except ValueError as error:
+        choices = " or ".join(Names)
+        raise SettingInvalid("PARTAGE_METRIC_NAMES", settings.metric_names, choices) from error
+    metrics.registry.register(TelemetryCollector(observer.store, clock, names))
+    if not settings.agent_token_file:
+        return None
+    try:
+        token = Path(settings.agent_token_file).read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise SettingInvalid("PARTAGE_AGENT_TOKEN_FILE", settings.agent_token_file, "a readable file") from error
+    if not token:
+        raise SettingInvalid("PARTAGE_AGENT_TOKEN_FILE", settings.agent_token_file, "a file with a token in it")
+    return Receiver(store=observer.store, clock=clock, tokens={digest_of(token): ANY_NODE}, names=names)
+
+
 PLATFORMS: dict[str, Callable[[Kept], Adapters]] = {"local": local, "simulated": simulated, "kubernetes": kubernetes}
 """Where the control plane can run."""
 
@@ -129,6 +156,7 @@ class ControlPlane:
         self._view = View(clock, metrics)
         kept = Kept(settings=settings, clock=clock, journal=self._journal, ledger=ledger, registry=registry)
         adapters = PLATFORMS[platform](kept)
+        telemetry = with_telemetry(adapters.observer, metrics, settings, clock)
         self._loop = Loop(adapters.observer, adapters.actuator, self._journal, clock)
         self._parts = Parts(
             settings=settings,
@@ -143,6 +171,7 @@ class ControlPlane:
             gate=Gate(settings, registry, clock),
             wake=self._wake.set,
             models=Catalogue(settings.home / "catalogue.json"),
+            telemetry=telemetry,
         )
 
     def run(self) -> int:

@@ -49,6 +49,10 @@ class Settings:
     """Pause between two turns of the loop; a changed claim ends it early."""
     simulated_devices: int = 4
     """Devices to simulate where NVML shows none."""
+    metric_names: str = "own_and_dcgm"
+    """``own`` where DCGM's exporter runs beside us: its names would be there twice."""
+    agent_token_file: str = ""
+    """File with the token under which node agents report telemetry; empty: they cannot."""
     simulated_scrub_ms: int = 300
     """What a simulated scrub takes."""
     ready_timeout_ms: int = 240_000

@@ -8,6 +8,7 @@ from cluster.api import claims, decisions, events, health, inventory, keys, poli
 from cluster.api.limits import Door
 from cluster.api.parts import Parts
 from cluster.api.problems import install
+from cluster.observe.telemetry import receiver
 
 ROUTERS = (
     health.routes,
@@ -33,6 +34,8 @@ def create(parts: Parts) -> FastAPI:
     app.state.parts = parts
     for routes in ROUTERS:
         app.include_router(routes)
+    if parts.telemetry is not None:
+        app.include_router(receiver.routes(parts.telemetry))
     install(app)
     app.add_middleware(Door, settings=parts.settings, clock=parts.clock)
     return app

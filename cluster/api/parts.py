@@ -20,6 +20,7 @@ from cluster.journal.registry import SqliteRegistry
 from cluster.journal.sqlite import SqliteJournal
 from cluster.journal.store import Store
 from cluster.metrics import Metrics
+from cluster.observe.telemetry.receiver import Receiver
 from cluster.ports import Clock
 from cluster.settings import Settings
 from policies.model.catalogue import Model
@@ -46,6 +47,8 @@ class Parts:
     """Ends the loop's rest early."""
     models: Callable[[], tuple[Model, ...]] = field(default=tuple)
     """The catalogue, best variant of each model first."""
+    telemetry: Receiver | None = None
+    """Where node agents report; None where none do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

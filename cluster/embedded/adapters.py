@@ -9,7 +9,7 @@ from cluster.actuate.local import LocalActuator
 from cluster.actuate.routing import Promises, promises
 from cluster.actuate.scrub import ScrubbedDevice, ScrubPolicy, SimulatedDevice
 from cluster.actuate.serve_domain import DomainEnd, EngineRoom, ServeDomain
-from cluster.actuate.wipe import Scrubs
+from cluster.actuate.wipe import Opener, Scrubs
 from cluster.actuate.workers import LocalWorkers, Standbys
 from cluster.catalogue import Catalogue
 from cluster.embedded.nodes import Machine, machine, worker_records
@@ -18,13 +18,15 @@ from cluster.observe.gateway import GatewayClient
 from cluster.observe.inventory import Inventory, read_inventory, this_node
 from cluster.observe.local import LocalObserver
 from cluster.observe.sights import DomainLooks
-from cluster.ports import Clock, Journal, Ledger, Registry
+from cluster.observe.telemetry.observer import Root
+from cluster.ports import Clock, Journal, Ledger, Observer, Registry
 from cluster.ray_rest import RayDashboard
 from cluster.refusals import NoPolicy
 from cluster.serve_apps import EngineLimits
 from cluster.settings import Settings
+from cluster.watching import device_here, watch_here
 from policies.model.policy import Policy
-from policies.model.units import DeviceId, SecurityDomain
+from policies.model.units import DeviceId, SecurityDomain, WorkerId
 
 OBSERVE_DEADLINE_MS = 2_000
 """Longest wait for one part of the world; the others are seen meanwhile."""
@@ -34,11 +36,11 @@ ACT_TIMEOUT_S = 15.0
 
 def adapters(
     settings: Settings, clock: Clock, journal: Journal, ledger: Ledger, registry: Registry
-) -> tuple[LocalObserver, LocalActuator]:
+) -> tuple[Observer, LocalActuator]:
     """Return what sees and changes this machine. Whether devices are simulated is settled here, once."""
     here = machine(settings)
     inventory = read_inventory(this_node(), settings.simulated_devices)
-    observer = LocalObserver(
+    observer: Observer = LocalObserver(
         here,
         ledger,
         tuple(_looks(settings, domain) for domain in SecurityDomain),
@@ -46,7 +48,10 @@ def adapters(
         deadline_ms=OBSERVE_DEADLINE_MS,
         clock=clock,
     )
-    return observer, _actuator(here, clock, ledger, _promised(journal, registry, inventory))
+    if not inventory.simulated:
+        observer = watch_here(observer, inventory.node.id, settings.home, clock, lambda: _roots(here))
+    promised = _promised(journal, registry, inventory)
+    return observer, _actuator(here, clock, ledger, promised, _opener(here, clock, inventory))
 
 
 def dashboard(settings: Settings, domain: SecurityDomain, timeout_s: float) -> RayDashboard:
@@ -69,7 +74,7 @@ def domain_end(settings: Settings, domain: SecurityDomain, timeout_s: float) -> 
 
 
 def _actuator(
-    here: Machine, clock: Clock, ledger: Ledger, promised: Callable[[SecurityDomain], Promises]
+    here: Machine, clock: Clock, ledger: Ledger, promised: Callable[[SecurityDomain], Promises], opener: Opener
 ) -> LocalActuator:
     settings = here.settings
     models = Catalogue(settings.home / "catalogue.json")
@@ -88,7 +93,7 @@ def _actuator(
             for domain in SecurityDomain
         ),
         workers=workers,
-        scrubs=Scrubs(ledger=ledger, open_device=_opener(here, clock), policy=ScrubPolicy(), clock=clock),
+        scrubs=Scrubs(ledger=ledger, open_device=opener, policy=ScrubPolicy(), clock=clock),
         fencing=FencingGuard(settings.home / "fencing"),
         standbys=Standbys(workers=workers, clock=clock),
         clock=clock,
@@ -124,11 +129,19 @@ def _policy(journal: Journal) -> Policy | None:
         return None
 
 
-def _opener(here: Machine, clock: Clock) -> Callable[[DeviceId, SecurityDomain], ScrubbedDevice]:
+def _roots(here: Machine) -> dict[WorkerId, Root]:
+    """Return the process that every process of a worker descends from."""
+    return {WorkerId(record.spec.name): Root(pid=record.pid) for record in worker_records(here)}
+
+
+def _opener(here: Machine, clock: Clock, inventory: Inventory) -> Opener:
+    def real(device: DeviceId, _leaving: SecurityDomain) -> ScrubbedDevice:
+        return device_here(device, inventory.node.id)
+
     def simulated(device: DeviceId, leaving: SecurityDomain) -> ScrubbedDevice:
         """Return a device that has the processes of the worker that left, should any still run."""
         clock.sleep_ms(here.settings.simulated_scrub_ms)
         left = [record for record in worker_records(here) if record.spec.domain is leaving]
         return SimulatedDevice(pids=tuple(pid for r in left if device in r.spec.devices for pid in members(r)))
 
-    return simulated
+    return simulated if inventory.simulated else real

@@ -22,11 +22,14 @@ from cluster.observe.kubernetes.nodes import unreachable
 from cluster.observe.kubernetes.observer import KubernetesObserver
 from cluster.observe.kubernetes.serve import RayServeView
 from cluster.observe.sights import DomainLooks
-from cluster.ports import Clock, Journal, Ledger, Registry
+from cluster.observe.telemetry.observer import Root
+from cluster.observe.telemetry.store import TelemetryStore
+from cluster.ports import Clock, Journal, Ledger, Observer, Registry
 from cluster.ray_rest import RayDashboard
 from cluster.refusals import NoPolicy
 from cluster.serve_apps import EngineLimits
 from cluster.settings import SettingInvalid, Settings
+from cluster.watching import watch_reports
 from policies.model.policy import Policy
 from policies.model.units import SecurityDomain, WorkerId
 
@@ -57,7 +60,7 @@ def election(settings: Settings, clock: Clock) -> Election:
 
 def adapters(
     settings: Settings, clock: Clock, journal: Journal, ledger: Ledger, registry: Registry
-) -> tuple[KubernetesObserver, KubernetesActuator]:
+) -> tuple[Observer, KubernetesActuator]:
     """Return what sees and changes the cluster; its copies of the cluster's objects have begun to fill."""
     api = Api(_connection(Patience()), clock, Random(_hostname()))  # noqa: S311 - jitter
     copies = mirrors(api, clock)
@@ -70,9 +73,11 @@ def adapters(
             settle(api, ledger, _shown(copies), domains, journal.fencing_generation())
 
     looks = tuple(_looks(settings, domain, namespace) for domain, namespace in places.items())
-    observer = KubernetesObserver(
+    observer: Observer = KubernetesObserver(
         copies, RayServeView(looks, OBSERVE_DEADLINE_MS, clock), ledger, clock, domains, before=keep_custody
     )
+    if settings.agent_token_file:
+        observer = watch_reports(observer, TelemetryStore(clock), settings.home, lambda: _roots(copies))
     known = _promised(journal, registry)
     serve = ServeOnKubernetes(
         domains=tuple(
@@ -91,6 +96,12 @@ def adapters(
         ledger=ledger,
     )
     return observer, KubernetesActuator(api, serve, ledger, clock, places, settings.spare_pods)
+
+
+def _roots(copies: Mirrors) -> dict[WorkerId, Root]:
+    """Return the pod that every process of a worker is in."""
+    pods = [pod for pod in copies.pods.objects() if worker_of(pod)]
+    return {WorkerId(worker_of(pod)): Root(pod=str(pod["metadata"].get("uid", ""))) for pod in pods}
 
 
 def _connection(patience: Patience) -> Connection:

@@ -9,6 +9,7 @@ from cluster.observe.telemetry.attribution import Attributed
 from cluster.observe.telemetry.gate import DEVICE_GONE
 from cluster.observe.telemetry.store import Seen, TelemetryStore
 from cluster.ports import Observer
+from policies.health import HealthMemory
 from policies.model.inventory import Device, DeviceHealth, Group, UsageState, Worker
 from policies.model.snapshot import Gap, GapKind, Snapshot
 from policies.model.telemetry import (
@@ -45,9 +46,12 @@ class TelemetryObserver:
         *,
         max_age_ms: int = 15_000,
         bounds: UsageBounds | None = None,
+        keep: Callable[[tuple[HealthMemory, ...]], None] | None = None,
     ) -> None:
         self._inner = inner
-        self._store = store
+        self.store = store
+        self._keep = keep
+        self._kept: tuple[HealthVerdict, ...] = ()
         self._roots = roots
         self._max_age_ms = max_age_ms
         self._bounds = bounds or UsageBounds()
@@ -56,10 +60,11 @@ class TelemetryObserver:
     def observe(self) -> Snapshot:
         """Return the inner picture with health, usage states and a gap for every device whose readings are missing."""
         seen = self._inner.observe()
-        self._store.hold(holdings(seen, self._roots()))
-        pictures = {one.fact.device: one for one in self._store.devices()}
-        verdicts = {device.gpu: self._store.verdict(device.gpu) for device in seen.devices}
-        nodes = {device.node: self._store.node_missing(device.node) for device in seen.devices}
+        self.store.hold(holdings(seen, self._roots()))
+        pictures = {one.fact.device: one for one in self.store.devices()}
+        verdicts = {device.gpu: self.store.verdict(device.gpu) for device in seen.devices}
+        nodes = {device.node: self.store.node_missing(device.node) for device in seen.devices}
+        self._keep_verdicts()
         gaps = blind_spots(seen, pictures, nodes, self._max_age_ms)
         blind = frozenset(DeviceId(gap.subject) for gap in gaps)
         return replace(
@@ -68,6 +73,14 @@ class TelemetryObserver:
             groups=self._weighed(seen, pictures, blind),
             gaps=(*seen.gaps, *gaps),
         )
+
+    def _keep_verdicts(self) -> None:
+        """Save what must survive a restart, whenever a verdict has changed."""
+        memories = self.store.memories()
+        verdicts = tuple(memory.verdict for memory in memories)
+        if self._keep is not None and verdicts != self._kept:
+            self._keep(memories)
+            self._kept = verdicts
 
     def _weighed(self, seen: Snapshot, pictures: dict[DeviceId, Seen], blind: frozenset[DeviceId]) -> tuple[Group, ...]:
         queued = {demand.claim: demand.queued for demand in seen.demands}
