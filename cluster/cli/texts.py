@@ -90,7 +90,7 @@ def _more(event: dict[str, Any]) -> str:
     if event["kind"] == "plan.settled":
         faults = "; ".join(f"{fault['action']} {fault['status']}: {fault['detail']}" for fault in body["faults"])
         return f"  {printable(faults)}" if faults else "  all accepted"
-    if event["kind"].startswith("device."):
+    if event["kind"].startswith("device.") and "record" in body:
         record = body["record"]
         return f"  {record['scrub']}, domain {record['domain'] or 'none'}, worker {record['worker'] or 'none'}"
     return ""

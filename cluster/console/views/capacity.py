@@ -35,7 +35,7 @@ def claims(scene: Scene, words: Words, selection: Selection) -> Markup:
     head = tag("tr", *(tag("th", words(f"column.{key}"), scope="col") for key in heads))
     body = tag("tbody", *rows)
     table = tag(
-        "table", tag("caption", words("claims.title"), class_="hidden"), tag("thead", head), body, class_="cards"
+        "table", tag("caption", words("claims.title"), class_="spoken"), tag("thead", head), body, class_="cards"
     )
     return join(table, _pager(words, selection, len(found), scene))
 
@@ -97,7 +97,7 @@ def usage(scene: Scene, words: Words) -> Markup:
     ]
     table = tag(
         "table",
-        tag("caption", words("usage.title"), class_="hidden"),
+        tag("caption", words("usage.title"), class_="spoken"),
         tag("thead", heads),
         tag("tbody", *rows),
         class_="cards",

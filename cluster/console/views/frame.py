@@ -52,7 +52,7 @@ def banners(scene: Scene, words: Words) -> Markup:
 
 def freshness(scene: Scene, words: Words, view: str) -> Markup:
     """Return the name of the view and the age of the picture in words."""
-    heading = tag("h1", words(_label(scene, view)), class_="hidden")
+    heading = tag("h1", words(_label(scene, view)), class_="spoken")
     if scene.observed_at_ms == 0:
         return join(heading, tag("span", words("banner.never.text"), class_="age"))
     age = words("age", span=words.span(scene.age_ms))
