@@ -1,4 +1,4 @@
-"""A control plane that waits: alive, not ready. So traffic and probes find the leader alone."""
+"""A control plane that waits: it answers probes and refuses everything else. Traffic follows the leader's label."""
 
 from __future__ import annotations
 

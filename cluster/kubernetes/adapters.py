@@ -63,9 +63,9 @@ def adapters(
 ) -> tuple[Observer, KubernetesActuator]:
     """Return what sees and changes the cluster; its copies of the cluster's objects have begun to fill."""
     api = Api(_connection(Patience()), clock, Random(_hostname()))  # noqa: S311 - jitter
-    copies = mirrors(api, clock)
-    copies.start()
     places = namespaces(settings)
+    copies = mirrors(api, clock, tuple(places.values()))
+    copies.start()
     domains = {namespace: domain for domain, namespace in places.items()}
 
     def keep_custody() -> None:

@@ -7,12 +7,15 @@ import logging
 import threading
 from dataclasses import dataclass
 
-from cluster.kubernetes.api import Api, Object
-from cluster.kubernetes.kinds import LEASES
+from cluster.kubernetes.api import Api, Object, Selection
+from cluster.kubernetes.kinds import LEASES, PODS
 from cluster.kubernetes.refusals import Absent, ApiRefusal, Exists, Stale
 from cluster.ports import Clock
 
 log = logging.getLogger(__name__)
+
+ROLE = "partage.lu/role"
+CONTROL_PLANE = "app.kubernetes.io/component=control-plane"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +73,7 @@ class Election:
         """Wait until the lease is ours; returns False if told to stop first."""
         while not self._stopping.is_set():
             if self.attempt():
+                self._announce()
                 return True
             self._stopping.wait(self.terms.renew_ms / 1000)
         return False
@@ -95,6 +99,18 @@ class Election:
                 self._api.replace(LEASES, self._namespace, self._name, lease)
         except ApiRefusal as refused:
             log.warning("the lease was not handed over, it will run out: %s", refused)
+
+    def _announce(self) -> None:
+        """Label the pods of the control plane by their role, so that the service sends traffic to the leader."""
+        try:
+            pods, _ = self._api.list_all(PODS, Selection(namespace=self._namespace, labels=CONTROL_PLANE))
+            for pod in pods:
+                name = pod["metadata"]["name"]
+                role = "leader" if name == self.identity else "standby"
+                if (pod["metadata"].get("labels") or {}).get(ROLE) != role:
+                    self._api.merge(PODS, self._namespace, name, {"metadata": {"labels": {ROLE: role}}})
+        except ApiRefusal as refused:
+            log.warning("the leader's pod was not labelled, the service may miss it: %s", refused)
 
     def _keep(self) -> None:
         while not self._stopping.wait(self.terms.renew_ms / 1000):

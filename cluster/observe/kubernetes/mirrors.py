@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from cluster.kubernetes.api import Api
+from cluster.kubernetes.api import Api, Selection
 from cluster.kubernetes.kinds import (
     NODE_DEVICES,
     NODES,
@@ -14,6 +14,7 @@ from cluster.kubernetes.kinds import (
     RAY_NODE_TYPE_LABEL,
     RAY_SERVICES,
     RESOURCE_SLICES,
+    Kind,
 )
 from cluster.kubernetes.mirror import Mirror, MirrorLimits, whole
 from cluster.observe.kubernetes.devices import wants_devices
@@ -58,14 +59,15 @@ class Mirrors:
 
     nodes: Mirror
     pods: Mirror
-    services: Mirror
-    clusters: Mirror
+    services: tuple[Mirror, ...]
+    """One per domain: rights end at the namespace."""
+    clusters: tuple[Mirror, ...]
     reports: Mirror
     slices: Mirror
 
     def all(self) -> tuple[Mirror, ...]:
         """Return them all."""
-        return (self.nodes, self.pods, self.services, self.clusters, self.reports, self.slices)
+        return (self.nodes, self.pods, *self.services, *self.clusters, self.reports, self.slices)
 
     def start(self) -> None:
         """Begin to list and watch."""
@@ -78,13 +80,18 @@ class Mirrors:
             mirror.stop()
 
 
-def mirrors(api: Api, clock: Clock, limits: MirrorLimits | None = None) -> Mirrors:
-    """Return mirrors that are not started yet."""
+def mirrors(api: Api, clock: Clock, namespaces: tuple[str, ...], limits: MirrorLimits | None = None) -> Mirrors:
+    """Return mirrors that are not started yet; ``namespaces`` are those of the domains."""
+
+    def in_each(kind: Kind) -> tuple[Mirror, ...]:
+        chosen = [Selection(namespace=namespace) for namespace in namespaces]
+        return tuple(Mirror(api, clock, kind, selection, keep=whole, limits=limits) for selection in chosen)
+
     return Mirrors(
         nodes=Mirror(api, clock, NODES, keep=node_in_brief, limits=limits),
         pods=Mirror(api, clock, PODS, keep=pod_in_brief, limits=limits),
-        services=Mirror(api, clock, RAY_SERVICES, keep=whole, limits=limits),
-        clusters=Mirror(api, clock, RAY_CLUSTERS, keep=whole, limits=limits),
+        services=in_each(RAY_SERVICES),
+        clusters=in_each(RAY_CLUSTERS),
         reports=Mirror(api, clock, NODE_DEVICES, keep=whole, limits=limits),
         slices=Mirror(api, clock, RESOURCE_SLICES, keep=whole, limits=limits),
     )

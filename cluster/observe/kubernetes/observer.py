@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
+from cluster.kubernetes.mirror import Mirror
 from cluster.observe.kubernetes import clusters, devices, nodes, workers
 from cluster.observe.kubernetes.mirrors import Mirrors
 from cluster.ports import Clock, Ledger
@@ -112,12 +113,10 @@ class KubernetesObserver:
         return tuple(gap for gap in gaps if gap) + self._stale_copies(now_ms)
 
     def _cluster_gap(self, namespace: str, domain: SecurityDomain) -> Gap | None:
-        services = _in(self._mirrors.services.objects(), namespace)
+        services = _in(_all(self._mirrors.services), namespace)
         service = services[0] if services else None
         name = clusters.active_cluster(service) if service else ""
-        cluster = next(
-            (c for c in _in(self._mirrors.clusters.objects(), namespace) if c["metadata"]["name"] == name), None
-        )
+        cluster = next((c for c in _in(_all(self._mirrors.clusters), namespace) if c["metadata"]["name"] == name), None)
         return clusters.gap(domain, service, cluster, _in(self._mirrors.pods.objects(), namespace))
 
     def _stale_copies(self, now_ms: int) -> tuple[Gap, ...]:
@@ -134,6 +133,10 @@ class KubernetesObserver:
                     for domain in self._domains.values()
                 ]
         return tuple(gaps)
+
+
+def _all(mirrors: tuple[Mirror, ...]) -> tuple[Object, ...]:
+    return tuple(obj for mirror in mirrors for obj in mirror.objects())
 
 
 def _in(objects: tuple[Object, ...], namespace: str) -> tuple[Object, ...]:

@@ -53,6 +53,8 @@ class Request:
     namespace: str | None
     bytes_in: int
     manager: str
+    agent: str
+    """First word of the User-Agent header."""
 
 
 class FakeApiServer:
@@ -214,11 +216,16 @@ class _Handler(BaseHTTPRequestHandler):
             verb = "watch" if self.query.get("watch") in {"1", "true"} else "list"
         if verb == "delete" and name is None:
             verb = "deletecollection"
-        seen = Request(verb, resource.group, resource.plural, sub, namespace, len(self.body), self._manager())
+        seen = Request(
+            verb, resource.group, resource.plural, sub, namespace, len(self.body), self._manager(), self._agent()
+        )
         self.owner.requests.append(seen)
 
     def _manager(self) -> str:
-        return self.query.get("fieldManager") or (self.headers.get("User-Agent") or "unknown").split("/")[0]
+        return self.query.get("fieldManager") or self._agent()
+
+    def _agent(self) -> str:
+        return (self.headers.get("User-Agent") or "unknown").split("/")[0]
 
     def _selection(self, namespace: str | None) -> Query:
         return Query(namespace, self.query.get("labelSelector", ""), self.query.get("fieldSelector", ""))

@@ -64,7 +64,7 @@ class World:
         self.serve = NoServe()
         self.fencing = 1
         self.actuator = self.new_actuator()
-        self.mirrors = mirrors(api, self.clock, SHORT)
+        self.mirrors = mirrors(api, self.clock, tuple(self.namespaces.values()), SHORT)
         self.observer = self.new_observer(self.mirrors)
 
     def new_actuator(self) -> KubernetesActuator:
