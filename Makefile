@@ -36,6 +36,9 @@ e2e: $(STAMP)       ## only the tests with real Ray and a real model
 bench-gateway: $(STAMP) ## the gateway beside bare Ray Serve and LiteLLM's proxy; fails if a promised ratio is missed
 	$(PY) -m tests.benchmarks.bench_gateway
 
+sim: $(STAMP)       ## one simulated story again: make sim SEED=7 STEPS=92
+	$(PY) -m pytest -q tests/cluster/simulation --seed $(SEED) --steps $(STEPS)
+
 lock: $(STAMP)      ## write the hash-pinned requirement files again
 	$(VENV)/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-header pyproject.toml -o requirements/runtime.txt
 	$(VENV)/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --extra dev pyproject.toml requirements/build.in -o requirements/dev.txt
