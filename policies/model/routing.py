@@ -28,6 +28,15 @@ class RoutedGroup:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Portion:
+    """A part of the requests for one variant, in thousandths."""
+
+    variant: VariantId
+    permille: int
+    """0..1000."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
     """A model as one tenant's claim serves it. No groups means that it waits: requests queue, then 503."""
 
@@ -39,6 +48,14 @@ class Route:
     max_replicas: int
     shared_with: tuple[TenantId, ...] = ()
     """Further tenants of the domain that may call it."""
+    aliases: tuple[str, ...] = ()
+    """Further names under which clients may ask for the model."""
+    fallback: ModelId | None = None
+    """Model that answers instead while this one has no group or sheds; the tenant must be allowed to call it."""
+    canary: Portion | None = None
+    """This part of the requests goes to groups of the variant first, the others avoid them."""
+    shadow: Portion | None = None
+    """Groups of the variant get copies of this part of the requests; the answers are thrown away, nobody is charged."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

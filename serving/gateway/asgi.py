@@ -82,7 +82,7 @@ class HttpGateway:
     async def _infer(self, exchange: _Exchange, operation: str) -> None:
         key = self._gateway.identify(exchange.header(b"authorization"))
         request = parse(operation, await exchange.body())
-        tally = self._gateway.open(key, request, exchange.safe_id())
+        tally = self._gateway.open(key, request, exchange.safe_id(), exchange.header(b"x-session-id"))
         try:
             async with exchange.until_disconnect():
                 answer = await self._gateway.answer(tally)
@@ -253,7 +253,11 @@ async def _only_document(answer: Answer) -> bytes:
 
 
 def _about(answer: Answer) -> Headers:
-    return [(b"x-partage-group", answer.group.encode()), (b"x-partage-variant", answer.variant.encode())]
+    return [
+        (b"x-partage-model", answer.model.encode()),
+        (b"x-partage-group", answer.group.encode()),
+        (b"x-partage-variant", answer.variant.encode()),
+    ]
 
 
 def _model(name: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from policies.model.routing import ClaimLoad, GatewayLoad, GroupLoad, Route, RoutedGroup, RoutingTable
 from serving import demand
+from serving.gateway.choice import Place, Wish, choose, fullness
 from serving.gateway.errors import ModelNotFound, Overloaded, QueueFull, WaitedTooLong
 from serving.gateway.fair import FairQueue, Ticket
 
@@ -18,22 +19,6 @@ LONGEST_RETRY_S = 60
 SERVICE_GUESS_MS = 1_000
 """Time of one answer until some were measured."""
 _SMOOTHING = 8
-
-
-@dataclass(slots=True, kw_only=True)
-class Place:
-    """A group as the gateway knows it: how many requests may be inside, and how many are."""
-
-    routed: RoutedGroup
-    in_flight: int = 0
-    completed: int = 0
-    failed: int = 0
-    is_routed: bool = True
-
-    @property
-    def slots(self) -> int:
-        """Requests that the group answers at once."""
-        return self.routed.replicas * self.routed.concurrency
 
 
 @dataclass(slots=True, kw_only=True)
@@ -51,6 +36,8 @@ class Line:
     """Smoothed time of one answer."""
     in_flight: int = 0
     """Requests inside its groups, those no longer routed included."""
+    filling: dict[int, Callable[[], None]] = field(default_factory=dict)
+    """Requests inside that only fill idle places, and how each is asked to leave."""
 
     def slots(self) -> int:
         """Return the requests that the routed groups answer at once."""
@@ -62,8 +49,7 @@ class Waiting(Ticket):
     """A ticket and the request behind it."""
 
     granted: asyncio.Future[Place]
-    avoid: frozenset[str] = frozenset()
-    """Groups that failed for this request."""
+    wish: Wish
 
 
 @dataclass(slots=True, kw_only=True)
@@ -77,6 +63,10 @@ class Order:
     weight: int = 1
     priority: int = 0
     avoid: frozenset[str] = frozenset()
+    lot: int = 0
+    """0..999, drawn for each request: which part of a split it belongs to."""
+    affinity: str = ""
+    """Requests of the same affinity go to the same group while it has room; empty for none."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -137,39 +127,60 @@ class Dispatcher:
 
         A claim that has groups is preferred to one that waits. Raises ``ModelNotFound``.
         """
-        lines = [line for line in self._lines.values() if line.route.model == model and _may_call(line.route, tenant)]
+        lines = [
+            line for line in self._lines.values() if _is_named(line.route, model) and _may_call(line.route, tenant)
+        ]
         if not lines:
             raise ModelNotFound(model)
         return min(lines, key=lambda line: (not line.places, line.route.tenant != tenant, line.route.claim))
 
     async def lease(self, line: Line, order: Order) -> Lease:
         """Return a lease once it is this request's turn. Raises ``Overloaded`` if shed or not served in time."""
-        place = self._free(line, order.avoid) if not len(line.queue) else None
+        wish = Wish(avoid=order.avoid, lot=order.lot, affinity=order.affinity)
+        place = choose(line.route, line.places, wish) if not len(line.queue) else None
         if place is not None:
-            self._let_in(line, place)
-            self._count(line)
-            return Lease(line=line, place=place, ticket=None, since_ms=self._clock())
+            return self._admit(line, place)
         ticket = Waiting(
             tenant=order.tenant,
             cost=max(1, order.cost),
             weight=order.weight,
             priority=order.priority,
             granted=asyncio.get_running_loop().create_future(),
-            avoid=order.avoid,
+            wish=wish,
         )
         shed = line.queue.push(ticket)
         self._count(line)
         if isinstance(shed, Waiting) and not shed.granted.done():
             shed.granted.set_exception(self._overloaded(line, QueueFull, "The queue of this model is full"))
+        self._make_room(line)
         self._pump(line)
         place = await self._turn(line, ticket, order.wait_ms)
         return Lease(line=line, place=place, ticket=ticket, since_ms=self._clock())
+
+    def fill(self, line: Line, leave: Callable[[], None]) -> Lease | None:
+        """Return a lease on a place that nobody wants now, or None.
+
+        ``leave`` is called, once, as soon as somebody wants the place; the lease must then be given back at once.
+        """
+        place = choose(line.route, line.places, Wish()) if not len(line.queue) else None
+        if place is None:
+            return None
+        lease = self._admit(line, place)
+        line.filling[id(lease)] = leave
+        self._count(line)
+        return lease
+
+    def copy_to(self, line: Line, variant: str) -> Lease | None:
+        """Return a lease on an idle place of the shadow variant's groups, or None; copies never wait."""
+        free = [p for p in line.places if p.routed.variant == variant and p.in_flight < p.slots]
+        return self._admit(line, min(free, key=fullness)) if free else None
 
     def give_back(self, lease: Lease, *, used: int | None, failed: bool = False) -> None:
         """End a lease: ``used`` tokens were taken, None if not known. The next in line is let in."""
         place, line = lease.place, lease.line
         place.in_flight -= 1
         line.in_flight -= 1
+        line.filling.pop(id(lease), None)
         place.completed += not failed
         place.failed += failed
         if lease.ticket is not None and used is not None:
@@ -220,12 +231,16 @@ class Dispatcher:
         place.routed, place.is_routed = group, True
         return place
 
-    def _free(self, line: Line, avoid: frozenset[str]) -> Place | None:
-        """Best rung with a free slot; within it the group that is least full."""
-        free = [p for p in line.places if p.in_flight < p.slots and (not avoid or p.routed.group not in avoid)]
-        if not free:
-            return None
-        return min(free, key=lambda p: (p.routed.rung, p.in_flight / p.slots))
+    def _admit(self, line: Line, place: Place) -> Lease:
+        self._let_in(line, place)
+        self._count(line)
+        return Lease(line=line, place=place, ticket=None, since_ms=self._clock())
+
+    def _make_room(self, line: Line) -> None:
+        """Ask what only fills idle places to leave, one for each request that waits."""
+        for _ in range(min(len(line.queue), len(line.filling))):
+            _, leave = line.filling.popitem()
+            leave()
 
     def _let_in(self, line: Line, place: Place) -> None:
         place.in_flight += 1
@@ -258,18 +273,16 @@ class Dispatcher:
 
     def _pump(self, line: Line) -> None:
         """Let in whoever is next while there is room."""
-        while len(line.queue) and self._free(line, frozenset()) is not None:
+        while len(line.queue) and (anywhere := choose(line.route, line.places, Wish())) is not None:
             ticket = line.queue.pop()
             if not isinstance(ticket, Waiting) or ticket.granted.done():
                 continue
-            place = self._free(line, ticket.avoid) or self._free(line, frozenset())
-            if place is None:
-                return
+            place = choose(line.route, line.places, ticket.wish) or anywhere
             self._let_in(line, place)
             ticket.granted.set_result(place)
 
     def _count(self, line: Line) -> None:
-        line.demand = demand.changed(line.demand, line.in_flight + len(line.queue), self._clock())
+        line.demand = demand.changed(line.demand, line.in_flight - len(line.filling) + len(line.queue), self._clock())
 
     def _claim_load(self, line: Line) -> ClaimLoad:
         self._count(line)
@@ -292,6 +305,10 @@ class Dispatcher:
 
 def _may_call(route: Route, tenant: str) -> bool:
     return route.tenant == tenant or tenant in route.shared_with
+
+
+def _is_named(route: Route, model: str) -> bool:
+    return route.model == model or model in route.aliases
 
 
 def _dismiss(line: Line) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import json
+import zlib
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -13,8 +15,8 @@ from policies.model.routing import KeyRecord, RoutingTable, TenantShare
 from policies.model.units import TenantId
 from serving.engines.protocol import Piece, PieceKind
 from serving.gateway.backend import Backend
-from serving.gateway.dispatch import Dispatcher, Lease, Order, routed_groups
-from serving.gateway.errors import ApiError, EngineBroke, Forbidden, ModelNotFound, Refused
+from serving.gateway.dispatch import Dispatcher, Lease, Line, Order, routed_groups
+from serving.gateway.errors import ApiError, EngineBroke, Forbidden, ModelNotFound, Overloaded, Refused
 from serving.gateway.identity import Keyring
 from serving.gateway.limits import Limits
 from serving.gateway.metrics import Metrics
@@ -24,6 +26,10 @@ from serving.ledger import Ledger
 
 ATTEMPTS = 3
 """Groups tried for one request before the tenant hears of it."""
+COPY_LIMIT_S = 120
+"""Longest life of a copy to a shadow variant."""
+LOWEST = -1_000_000
+"""Priority at the engine of what nobody waits for."""
 QUEUE_WAIT_MS = 60_000
 """Longest time in the queue; long enough to start a replica for a model that has none."""
 
@@ -36,6 +42,7 @@ class Answer:
     ) -> None:
         self.group = lease.group
         self.variant = tally.variant
+        self.model = tally.model
         self.failed = False
         self._next: Piece | None = first
         self._source = source
@@ -98,6 +105,7 @@ class Gateway:
         self._parts = parts
         self._keyring = Keyring(parts.pepper, ())
         self._shares: dict[TenantId, TenantShare] = {}
+        self._copies: set[asyncio.Task[None]] = set()
 
     def apply(self, table: RoutingTable) -> bool:
         """Put the table in force, without a restart; return False if it is older than the one in force."""
@@ -121,7 +129,7 @@ class Gateway:
         """Return the names of the models that the key may call, sorted."""
         return [name for name in self.dispatcher.models(key.tenant) if _allows(key, name)]
 
-    def open(self, key: KeyRecord, request: Request, request_id: str) -> Tally:
+    def open(self, key: KeyRecord, request: Request, request_id: str, session: str = "") -> Tally:
         """Return the account of a request that begins; ``settle`` must follow."""
         mac = hmac.new(self._parts.pepper, request.raw, hashlib.sha256) if self._parts.hashes_content else None
         return Tally(
@@ -130,6 +138,7 @@ class Gateway:
             key=key,
             request=request,
             class_name=str(self._share(key).priority),
+            affinity=f"{key.tenant}\0{session or request.prefix()}",
             content_mac=mac.hexdigest() if mac else "",
         )
 
@@ -156,34 +165,88 @@ class Gateway:
 
     async def _answer(self, tally: Tally) -> Answer:
         key, request = tally.key, tally.request
-        if not _allows(key, request.model):
-            raise ModelNotFound(request.model)
-        line = self.dispatcher.line(key.tenant, request.model)
-        tally.claim = str(line.route.claim)
+        line = self._line(key, request.model)
+        self._name(tally, line)
         self.limits.admit(key.tenant, request.cost, self.clock())
         tally.is_admitted = True
-        order = self._order(key, request)
+        try:
+            return await self._try(tally, line)
+        except Overloaded:
+            other = self._fallback(key, line)
+            if other is None:
+                raise
+        self._name(tally, other)
+        return await self._try(tally, other)
+
+    async def _try(self, tally: Tally, line: Line) -> Answer:
+        order = self._order(tally)
         for _ in range(ATTEMPTS):
             lease = await self.dispatcher.lease(line, order)
             _enter(tally, lease)
             answer = await self._begin(lease, tally, order.priority)
             if answer is not None:
+                self._copy(tally, line, order.lot)
                 return answer
             order.avoid |= {lease.group}
-            line = self.dispatcher.line(key.tenant, request.model)
+            line = self.dispatcher.line(tally.key.tenant, tally.model)
         raise EngineBroke("The engines of this model failed; the platform's operators see it. Try again.")
+
+    def _line(self, key: KeyRecord, model: str) -> Line:
+        """Return where the request goes: to the fallback at once if the model itself has no group."""
+        if not _allows(key, model):
+            raise ModelNotFound(model)
+        line = self.dispatcher.line(key.tenant, model)
+        return line if line.places else self._fallback(key, line) or line
+
+    def _fallback(self, key: KeyRecord, line: Line) -> Line | None:
+        other = line.route.fallback
+        if other is None or not _allows(key, other):
+            return None
+        try:
+            found = self.dispatcher.line(key.tenant, other)
+        except ModelNotFound:
+            return None
+        return found if found.places else None
+
+    def _name(self, tally: Tally, line: Line) -> None:
+        tally.claim, tally.model = str(line.route.claim), str(line.route.model)
+
+    def _copy(self, tally: Tally, line: Line, lot: int) -> None:
+        """Send a copy to the shadow variant, if it has an idle place; its answer is read and thrown away."""
+        shadow = line.route.shadow
+        if shadow is None or lot >= shadow.permille:
+            return
+        lease = self.dispatcher.copy_to(line, str(shadow.variant))
+        if lease is not None:
+            task = asyncio.get_running_loop().create_task(self._shadow(lease, tally.request))
+            self._copies.add(task)
+            task.add_done_callback(self._copies.discard)
+
+    async def _shadow(self, lease: Lease, request: Request) -> None:
+        source = self._parts.backend.answer(lease.group, request.operation, request.raw, LOWEST)
+        failed = False
+        try:
+            async with asyncio.timeout(COPY_LIMIT_S):
+                async for piece in source:
+                    failed = piece.kind == PieceKind.FAILED
+        except TimeoutError:
+            failed = True
+        finally:
+            await self._abandon(source, lease, failed=failed)
 
     def _share(self, key: KeyRecord) -> TenantShare:
         return self._shares.get(key.tenant) or TenantShare(tenant=key.tenant)
 
-    def _order(self, key: KeyRecord, request: Request) -> Order:
-        share = self._share(key)
+    def _order(self, tally: Tally) -> Order:
+        share = self._share(tally.key)
         return Order(
-            tenant=key.tenant,
-            cost=request.cost,
+            tenant=tally.key.tenant,
+            cost=tally.request.cost,
             wait_ms=self.queue_wait_ms,
             weight=max(1, share.weight),
             priority=share.priority,
+            lot=zlib.crc32(tally.request_id.encode()) % PERMILLE,
+            affinity=tally.affinity,
         )
 
     async def _begin(self, lease: Lease, tally: Tally, priority: int) -> Answer | None:

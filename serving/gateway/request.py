@@ -10,6 +10,7 @@ from serving.gateway.errors import BadRequest
 
 CHARACTERS_PER_TOKEN = 4
 """Rule of thumb for the cost of a prompt before it is counted."""
+PREFIX_CHARACTERS = 512
 ANSWER_GUESS = 256
 """Tokens of an answer whose length the client does not bound."""
 
@@ -48,6 +49,15 @@ class Request:
     raw: bytes
     """Body for the engine, unchanged."""
     body: dict[str, Any]
+
+    def prefix(self) -> str:
+        """Return what requests have in common that should meet the same cached prefix."""
+        given = self.body.get("prompt_cache_key")
+        if isinstance(given, str) and given:
+            return given[:PREFIX_CHARACTERS]
+        messages = self.body.get("messages")
+        start = messages[:1] if isinstance(messages, list) else self.body.get("prompt", "")
+        return str(start)[:PREFIX_CHARACTERS]
 
 
 def parse(operation: str, raw: bytes) -> Request:

@@ -22,7 +22,10 @@ class Tally:
     request_id: str
     key: KeyRecord
     request: Request
+    affinity: str = ""
     claim: str = ""
+    model: str = ""
+    """The one that answers: not an alias, and the fallback's if that answers."""
     group: str = ""
     variant: str = ""
     class_name: str = "0"
@@ -57,7 +60,7 @@ class Tally:
             tenant=str(self.key.tenant),
             key_prefix=self.key.prefix,
             operation=self.request.operation,
-            model=self.request.model if self.claim else "",  # a name that is no model's is whatever a client wrote
+            model=self.model,  # empty for a name that is no model's: that is whatever a client wrote
             claim=self.claim,
             variant=self.variant,
             group=self.group,

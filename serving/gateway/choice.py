@@ -1,0 +1,77 @@
+"""Which of the groups with room gets a request: best rung, split, affinity, least full. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from policies.model.routing import Route, RoutedGroup
+
+AFFINITY_SLACK = 0.5
+"""A group keeps its sessions while it is at most this much fuller, in parts of its places, than the least full."""
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Place:
+    """A group as the gateway knows it: how many requests may be inside, and how many are."""
+
+    routed: RoutedGroup
+    in_flight: int = 0
+    completed: int = 0
+    failed: int = 0
+    is_routed: bool = True
+
+    @property
+    def slots(self) -> int:
+        """Requests that the group answers at once."""
+        return self.routed.replicas * self.routed.concurrency
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What a request would like of its place."""
+
+    avoid: frozenset[str] = frozenset()
+    """Groups that failed for this request."""
+    lot: int = 0
+    """0..999: which part of a split it belongs to."""
+    affinity: str = ""
+
+
+def choose(route: Route, places: Sequence[Place], wish: Wish) -> Place | None:
+    """Return the place for a request, None if there is no room. ``places`` are sorted by rung."""
+    free = [place for place in places if place.in_flight < place.slots]
+    if route.shadow is not None:
+        free = [place for place in free if place.routed.variant != route.shadow.variant]
+    if wish.avoid:
+        free = [place for place in free if place.routed.group not in wish.avoid]
+    if not free:
+        return None
+    if route.canary is not None:
+        free = _split(route, free, wish)
+    best = [place for place in free if place.routed.rung == free[0].routed.rung]
+    least = min(best, key=fullness)
+    if not wish.affinity or len(best) == 1:
+        return least
+    home = max(best, key=lambda place: _score(wish.affinity, place))
+    return home if fullness(home) <= fullness(least) + AFFINITY_SLACK else least
+
+
+def fullness(place: Place) -> float:
+    """Return the part of the places taken, 0..1."""
+    return place.in_flight / max(1, place.slots)
+
+
+def _split(route: Route, free: list[Place], wish: Wish) -> list[Place]:
+    """Keep the canary's groups for its part of the requests, others for the rest; all if only one kind has room."""
+    if route.canary is None:
+        return free
+    is_canary = wish.lot < route.canary.permille
+    kept = [place for place in free if (place.routed.variant == route.canary.variant) is is_canary]
+    return kept or free
+
+
+def _score(affinity: str, place: Place) -> bytes:
+    """Rendezvous hashing: when groups come or go, only the sessions of those groups move."""
+    return hashlib.blake2b(f"{affinity}\0{place.routed.group}".encode(), digest_size=8).digest()
