@@ -24,7 +24,8 @@ ALERTS: tuple[Alert, ...] = (
     Alert(
         name="GpuLost",
         severity=Severity.CRITICAL,
-        expr='sum(partage_gaps{kind="device"}) > 0',
+        # A device that says it is lost was heard, so it is no gap: its health says so.
+        expr='(sum(partage_gaps{kind="device"}) > 0) or (count(partage_device_health{reason="gpu_is_lost"} >= 2) > 0)',
         held="1m",
         summary="{{ $value }} devices are not seen",
         description="A device fell off the bus, or its driver does not answer. Its claims are placed elsewhere.",

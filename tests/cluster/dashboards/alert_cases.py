@@ -88,7 +88,10 @@ CASES = {
         quiet={f"partage_device_sample_age_seconds{{{GPU}}}": "1x20 59x20"},
     ),
     "GpuLost": Case(
-        rings={'partage_gaps{kind="device"}': "0x25 1x10"},
+        rings={
+            'partage_gaps{kind="device"}': "0x40",
+            f'partage_device_health{{{GPU}, reason="gpu_is_lost"}}': "_x25 2x10",
+        },
         quiet={'partage_gaps{kind="device"}': "0x40", 'partage_gaps{kind="demand"}': "3x40"},
     ),
     "GpuXidCritical": Case(
