@@ -46,7 +46,8 @@ class Office:
     registry: Registry
     models: Callable[[], tuple[Model, ...]]
     wake: Callable[[], None]
-    login: Callable[..., Any] = kopf.login_with_service_account
+    login: Callable[..., Any]
+    """Returns how to reach the API server, as kopf wants it; called again when a token has run out."""
 
 
 class Controller:
