@@ -14,10 +14,13 @@ from policies.model.codec import from_plain
 from policies.model.routing import RoutingTable
 from policies.model.units import SecurityDomain
 from serving.gateway.asgi import Asgi, HttpGateway
+from serving.gateway.batch import BatchRunner
 from serving.gateway.door import Door
 from serving.gateway.exchange import Gateway, GatewayParts
+from serving.gateway.files_http import FilesHttp
 from serving.gateway.handles import HandleBackend, search
 from serving.gateway.keeping import Keeping
+from serving.gateway.shelf import Shelf
 from serving.gateway.straight import StraightBackend
 from serving.ledger import Ledger, day_of, read
 
@@ -46,6 +49,8 @@ class GatewaySpec:
 
     ledger_dir: Path | None = None
     """Where usage and audit records go; None keeps none."""
+    batch_dir: Path | None = None
+    """Where files and batches of tenants are kept; None offers neither."""
     hashes_content: bool = False
 
 
@@ -79,9 +84,14 @@ class GatewayReplica:
 
     def __serve_build_asgi_app__(self) -> Asgi:  # the name is Ray Serve's
         """Return the HTTP side; Ray Serve calls this after the constructor."""
-        http = HttpGateway(self._gateway, self._spec.control_token_file.read_text(encoding="utf-8").strip())
-        opened = http if self._spec.door is None else Door(http, *self._spec.door)
-        return opened if self._ledger is None else Keeping(opened, self._ledger)
+        token = self._spec.control_token_file.read_text(encoding="utf-8").strip()
+        runner, files = None, None
+        if self._spec.batch_dir:
+            shelf = Shelf(self._spec.batch_dir)
+            runner = BatchRunner(self._gateway, shelf)
+            files = FilesHttp(shelf, runner)
+        http = HttpGateway(self._gateway, token, files)
+        return Keeping(http if self._spec.door is None else Door(http, *self._spec.door), self._ledger, runner)
 
     async def reconfigure(self, user_config: dict[str, Any]) -> None:
         """Put a routing table in force, in place. An older one is refused; one of another domain is an error."""
@@ -98,7 +108,7 @@ def build(args: dict[str, Any]) -> Application:
     """Return the gateway application.
 
     ``args``: domain, pepper_file, control_token_file, and optionally door_host (loopback unless given), door_port,
-    ledger_dir, hashes_content. See ``GatewaySpec``.
+    ledger_dir, batch_dir, hashes_content. See ``GatewaySpec``.
     """
     door = (str(args.get("door_host", LOOPBACK)), int(args["door_port"])) if args.get("door_port") else None
     spec = GatewaySpec(
@@ -107,6 +117,7 @@ def build(args: dict[str, Any]) -> Application:
         control_token_file=Path(args["control_token_file"]),
         door=door,
         ledger_dir=Path(args["ledger_dir"]) if args.get("ledger_dir") else None,
+        batch_dir=Path(args["batch_dir"]) if args.get("batch_dir") else None,
         hashes_content=bool(args.get("hashes_content", False)),
     )
     deployment = serve.deployment(

@@ -14,9 +14,10 @@ from typing import Any
 from policies.model.codec import to_json
 from serving.engines.protocol import PieceKind
 from serving.gateway.errors import ApiError, BadRequest, BodyTooLarge, EngineBroke, NoSuchPath, RateLimited, WrongKey
-from serving.gateway.exchange import Answer, Gateway
+from serving.gateway.exchange import Answer, Gateway, only_document
+from serving.gateway.files_http import FilesHttp
 from serving.gateway.metrics import CONTENT_TYPE
-from serving.gateway.request import parse
+from serving.gateway.request import OPERATIONS, parse
 from serving.gateway.tally import ANSWERED
 
 Scope = MutableMapping[str, Any]
@@ -27,11 +28,6 @@ Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
 BODY_LIMIT_BYTES = 8 * 1024 * 1024
-OPERATIONS = {
-    "/v1/chat/completions": "chat",
-    "/v1/completions": "completions",
-    "/v1/embeddings": "embeddings",
-}
 _JSON = b"application/json"
 _SAFE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _EVENTS = (b"content-type", b"text/event-stream; charset=utf-8")
@@ -42,8 +38,9 @@ _log = logging.getLogger("ray.serve")
 class HttpGateway:
     """Answers HTTP for a ``Gateway``. Writes no prompt, answer or key to any log."""
 
-    def __init__(self, gateway: Gateway, control_token: str) -> None:
+    def __init__(self, gateway: Gateway, control_token: str, files: FilesHttp | None = None) -> None:
         self._gateway = gateway
+        self._files = files
         self._control_token = control_token
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -70,6 +67,9 @@ class HttpGateway:
             await self._infer(exchange, operation)
         elif exchange.path == "/v1/models" and exchange.method == "GET":
             await self._models(exchange)
+        elif self._files is not None and exchange.path.startswith(("/v1/files", "/v1/batches")):
+            key = self._gateway.identify(exchange.header(b"authorization"))
+            await self._files.answer(exchange, key, self._gateway.clock() // 1000)
         elif exchange.path == "/-/partage/load":
             await self._load(exchange)
         elif exchange.path == "/-/partage/metrics":
@@ -150,7 +150,7 @@ class _Exchange:
         """Return the header's value; empty if it is not there."""
         return next((value.decode("latin-1") for key, value in self._headers if key == name), "")
 
-    async def body(self) -> bytes:
+    async def body(self, limit: int = BODY_LIMIT_BYTES) -> bytes:
         """Return the whole body. Raises ``BodyTooLarge``, and ``BadRequest`` if the client goes before its end."""
         parts: list[bytes] = []
         size = 0
@@ -160,8 +160,8 @@ class _Exchange:
                 raise BadRequest("The body of your request ended early.")
             parts.append(message.get("body", b""))
             size += len(parts[-1])
-            if size > BODY_LIMIT_BYTES:
-                raise BodyTooLarge(f"The request is larger than {BODY_LIMIT_BYTES} bytes.")
+            if size > limit:
+                raise BodyTooLarge(f"The request is larger than {limit} bytes.")
             if not message.get("more_body"):
                 return b"".join(parts)
 
@@ -172,7 +172,7 @@ class _Exchange:
     async def whole(self, answer: Answer) -> None:
         """Send the answer as one JSON document."""
         try:
-            document = await _only_document(answer)
+            document = await only_document(answer)
         finally:
             await answer.close()
         await self.json(200, document, _about(answer))
@@ -240,16 +240,6 @@ class _UntilDisconnect:
         self._has_gone = True
         if work is not None:
             work.cancel()
-
-
-async def _only_document(answer: Answer) -> bytes:
-    document = b""
-    async for kind, payload in answer:
-        if kind == PieceKind.DATA:
-            document = payload
-        elif kind == PieceKind.FAILED:
-            raise EngineBroke("The engine stopped within the answer. Try again.")
-    return document
 
 
 def _about(answer: Answer) -> Headers:

@@ -163,6 +163,40 @@ class Gateway:
             tally.fail(error)
             raise
 
+    def key(self, prefix: str) -> KeyRecord | None:
+        """Return the record of a key that is in force; None if it was revoked or has expired."""
+        return self._keyring.in_force(prefix, self.clock())
+
+    def fill(self, tally: Tally, leave: Callable[[], None]) -> Lease | None:
+        """Return a lease on a place that nobody wants, None if there is none; ``filled`` must follow.
+
+        ``leave`` is called as soon as somebody wants the place. Raises ``ModelNotFound``, ``RateLimited``,
+        ``BudgetSpent``.
+        """
+        line = self._line(tally.key, tally.request.model)
+        self._name(tally, line)
+        lease = self.dispatcher.fill(line, leave)
+        if lease is None:
+            return None
+        try:
+            self.limits.admit(tally.key.tenant, tally.request.cost, self.clock())
+        except ApiError:
+            self.dispatcher.give_back(lease, used=None)
+            raise
+        tally.is_admitted = True
+        _enter(tally, lease)
+        return lease
+
+    async def filled(self, tally: Tally, lease: Lease) -> bytes:
+        """Return the whole answer of a request that fills an idle place. Raises ``Refused``, ``EngineBroke``."""
+        answer = await self._begin(lease, tally, LOWEST)
+        if answer is None:
+            raise EngineBroke("The engine of this model failed.")
+        try:
+            return await only_document(answer)
+        finally:
+            await answer.close()
+
     async def _answer(self, tally: Tally) -> Answer:
         key, request = tally.key, tally.request
         line = self._line(key, request.model)
@@ -274,6 +308,17 @@ class Gateway:
             await source.aclose()
         finally:
             self.dispatcher.give_back(lease, used=None, failed=failed)
+
+
+async def only_document(answer: Answer) -> bytes:
+    """Return the document of an answer that is not streamed. Raises ``EngineBroke`` if the engine broke within it."""
+    document = b""
+    async for kind, payload in answer:
+        if kind == PieceKind.DATA:
+            document = payload
+        elif kind == PieceKind.FAILED:
+            raise EngineBroke("The engine stopped within the answer. Try again.")
+    return document
 
 
 def _enter(tally: Tally, lease: Lease) -> None:

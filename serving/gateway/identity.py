@@ -31,6 +31,11 @@ class Keyring:
             raise WrongKey
         return record
 
+    def in_force(self, prefix: str, now_ms: int) -> KeyRecord | None:
+        """Return the record of this prefix, if it has not expired."""
+        record = self._by_prefix.get(prefix)
+        return None if record is None or _is_expired(record, now_ms) else record
+
     def _candidate(self, key: str) -> KeyRecord | None:
         for length in self._lengths:
             if len(key) > length and key[:length] in self._by_prefix:

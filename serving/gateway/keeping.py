@@ -1,12 +1,12 @@
-"""Keeps the ledger on disk while the gateway lives."""
+"""What runs beside the requests while a gateway lives: the ledger goes to disk, batches fill idle places."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 
 from serving.gateway.asgi import Asgi, Receive, Scope, Send
+from serving.gateway.batch import BatchRunner
 from serving.ledger import Ledger
 
 FLUSH_INTERVAL_S = 0.5
@@ -16,23 +16,28 @@ _log = logging.getLogger("ray.serve")
 
 
 class Keeping:
-    """An ASGI application around another: the ledger is written from its startup to the end of its shutdown."""
+    """An ASGI application around another: from its startup to the end of its shutdown the background work runs."""
 
-    def __init__(self, app: Asgi, ledger: Ledger) -> None:
+    def __init__(self, app: Asgi, ledger: Ledger | None, runner: BatchRunner | None) -> None:
         self._app = app
         self._ledger = ledger
-        self._task: asyncio.Task[None] | None = None
+        self._runner = runner
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI entry point."""
         if scope["type"] != "lifespan":
             await self._app(scope, receive, send)
             return
-        self._task = asyncio.get_running_loop().create_task(self._keep())
+        loop = asyncio.get_running_loop()
+        tasks = [loop.create_task(self._keep())]
+        if self._runner is not None:
+            tasks.append(loop.create_task(self._runner.run()))
         try:
             await self._app(scope, receive, send)
         finally:
-            self._task.cancel()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             await self._flush()
 
     async def _keep(self) -> None:
@@ -41,8 +46,9 @@ class Keeping:
             await self._flush()
 
     async def _flush(self) -> None:
-        with contextlib.suppress(asyncio.CancelledError):
-            try:
-                await asyncio.get_running_loop().run_in_executor(None, self._ledger.flush)
-            except OSError as fault:
-                _log.error("the usage ledger cannot be written (%s); records are held in memory", fault.strerror)
+        if self._ledger is None:
+            return
+        try:
+            await asyncio.get_running_loop().run_in_executor(None, self._ledger.flush)
+        except OSError as fault:
+            _log.error("the usage ledger cannot be written (%s); records are held in memory", fault.strerror)

@@ -34,6 +34,12 @@ PARAMETERS = {
     "embeddings": _names("model input encoding_format dimensions user"),
 }
 """Accepted parameters by operation. Others are refused: engines know more, such as the slot of another tenant."""
+OPERATIONS = {
+    "/v1/chat/completions": "chat",
+    "/v1/completions": "completions",
+    "/v1/embeddings": "embeddings",
+}
+"""Operation of each endpoint."""
 _REQUIRED = {"chat": "messages", "completions": "prompt", "embeddings": "input"}
 
 

@@ -1,0 +1,204 @@
+"""Files and batches of tenants on disk: each tenant's in a folder of its own, each change atomic."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import secrets
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from serving.gateway.errors import BadRequest, NoSuchPath
+
+FILES_PER_TENANT = 200
+LINES_PER_BATCH = 50_000
+_ID = re.compile(r"(file|batch)-[0-9a-f]{24}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredFile:
+    """A file as OpenAI's API describes it."""
+
+    id: str
+    bytes: int
+    created_at: int
+    filename: str
+    purpose: str
+    object: str = "file"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """A batch as OpenAI's API describes it, and whose it is."""
+
+    id: str
+    endpoint: str
+    input_file_id: str
+    created_at: int
+    expires_at: int
+    key_prefix: str
+    """Key that it runs under: revoking the key ends the batch."""
+    tenant: str
+    total: int
+    status: str = "in_progress"
+    """``in_progress``, ``completed``, ``cancelled``, ``expired`` or ``failed``."""
+    completed: int = 0
+    failed: int = 0
+    ended_at: int | None = None
+    output_file_id: str | None = None
+    error_file_id: str | None = None
+    metadata: dict[str, str] | None = None
+
+    def document(self) -> dict[str, Any]:
+        """Return what the tenant sees."""
+        plain = {key: value for key, value in asdict(self).items() if key not in _INNER}
+        counts = {"total": self.total, "completed": self.completed, "failed": self.failed}
+        ended = {f"{self.status}_at": self.ended_at} if self.ended_at is not None else {}
+        return plain | ended | {"object": "batch", "completion_window": "24h", "request_counts": counts}
+
+
+_INNER = ("key_prefix", "tenant", "total", "completed", "failed", "ended_at")
+
+
+class Shelf:
+    """Files and batches below one folder; mode 0700, since requests of batches lie in it until they are deleted."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._folder = folder
+
+    def put_file(self, tenant: str, content: bytes, filename: str, purpose: str, now_s: int) -> StoredFile:
+        """Keep the content and return its description. Raises ``BadRequest`` if the tenant has too many files."""
+        place = self._of(tenant)
+        if len(list(place.glob("file-*.json"))) >= FILES_PER_TENANT:
+            raise BadRequest(f"Your tenant has {FILES_PER_TENANT} files; delete some first.")
+        kept = StoredFile(
+            id=_new("file"), bytes=len(content), created_at=now_s, filename=filename[:200], purpose=purpose
+        )
+        (place / f"{kept.id}.content").write_bytes(content)
+        _write(place / f"{kept.id}.json", asdict(kept))
+        return kept
+
+    def file(self, tenant: str, name: str) -> StoredFile:
+        """Return the file's description. Raises ``NoSuchPath``, also for files of others."""
+        return StoredFile(**self._read(tenant, name, "file"))
+
+    def files(self, tenant: str) -> list[StoredFile]:
+        """Return the tenant's files, newest first."""
+        found = [StoredFile(**json.loads(path.read_bytes())) for path in self._of(tenant).glob("file-*.json")]
+        return sorted(found, key=lambda each: (-each.created_at, each.id))
+
+    def content(self, tenant: str, name: str) -> bytes:
+        """Return the file's bytes. Raises ``NoSuchPath``."""
+        self.file(tenant, name)
+        return (self._of(tenant) / f"{name}.content").read_bytes()
+
+    def delete_file(self, tenant: str, name: str) -> None:
+        """Remove the file. Raises ``NoSuchPath``."""
+        self.file(tenant, name)
+        for ending in ("json", "content"):
+            (self._of(tenant) / f"{name}.{ending}").unlink(missing_ok=True)
+
+    def put_batch(self, batch: Batch) -> None:
+        """Keep the batch as it is now."""
+        _write(self._of(batch.tenant) / f"{batch.id}.json", asdict(batch))
+
+    def batch(self, tenant: str, name: str) -> Batch:
+        """Return the batch. Raises ``NoSuchPath``, also for batches of others."""
+        return Batch(**self._read(tenant, name, "batch"))
+
+    def batches(self, tenant: str) -> list[Batch]:
+        """Return the tenant's batches, newest first."""
+        found = [Batch(**json.loads(path.read_bytes())) for path in self._of(tenant).glob("batch-*.json")]
+        return sorted(found, key=lambda each: (-each.created_at, each.id))
+
+    def running(self) -> list[Batch]:
+        """Return the batches of all tenants that have not ended, oldest first."""
+        found = (Batch(**json.loads(path.read_bytes())) for path in self._folder.glob("*/batch-*.json"))
+        return sorted((each for each in found if each.status == "in_progress"), key=lambda each: each.created_at)
+
+    def append_result(self, batch: Batch, line: dict[str, Any], *, is_error: bool) -> None:
+        """Add a line to the batch's output or errors; survives a crash of the process."""
+        with self._results(batch, "error" if is_error else "output").open("ab") as end:
+            end.write(json.dumps(line, separators=(",", ":")).encode() + b"\n")
+
+    def done(self, batch: Batch) -> tuple[set[str], set[str]]:
+        """Return the custom ids that have an answer, and those that have an error."""
+        answered, failed = ({str(line["custom_id"]) for line in _lines(self._results(batch, k))} for k in _KINDS)
+        return answered, failed
+
+    def settle(self, batch: Batch, status: str, now_s: int) -> Batch:
+        """End the batch: its results become files of the tenant. Return it as it is now kept."""
+        names: dict[str, str | None] = {}
+        for kind in _KINDS:
+            path = self._results(batch, kind)
+            content = path.read_bytes() if path.exists() else b""
+            kept = self.put_file(batch.tenant, content, f"{batch.id}_{kind}.jsonl", "batch_output", now_s)
+            names[f"{kind}_file_id"] = kept.id if content else None
+            if not content:
+                self.delete_file(batch.tenant, kept.id)
+            path.unlink(missing_ok=True)
+        ended = replace(batch, status=status, ended_at=now_s, **names)  # type: ignore[arg-type]  # both are file ids
+        self.put_batch(ended)
+        return ended
+
+    def _results(self, batch: Batch, kind: str) -> Path:
+        return self._of(batch.tenant) / f"{batch.id}.{kind}"
+
+    def _of(self, tenant: str) -> Path:
+        place = self._folder / hashlib.sha256(tenant.encode()).hexdigest()[:24]
+        place.mkdir(exist_ok=True, mode=0o700)
+        return place
+
+    def _read(self, tenant: str, name: str, kind: str) -> dict[str, Any]:
+        path = self._of(tenant) / f"{name}.json"
+        if not _ID.fullmatch(name) or not name.startswith(kind) or not path.is_file():
+            raise NoSuchPath(f"No such {kind}: '{name[:64]}'")
+        plain: dict[str, Any] = json.loads(path.read_bytes())
+        return plain
+
+
+_KINDS = ("output", "error")
+
+
+def _lines(path: Path) -> Iterable[dict[str, Any]]:
+    for line in path.read_bytes().splitlines() if path.exists() else ():
+        try:
+            yield json.loads(line)
+        except ValueError:  # the last line of a process that died
+            continue
+
+
+def batch_lines(content: bytes) -> Iterator[tuple[str, bytes, str]]:
+    """Yield custom id, body and URL of each line of a batch's input. Raises ``BadRequest`` naming the line at fault."""
+    seen: set[str] = set()
+    for number, raw in enumerate((line for line in content.splitlines() if line.strip()), start=1):
+        if number > LINES_PER_BATCH:
+            raise BadRequest(f"A batch has at most {LINES_PER_BATCH} lines.")
+        try:
+            line = json.loads(raw)
+            name, url, body = line["custom_id"], line["url"], line["body"]
+        except (ValueError, KeyError, TypeError):
+            raise BadRequest(f"Line {number} of the batch needs custom_id, url and body, as JSON.") from None
+        if not isinstance(name, str) or name in seen:
+            raise BadRequest(f"Line {number} of the batch: custom_id must be a text and unique.")
+        seen.add(name)
+        yield name, json.dumps(body).encode(), str(url)
+
+
+def _new(kind: str) -> str:
+    return f"{kind}-{secrets.token_hex(12)}"
+
+
+def new_batch_id() -> str:
+    """Return a name that nobody can guess."""
+    return _new("batch")
+
+
+def _write(path: Path, document: dict[str, Any]) -> None:
+    unfinished = path.with_suffix(".unfinished")
+    unfinished.write_text(json.dumps(document), encoding="utf-8")
+    unfinished.replace(path)
