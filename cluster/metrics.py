@@ -11,7 +11,7 @@ from prometheus_client.registry import Collector
 
 from cluster.gauges import deficits, gauges
 from cluster.loop import Turn
-from cluster.moves import Move
+from cluster.moves import STAGES, Move
 from policies.model.plan import ActionOutcome, OutcomeStatus, StopGroup
 from policies.model.policy import Policy
 from policies.model.proof import ScrubProof
@@ -59,6 +59,7 @@ class Metrics:
     def record(self, turn: Turn, policy: Policy, ended: Iterable[Move]) -> None:
         """Count what the turn did and show what it saw."""
         self.latest.show(turn, policy)
+        self._begin(policy)
         self._observations.observe(turn.observe_ms / 1000)
         self._decisions.observe(turn.decide_ms / 1000)
         self._turns.observe(turn.total_ms / 1000)
@@ -84,6 +85,16 @@ class Metrics:
     def text(self) -> bytes:
         """Return everything in the text format of Prometheus."""
         return generate_latest(self.registry)
+
+    def _begin(self, policy: Policy) -> None:
+        """Let every series that is known beforehand exist from zero: Prometheus does not see a first increment."""
+        for tenant in policy.tenants:
+            for outcome in ("in_time", "late"):
+                self._reclaims.labels(tenant.domain, tenant.id, outcome)
+            self._reclaim_seconds.labels(tenant.domain, tenant.id)
+            self._lost.labels(tenant.domain)
+            for stage in STAGES:
+                self._stages.labels(tenant.domain, stage)
 
     def _count_action(self, result: ActionOutcome) -> None:
         domain = str(getattr(result.action, "domain", None) or getattr(result.action, "to_domain", ""))

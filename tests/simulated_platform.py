@@ -42,7 +42,7 @@ class Platform:
                 if found := condition():
                     return found
             time.sleep(0.1)  # noqa: TID251  # another process is waited for, in real time
-        msg = f"waited {READY_S} s for {condition.__name__}"
+        msg = f"waited {READY_S} s for {condition}"
         raise AssertionError(msg)
 
 

@@ -6,19 +6,15 @@ import socket
 from collections.abc import Callable
 from random import Random  # noqa: TID251 - seeded below, for jitter only
 
-import kopf
-
 from cluster.actuate.kubernetes.actuator import KubernetesActuator
 from cluster.actuate.kubernetes.custody import Shown, settle
 from cluster.actuate.kubernetes.serve import PodServeDomain, ServeOnKubernetes, ServiceDashboard
 from cluster.actuate.kubernetes.staffing import worker_of
 from cluster.actuate.routing import Promises, promises
 from cluster.actuate.serve_domain import DomainEnd, EngineRoom
-from cluster.api.parts import Parts
 from cluster.catalogue import Catalogue
 from cluster.embedded.processes import ProcessFolder
 from cluster.kubernetes.api import Api, Connection, Patience
-from cluster.kubernetes.controller import Controller, Office
 from cluster.kubernetes.election import Election, LeaseTerms
 from cluster.observe.gateway import GatewayClient
 from cluster.observe.kubernetes.mirrors import Mirrors, mirrors
@@ -57,7 +53,7 @@ def namespaces(settings: Settings) -> dict[SecurityDomain, str]:
 
 def election(settings: Settings, clock: Clock) -> Election:
     """Return the election among the control planes of this installation."""
-    api = Api(_connection(settings, ELECTION_PATIENCE), clock, Random(0))  # noqa: S311 - jitter
+    api = Api(_connection(ELECTION_PATIENCE), clock, Random(0))  # noqa: S311 - jitter
     terms = LeaseTerms(duration_ms=settings.lease_ms, renew_ms=settings.lease_ms // 5, margin_ms=settings.lease_ms // 3)
     return Election(api, clock, settings.namespace, "partage-control-plane", settings.identity or _hostname(), terms)
 
@@ -66,7 +62,7 @@ def adapters(
     settings: Settings, clock: Clock, journal: Journal, ledger: Ledger, registry: Registry
 ) -> tuple[Observer, KubernetesActuator]:
     """Return what sees and changes the cluster; its copies of the cluster's objects have begun to fill."""
-    api = Api(_connection(settings, Patience()), clock, Random(_hostname()))  # noqa: S311 - jitter
+    api = Api(_connection(Patience()), clock, Random(_hostname()))  # noqa: S311 - jitter
     places = namespaces(settings)
     copies = mirrors(api, clock, tuple(places.values()))
     copies.start()
@@ -102,41 +98,16 @@ def adapters(
     return observer, KubernetesActuator(api, serve, ledger, clock, places, settings.spare_pods)
 
 
-def controller(parts: Parts) -> Controller:
-    """Return the controller of the custom resources; it has not begun."""
-    api = Api(_connection(parts.settings, Patience()), parts.clock, Random(_hostname()))  # noqa: S311 - jitter
-    office = Office(
-        api=api,
-        clock=parts.clock,
-        journal=parts.journal,
-        registry=parts.registry,
-        models=parts.models,
-        wake=parts.wake,
-        login=_login(parts.settings),
-    )
-    return Controller(office)
-
-
 def _roots(copies: Mirrors) -> dict[WorkerId, Root]:
     """Return the pod that every process of a worker is in."""
     pods = [pod for pod in copies.pods.objects() if worker_of(pod)]
     return {WorkerId(worker_of(pod)): Root(pod=str(pod["metadata"].get("uid", ""))) for pod in pods}
 
 
-def _connection(settings: Settings, patience: Patience) -> Connection:
-    connection = Connection.from_kubeconfig(settings.kubeconfig) if settings.kubeconfig else Connection.from_inside()
+def _connection(patience: Patience) -> Connection:
+    connection = Connection.from_inside()
     connection.patience = patience
     return connection
-
-
-def _login(settings: Settings) -> Callable[..., kopf.ConnectionInfo]:
-    """Return how the controller logs in; called again when a token has run out."""
-
-    def login(**_: object) -> kopf.ConnectionInfo:
-        host, token, ca_file = _connection(settings, Patience()).credentials()
-        return kopf.ConnectionInfo(server=host, token=token, ca_path=ca_file)
-
-    return login
 
 
 def _shown(copies: Mirrors) -> Shown:

@@ -89,12 +89,6 @@ class Connection:
         configuration.retries = False
         return cls(kubernetes.client.ApiClient(configuration))
 
-    def credentials(self) -> tuple[str, str | None, str | None]:
-        """Return address, bearer token and CA file, for a client that is not ours."""
-        configuration = self.client.configuration
-        word = configuration.get_api_key_with_prefix("authorization") or ""
-        return configuration.host, word.removeprefix("Bearer ") or None, configuration.ssl_ca_cert
-
 
 class Api:
     """Reads and writes objects. Raises ``ApiRefusal`` and nothing else."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cluster.dashboards.boards.scope import BY_SHARE, BY_TENANT, DOMAIN, FLAVOR, NEVER, TENANT
+from cluster.dashboards.boards.scope import BY_SHARE, BY_TENANT, DOMAIN, FLAVOR, NEVER, OR_NONE, TENANT
 from cluster.dashboards.spec import Board, Panel, Query, Row
 
 ISOLATION = Row(
@@ -21,7 +21,7 @@ ISOLATION = Row(
             kind="number",
             title="Scrubs that failed",
             asks="How many devices could not be proved clean in the shown period? They stay out until a person acts.",
-            queries=(Query(expr='sum(increase(partage_scrubs_total{result="failed"}[$__range]))'),),
+            queries=(Query(expr='sum(increase(partage_scrubs_total{result="failed"}[$__range]))' + OR_NONE),),
             width=6,
             height=6,
             limits=NEVER,
@@ -30,7 +30,7 @@ ISOLATION = Row(
             kind="number",
             title="Scrubs proved",
             asks="How many changes of domain carry a proof in the shown period?",
-            queries=(Query(expr='sum(increase(partage_scrubs_total{result="passed"}[$__range]))'),),
+            queries=(Query(expr='sum(increase(partage_scrubs_total{result="passed"}[$__range]))' + OR_NONE),),
             width=6,
             height=6,
         ),
@@ -38,7 +38,7 @@ ISOLATION = Row(
             kind="number",
             title="Plans refused by the invariants",
             asks="How often did the second program refuse the first one's plan? Any is a defect: save the snapshot.",
-            queries=(Query(expr="sum(increase(partage_plan_violations_total[$__range]))"),),
+            queries=(Query(expr="sum(increase(partage_plan_violations_total[$__range]))" + OR_NONE),),
             width=6,
             height=6,
             limits=NEVER,

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from cluster.dashboards.boards.scope import BY_DOMAIN, BY_SHARE, BY_TENANT, DOMAIN, FLAVOR, NEVER, TENANT, quantile
+from cluster.dashboards.boards.scope import (
+    BY_DOMAIN,
+    BY_SHARE,
+    BY_TENANT,
+    DOMAIN,
+    FLAVOR,
+    NEVER,
+    OR_NONE,
+    TENANT,
+    quantile,
+)
 from cluster.dashboards.spec import Board, Limit, Panel, Query, Row
 
 STAGE = "partage_reclaim_stage_seconds"
@@ -18,7 +28,7 @@ PROMISE = Row(
                 Query(
                     expr=(
                         f'sum(increase(partage_reclaims_total{{outcome="in_time",{BY_TENANT}}}[$__range]))'
-                        f" / sum(increase(partage_reclaims_total{{{BY_TENANT}}}[$__range]))"
+                        f" / (sum(increase(partage_reclaims_total{{{BY_TENANT}}}[$__range])) > 0)"
                     )
                 ),
             ),
@@ -30,7 +40,9 @@ PROMISE = Row(
             kind="number",
             title="Late",
             asks="How many reclaims missed their deadline in the shown period? Each is explained in the decision log.",
-            queries=(Query(expr=f'sum(increase(partage_reclaims_total{{outcome="late",{BY_TENANT}}}[$__range]))'),),
+            queries=(
+                Query(expr=f'sum(increase(partage_reclaims_total{{outcome="late",{BY_TENANT}}}[$__range])){OR_NONE}'),
+            ),
             width=6,
             height=6,
             limits=NEVER,
@@ -39,7 +51,7 @@ PROMISE = Row(
             kind="number",
             title="Requests cut off",
             asks="How many requests were still inside a group when its drain deadline passed?",
-            queries=(Query(expr=f"sum(increase(partage_in_flight_lost_total{{{BY_DOMAIN}}}[$__range]))"),),
+            queries=(Query(expr=f"sum(increase(partage_in_flight_lost_total{{{BY_DOMAIN}}}[$__range])){OR_NONE}"),),
             width=6,
             height=6,
             limits=NEVER,

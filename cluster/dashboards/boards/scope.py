@@ -20,6 +20,10 @@ NEVER = (Limit(at=1, colour="red"),)
 """Anything above zero is a broken rule."""
 
 
+OR_NONE = " or 0 * max(partage_leader)"
+"""Makes a counter that has not begun a zero, while the control plane reports; without it the panel stays empty."""
+
+
 def quantile(share: float, histogram: str, labels: str, by: str) -> str:
     """Return the PromQL of a quantile of a histogram, grouped by labels."""
     grouped = f"le, {by}" if by else "le"

@@ -1,6 +1,7 @@
 """Pushing dashboards to a Grafana, over real HTTP, with the library that we ship."""
 
 import json
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -193,3 +194,9 @@ def test_the_command_line_ends_with_seven_when_grafana_is_down(token_file):
     result = CliRunner().invoke(app, ["push", "--grafana", url, "--token-file", str(token_file)])
     assert result.exit_code == 7
     assert "grafana_unreachable" in result.output
+
+
+def test_the_chart_ships_the_dashboards_of_the_code(tmp_path):
+    shipped = Path(__file__).parents[3] / "helm/partage/dashboards"
+    for path in export(tmp_path, datasource="Prometheus"):
+        assert path.read_text() == (shipped / path.name).read_text()
