@@ -132,6 +132,8 @@ class Standbys:
     """
 
     workers: LocalWorkers
+    devices: tuple[DeviceId, ...]
+    """Those of this machine; each has at most one standby per domain."""
     clock: Clock
     last_busy_ms: int = 0
 
@@ -145,7 +147,7 @@ class Standbys:
         for record in _unusable(known, held):
             self.workers.discard(record, fencing)
         if now - self.last_busy_ms >= CALM_MS and not self.workers.joining():
-            for domain, device in _missing(known, held)[:1]:
+            for domain, device in _missing(self.devices, known, held)[:1]:
                 self.workers.launch(domain, (device,))
 
 
@@ -159,13 +161,14 @@ def _bound(records: tuple[DeviceRecord, ...]) -> dict[WorkerId, list[DeviceRecor
 
 
 def _missing(
-    known: Mapping[str, ProcessRecord], held: Mapping[DeviceId, DeviceRecord]
+    devices: tuple[DeviceId, ...], known: Mapping[str, ProcessRecord], held: Mapping[DeviceId, DeviceRecord]
 ) -> list[tuple[SecurityDomain, DeviceId]]:
+    """Return where a standby is wanted and not there: on free devices first, as those are taken first."""
     wanted = [
         (domain, device)
-        for device, record in sorted(held.items())
+        for device in sorted(devices, key=lambda device: (device in held, device))
         for domain in SecurityDomain
-        if domain is not record.domain
+        if device not in held or held[device].domain is not domain
     ]
     return [
         (domain, device)

@@ -51,7 +51,7 @@ def adapters(
     if not inventory.simulated:
         observer = watch_here(observer, inventory.node.id, settings.home, clock, lambda: _roots(here))
     promised = _promised(journal, registry, inventory)
-    return observer, _actuator(here, clock, ledger, promised, _opener(here, clock, inventory))
+    return observer, _actuator(here, clock, ledger, promised, inventory)
 
 
 def dashboard(settings: Settings, domain: SecurityDomain, timeout_s: float) -> RayDashboard:
@@ -74,7 +74,11 @@ def domain_end(settings: Settings, domain: SecurityDomain, timeout_s: float) -> 
 
 
 def _actuator(
-    here: Machine, clock: Clock, ledger: Ledger, promised: Callable[[SecurityDomain], Promises], opener: Opener
+    here: Machine,
+    clock: Clock,
+    ledger: Ledger,
+    promised: Callable[[SecurityDomain], Promises],
+    inventory: Inventory,
 ) -> LocalActuator:
     settings = here.settings
     models = Catalogue(settings.home / "catalogue.json")
@@ -93,9 +97,9 @@ def _actuator(
             for domain in SecurityDomain
         ),
         workers=workers,
-        scrubs=Scrubs(ledger=ledger, open_device=opener, policy=ScrubPolicy(), clock=clock),
+        scrubs=Scrubs(ledger=ledger, open_device=_opener(here, clock, inventory), policy=ScrubPolicy(), clock=clock),
         fencing=FencingGuard(settings.home / "fencing"),
-        standbys=Standbys(workers=workers, clock=clock),
+        standbys=Standbys(workers=workers, devices=tuple(device.id for device in inventory.devices), clock=clock),
         clock=clock,
     )
 
