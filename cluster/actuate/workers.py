@@ -84,7 +84,9 @@ class LocalWorkers:
         )
 
     def launch(self, domain: SecurityDomain, devices: tuple[DeviceId, ...]) -> None:
-        """Start the worker's process unless it runs."""
+        """Start the worker's process unless it runs or is being stopped."""
+        if self._is_stopping(worker_id(domain, devices)):
+            return
         spec, environment = worker(self.here, domain, devices)
         start(self.here.processes, spec, environment, self.clock)
 

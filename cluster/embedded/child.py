@@ -13,9 +13,11 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from cluster.clock import SystemClock
 from cluster.embedded.processes import ProcessFolder, ProcessRecord, ProcessSpec, keep, own_ticks
-from policies.model.codec import from_json
+from policies.model.codec import from_json, to_json
 
 ALREADY_RUNS = 3
 _EXPECTED_ARGUMENTS = 3
@@ -35,14 +37,24 @@ def main(arguments: list[str]) -> int:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        sys.stderr.write(f"{spec.name} runs already\n")
-        return ALREADY_RUNS
+        return _give_way(folder, spec)
     now_ms = SystemClock().now_ms()
-    keep(folder, ProcessRecord(spec=spec, pid=os.getpid(), started_ticks=own_ticks(), started_at_ms=now_ms))
+    record = ProcessRecord(spec=spec, pid=os.getpid(), started_ticks=own_ticks(), started_at_ms=now_ms)
+    os.truncate(lock, 0)
+    os.write(lock, to_json(record).encode())
+    keep(folder, record)
     os.chdir(folder.records)
     sys.argv = [spec.module, *spec.arguments]
     runpy.run_module(spec.module, run_name="__main__", alter_sys=True)
     return 0
+
+
+def _give_way(folder: ProcessFolder, spec: ProcessSpec) -> int:
+    """Put back the record of the process that lives, which stands in the file that it has locked."""
+    sys.stderr.write(f"{spec.name} runs already\n")
+    with suppress(OSError, ValidationError):
+        keep(folder, from_json(ProcessRecord, folder.lock_file(spec.name).read_text(encoding="utf-8")))
+    return ALREADY_RUNS
 
 
 def _close_inherited() -> None:

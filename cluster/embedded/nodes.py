@@ -131,6 +131,8 @@ def _environment(
         # Ray's agents first, as a node whose agent is late gives up; its default of 15 would starve the engines.
         "RAY_worker_niceness": "5",
         "RAY_metrics_report_interval_ms": "10000",
+        # An interpreter that starts slowly on an overloaded machine is still wanted.
+        "RAY_worker_register_timeout_seconds": "300",
     }
 
 

@@ -144,7 +144,8 @@ def members(record: ProcessRecord) -> tuple[int, ...]:
 
 def mark_stopping(folder: ProcessFolder, record: ProcessRecord) -> None:
     """Record that a stop was begun, so that nobody takes the process for a working one."""
-    keep(folder, replace(record, stopping=True))
+    if _is_recorded(folder, record):
+        keep(folder, replace(record, stopping=True))
 
 
 def stop(folder: ProcessFolder, record: ProcessRecord, grace_ms: int, clock: Clock) -> None:
@@ -161,12 +162,18 @@ def stop(folder: ProcessFolder, record: ProcessRecord, grace_ms: int, clock: Clo
     while left := members(record):
         _signal_all(left, signal.SIGKILL)
         clock.sleep_ms(POLL_MS)
-    forget(folder, record.spec.name)
+    forget(folder, record)
 
 
-def forget(folder: ProcessFolder, name: str) -> None:
-    """Remove the record. The lock file stays: another process may be about to take it."""
-    folder.record_file(name).unlink(missing_ok=True)
+def forget(folder: ProcessFolder, record: ProcessRecord) -> None:
+    """Remove the record, unless a later process of the name has its own there. The lock file stays for that one."""
+    if _is_recorded(folder, record):
+        folder.record_file(record.spec.name).unlink(missing_ok=True)
+
+
+def _is_recorded(folder: ProcessFolder, record: ProcessRecord) -> bool:
+    known = find(folder, record.spec.name)
+    return known is not None and (known.pid, known.started_ticks) == (record.pid, record.started_ticks)
 
 
 def memory_mib(record: ProcessRecord) -> int:

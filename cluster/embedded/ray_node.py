@@ -48,7 +48,7 @@ def main(arguments: list[str]) -> None:
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # noqa: TID251  # read by Ray when it is imported, below
     services: Any = import_module("ray._private.services")
     services.resolve_ip_for_localhost = lambda host: host
-    node_class: Any = import_module("ray._private.node").Node
+    node_class = _node_class()
     threading.Thread(target=_leave_with_raylet, name="raylet-watch", daemon=True).start()
     spec = from_json(NodeSpec, arguments[1])
     head = spec.dashboard_port is not None
@@ -60,10 +60,33 @@ def main(arguments: list[str]) -> None:
     os._exit(1)
 
 
+def _node_class() -> Any:
+    """Return Ray's node, except that its raylet finds the ports of its agents written down already.
+
+    They are fixed here. A raylet otherwise waits for its agents to write them, which costs each start the agents'
+    imports, and gives up after 15 s, which an overloaded machine needs for them. Later calls to an agent are repeated.
+    """
+    native: Any = import_module("ray._raylet")
+    base: Any = import_module("ray._private.node").Node
+
+    def start_raylet(node: Any, *arguments: Any, **named: Any) -> None:
+        given = node._ray_params  # noqa: SLF001  # the class it stands in for reads it the same way
+        for name, port in (
+            (native.METRICS_AGENT_PORT_NAME, given.metrics_agent_port),
+            (native.METRICS_EXPORT_PORT_NAME, given.metrics_export_port),
+            (native.DASHBOARD_AGENT_LISTEN_PORT_NAME, given.dashboard_agent_listen_port),
+            (native.RUNTIME_ENV_AGENT_PORT_NAME, given.runtime_env_agent_port),
+        ):
+            native.persist_port(node.get_session_dir_path(), node.node_id, name, port)
+        base.start_raylet(node, *arguments, **named)
+
+    return type("NodeWithKnownPorts", (base,), {"start_raylet": start_raylet})
+
+
 def _leave_with_raylet() -> None:
     """End this process, and by the kernel all of its children, once the raylet has ended.
 
-    A raylet whose agent is late gives up after 15 s. Ray's own start would wait another 15 s for it to answer.
+    Ray's own start would go on waiting for it to answer.
     """
     was_there = False
     while True:
