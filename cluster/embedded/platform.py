@@ -272,9 +272,9 @@ def _stop_all(here: Machine, chosen: list[ProcessRecord], clock: Clock) -> None:
 
 
 def _end_strays(here: Machine, clock: Clock) -> None:
-    """End processes of Ray that left their session and lost their parent; they are known by our folder's name."""
-    marks = [str(here.temp(domain)) for domain in SecurityDomain]
-    while strays := [pid for pid in _pids() if any(mark in _command_line(pid) for mark in marks)]:
+    """End processes of Ray that left their session and lost their parent: they still work in our folder."""
+    ours = str(here.processes.records.resolve())
+    while strays := [pid for pid in _pids() if _working_folder(pid) == ours]:
         for pid in strays:
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
@@ -287,9 +287,9 @@ def _pids() -> list[int]:
     ]
 
 
-def _command_line(pid: int) -> str:
+def _working_folder(pid: int) -> str:
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        return str(Path(f"/proc/{pid}/cwd").readlink())
     except OSError:
         return ""
 

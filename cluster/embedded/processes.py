@@ -84,6 +84,8 @@ def start(folder: ProcessFolder, spec: ProcessSpec, environment: Mapping[str, st
     known = find(folder, spec.name)
     if known is not None and is_alive(known):
         return known
+    if known is not None:
+        end_remains(known, clock)
     folder.records.mkdir(parents=True, exist_ok=True, mode=0o700)
     folder.logs.mkdir(parents=True, exist_ok=True, mode=0o700)
     append = os.O_CREAT | os.O_WRONLY | os.O_APPEND
@@ -159,10 +161,15 @@ def stop(folder: ProcessFolder, record: ProcessRecord, grace_ms: int, clock: Clo
         if not is_alive(record):
             _signal_all(members(record), signal.SIGTERM)
         clock.sleep_ms(POLL_MS)
+    end_remains(record, clock)
+    forget(folder, record)
+
+
+def end_remains(record: ProcessRecord, clock: Clock) -> None:
+    """Return once nothing of the session runs; what does is killed."""
     while left := members(record):
         _signal_all(left, signal.SIGKILL)
         clock.sleep_ms(POLL_MS)
-    forget(folder, record)
 
 
 def forget(folder: ProcessFolder, record: ProcessRecord) -> None:
