@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from cluster.actuate.refusals import WorkerStopping
-from cluster.embedded.nodes import Machine, worker, worker_records
-from cluster.embedded.processes import ProcessRecord, find, is_alive, start, stop
+from cluster.embedded.nodes import Machine, launch, worker, worker_records
+from cluster.embedded.processes import ProcessRecord, find, is_alive, stop
 from cluster.ports import Clock, Ledger
 from cluster.refusals import Refusal
 from policies.model.naming import worker_id
@@ -87,8 +87,7 @@ class LocalWorkers:
         """Start the worker's process unless it runs or is being stopped."""
         if self._is_stopping(worker_id(domain, devices)):
             return
-        spec, environment = worker(self.here, domain, devices)
-        start(self.here.processes, spec, environment, self.clock)
+        launch(self.here, lambda: worker(self.here, domain, devices), self.clock)
 
     def discard(self, record: ProcessRecord, fencing: int) -> None:
         """Stop, in the background, a process that is bound to nothing."""

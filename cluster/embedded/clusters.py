@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from cluster.embedded.adapters import domain_end
 from cluster.embedded.files import ensure_token
-from cluster.embedded.nodes import HEAD_ROLE, ROLE_LABEL, Machine, head, head_name
-from cluster.embedded.processes import ProcessRecord, find, is_alive, start
+from cluster.embedded.nodes import HEAD_ROLE, ROLE_LABEL, Machine, head, head_name, launch
+from cluster.embedded.processes import ProcessRecord, find, is_alive
 from cluster.ports import Clock
 from cluster.serve_apps import GATEWAY_APP, gateway_app
 from policies.model.routing import RoutingTable
@@ -32,8 +32,7 @@ def start_head(here: Machine, domain: SecurityDomain, clock: Clock) -> ProcessRe
         return known
     here.temp(domain).parent.mkdir(mode=0o700, exist_ok=True)
     here.temp(domain).mkdir(mode=0o700, exist_ok=True)
-    spec, environment = head(here, domain)
-    return start(here.processes, spec, environment, clock)
+    return launch(here, lambda: head(here, domain), clock)
 
 
 def start_gateway(here: Machine, domain: SecurityDomain, *, simulated: bool) -> None:

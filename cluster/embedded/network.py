@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import socket
 from collections.abc import Collection
 
@@ -24,10 +25,16 @@ class PortsExhausted(Exception):
         return f"no {self.wanted} free ports between {FIRST_PORT} and {LAST_PORT}; stop what uses them and try again"
 
 
-def free_ports(count: int, taken: Collection[int]) -> tuple[int, ...]:
-    """Return so many ports that nothing listens on and that are not taken, ascending. Raises ``PortsExhausted``."""
+def free_ports(count: int, taken: Collection[int], key: str) -> tuple[int, ...]:
+    """Return so many ports that nothing listens on and that are not taken. Raises ``PortsExhausted``.
+
+    The search begins at a place of the key's own, so that two platforms on one machine seldom meet.
+    """
     found: list[int] = []
-    for port in range(FIRST_PORT, LAST_PORT + 1):
+    size = LAST_PORT - FIRST_PORT + 1
+    begin = int.from_bytes(hashlib.sha256(key.encode()).digest()[:4]) % size
+    for step in range(size):
+        port = FIRST_PORT + (begin + step) % size
         if len(found) == count:
             break
         if port not in taken and is_free(port):

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
+import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from cluster.embedded.network import free_ports
-from cluster.embedded.processes import ProcessFolder, ProcessRecord, ProcessSpec, records
+from cluster.embedded.processes import ProcessFolder, ProcessRecord, ProcessSpec, records, start
+
 from cluster.embedded.ray_node import PORTS_PER_NODE, NodeSpec
+from cluster.ports import Clock
 from cluster.settings import Settings, base_environment
 from policies.model.codec import to_json
 from policies.model.naming import worker_id
@@ -44,6 +48,10 @@ class Machine:
     def temp(self, domain: SecurityDomain) -> Path:
         """Return the domain's folder for Ray: short, as Unix sockets live below it, and of this installation alone."""
         return Path("/tmp") / f"partage-{_short(str(self.settings.home))}" / domain[0]  # noqa: S108  # made 0700 by us
+
+
+Description = Callable[[], tuple[ProcessSpec, Mapping[str, str]]]
+"""Makes what is to be started, with its environment."""
 
 
 def machine(settings: Settings) -> Machine:
@@ -106,6 +114,18 @@ def worker(
     return spec, _environment(here, domain, _WORKER_IMPORTS, spec.devices)
 
 
+def launch(here: Machine, described: Description, clock: Clock) -> ProcessRecord:
+    """Start a node and return its record; ports are chosen and recorded by one process at a time."""
+    here.processes.records.mkdir(parents=True, exist_ok=True, mode=0o700)
+    lock = os.open(here.processes.records / "ports.lock", os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        spec, environment = described()
+        return start(here.processes, spec, environment, clock)
+    finally:
+        os.close(lock)
+
+
 def worker_records(here: Machine) -> tuple[ProcessRecord, ...]:
     """Return the records of all worker processes, sorted by name."""
     return tuple(record for record in records(here.processes) if record.spec.worker is not None)
@@ -138,7 +158,7 @@ def _environment(
 
 def _ports(here: Machine) -> tuple[int, ...]:
     given = {port for record in records(here.processes) for port in record.spec.ports}
-    return free_ports(PORTS_PER_NODE, given | _published(here.settings))
+    return free_ports(PORTS_PER_NODE, given | _published(here.settings), str(here.settings.home))
 
 
 def _published(settings: Settings) -> set[int]:

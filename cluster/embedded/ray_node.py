@@ -90,15 +90,16 @@ def _leave_with_raylet() -> None:
     """
     was_there = False
     while True:
-        is_there = _has_raylet()
-        if was_there and not is_there:
+        found = _raylet()
+        if found == "ended" or (was_there and found is None):
             sys.stderr.write("the raylet ended; its log says why\n")
             os._exit(RAYLET_ENDED)
-        was_there = is_there
+        was_there = found is not None
         time.sleep(POLL_S)  # noqa: TID251  # a process of its own, outside of every simulation
 
 
-def _has_raylet() -> bool:
+def _raylet() -> str | None:
+    """Return whether the raylet ``runs`` or has ``ended``; None while there is none."""
     for task in Path("/proc/self/task").iterdir():
         for child in (task / "children").read_text(encoding="ascii").split():
             try:
@@ -107,9 +108,9 @@ def _has_raylet() -> bool:
                 )
             except OSError:
                 continue
-            if name == "raylet" and not rest.strip().startswith("Z"):
-                return True
-    return False
+            if name == "raylet":
+                return "ended" if rest.strip().startswith("Z") else "runs"
+    return None
 
 
 def _parameters(spec: NodeSpec) -> Any:
