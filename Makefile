@@ -3,7 +3,7 @@ VENV ?= .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
-.PHONY: bench-gateway up down demo test check e2e chart lock clean
+.PHONY: bench-gateway up down demo test check e2e chart bundle lock clean
 
 $(STAMP): requirements/runtime.txt requirements/weights.txt requirements/tools.txt requirements/dev.txt pyproject.toml
 	test -x $(PY) || python3 -m venv $(VENV)
@@ -38,6 +38,12 @@ bench-gateway: $(STAMP) ## the gateway beside bare Ray Serve and LiteLLM's proxy
 
 sim: $(STAMP)       ## one simulated story again: make sim SEED=7 STEPS=92
 	$(PY) -m pytest -q tests/cluster/simulation --seed $(SEED) --steps $(STEPS)
+
+chart: $(STAMP)     ## write dashboards and alerts into the chart again
+	$(PY) -m cluster.dashboards.chart helm/partage/files
+
+bundle: $(STAMP)    ## wheels, chart, images, models manifest, bill of materials, checksums: make bundle BUNDLE="--registry R"
+	$(PY) -m cluster.bundle.build --helm "$$($(PY) -m tests.tools helm)" $(BUNDLE)
 
 lock: $(STAMP)      ## write the hash-pinned requirement files again
 	$(VENV)/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-header pyproject.toml -o requirements/runtime.txt
