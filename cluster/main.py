@@ -156,6 +156,7 @@ class ControlPlane:
         self._view = View(clock, metrics)
         kept = Kept(settings=settings, clock=clock, journal=self._journal, ledger=ledger, registry=registry)
         adapters = PLATFORMS[platform](kept)
+        readings = adapters.observer.store if isinstance(adapters.observer, TelemetryObserver) else None
         telemetry = with_telemetry(adapters.observer, metrics, settings, clock)
         self._loop = Loop(adapters.observer, adapters.actuator, self._journal, clock)
         self._parts = Parts(
@@ -171,6 +172,7 @@ class ControlPlane:
             gate=Gate(settings, registry, clock),
             wake=self._wake.set,
             models=Catalogue(settings.home / "catalogue.json"),
+            readings=readings,
             telemetry=telemetry,
         )
 

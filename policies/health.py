@@ -76,6 +76,13 @@ def first_verdict(device: DeviceId, now_ms: int) -> HealthMemory:
     return HealthMemory(verdict=verdict)
 
 
+def adopted(verdict: HealthVerdict) -> HealthMemory:
+    """Return the memory of a device of which only the verdict of somebody else is known: it is kept as it is."""
+    grave = verdict.health in (DeviceHealth.QUARANTINED, DeviceHealth.RETIRED)
+    latched = Signal(health=verdict.health, reason=verdict.reason, remedy=verdict.remedy, latched=True)
+    return HealthMemory(verdict=verdict, last_sign_ms=verdict.since_ms, latched=latched if grave else None)
+
+
 def judge(
     memory: HealthMemory,
     sample: DeviceSample,

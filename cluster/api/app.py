@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import FastAPI
 
-from cluster.api import claims, decisions, events, health, inventory, keys, policies
+from cluster.api import claims, decisions, events, health, inventory, keys, policies, readings
 from cluster.api.limits import Door
 from cluster.api.parts import Parts
 from cluster.api.problems import install
@@ -14,6 +14,7 @@ ROUTERS = (
     health.routes,
     claims.routes,
     inventory.routes,
+    readings.routes,
     decisions.routes,
     policies.routes,
     keys.routes,

@@ -21,6 +21,7 @@ from cluster.journal.sqlite import SqliteJournal
 from cluster.journal.store import Store
 from cluster.metrics import Metrics
 from cluster.observe.telemetry.receiver import Receiver
+from cluster.observe.telemetry.store import TelemetryStore
 from cluster.ports import Clock
 from cluster.settings import Settings
 from policies.model.catalogue import Model
@@ -47,6 +48,8 @@ class Parts:
     """Ends the loop's rest early."""
     models: Callable[[], tuple[Model, ...]] = field(default=tuple)
     """The catalogue, best variant of each model first."""
+    readings: TelemetryStore | None = None
+    """What is known of devices; None where they are simulated."""
     telemetry: Receiver | None = None
     """Where node agents report; None where none do."""
 

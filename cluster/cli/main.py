@@ -47,6 +47,7 @@ COMMANDS: dict[str, Callable[..., None] | typer.Typer] = {
     "console": console.console,
     "telemetry": telemetry.telemetry,
     "top": telemetry.top,
+    "release": telemetry.release,
     "bench": bench.app,
 }
 """Every command. Other packages add theirs through the entry point group ``partage.commands``."""

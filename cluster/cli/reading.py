@@ -29,6 +29,17 @@ KINDS: dict[str, tuple[str, Callable[[int], list[Column]], Callable[[Row], str]]
 UNPAGED: dict[str, tuple[str, Callable[[int], list[Column]], Callable[[Row], str]]] = {
     "moves": ("/v1/moves", columns.move_columns, lambda row: row["device"]),
     "decisions": ("/v1/decisions", columns.decision_columns, lambda row: str(row["number"])),
+    "verdicts": (
+        "/v1/verdicts",
+        lambda now: [
+            Column(title="GPU", cell=lambda row: row["device"]),
+            Column(title="HEALTH", cell=lambda row: row["health"]),
+            Column(title="SINCE", cell=lambda row: columns.since(row["since_ms"], now)),
+            Column(title="REASON", cell=lambda row: row["reason"]),
+            Column(title="REMEDY", cell=lambda row: row["remedy"]),
+        ],
+        lambda row: row["device"],
+    ),
     "cordons": (
         "/v1/cordons",
         lambda now: [

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cluster.cli.exits import Exit
+from cluster.cli.reading import ContextName, TokenFile
 from cluster.cli.screen import Output, say
 
 if TYPE_CHECKING:
@@ -70,6 +71,22 @@ def top(
         pass
     finally:
         agent.close()
+
+
+def release(
+    device: Annotated[str, typer.Argument(help="UUID of the GPU.")],
+    reason: Annotated[str, typer.Option("--reason", help="What was done, for those who ask later.")],
+    context: ContextName = None,
+    token_file: TokenFile = None,
+) -> None:
+    """Trust a GPU again after you have looked at it; `partage get verdicts` says why it was taken out of use.
+
+    Example: partage release GPU-5d1e... --reason "reseated and reset; nvidia-smi -q is clean"
+    """
+    from cluster.cli.contexts import connect
+
+    connect(context, token_file).call("POST", f"/v1/devices/{device}/release", body={"reason": reason})
+    say(f"{device} is suspect until it has been quiet for a minute, then healthy")
 
 
 def _agent(node: str | None) -> Agent:

@@ -244,6 +244,19 @@ class DeviceSample:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HealthVerdict:
+    """What to think of a device, and why."""
+
+    device: DeviceId
+    health: DeviceHealth
+    reason: str
+    """Short, stable text such as ``xid_79``; empty while healthy."""
+    since_ms: int
+    remedy: str = ""
+    """What a person or the platform should do: ``reset``, ``reboot``, ``replace``, ``drain``, ``inform``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NodeReport:
     """What one agent saw in one round."""
 
@@ -259,19 +272,8 @@ class NodeReport:
     samples: tuple[DeviceSample, ...] = ()
     """Sorted by device."""
     events: tuple[HealthEvent, ...] = ()
+    verdicts: tuple[HealthVerdict, ...] = ()
+    """What the agent thinks of GPUs that are not healthy, for a control plane that does not know them yet."""
     missing: Missing | None = None
     """Why the node could not be read at all."""
     simulated: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HealthVerdict:
-    """What to think of a device, and why."""
-
-    device: DeviceId
-    health: DeviceHealth
-    reason: str
-    """Short, stable text such as ``xid_79``; empty while healthy."""
-    since_ms: int
-    remedy: str = ""
-    """What a person or the platform should do: ``reset``, ``reboot``, ``replace``, ``drain``, ``inform``."""

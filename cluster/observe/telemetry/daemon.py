@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar
 
@@ -11,6 +12,8 @@ from cluster.observe.telemetry.export import CONTENT_TYPE, Names, exposition
 from cluster.observe.telemetry.sender import Sender
 from cluster.observe.telemetry.store import TelemetryStore
 from cluster.ports import Clock
+from policies.model.inventory import DeviceHealth
+from policies.model.telemetry import HealthVerdict
 
 ROUND_MS = 1_000
 
@@ -36,7 +39,7 @@ class Daemon:
         report = self._agent.look()
         acknowledged = self._store.accept(report).event_sequence
         if self._sender is not None:
-            self._sender.offer(report)
+            self._sender.offer(replace(report, verdicts=_unhealthy(self._store)))
             answer = self._sender.flush()
             if answer is None:
                 return
@@ -62,6 +65,10 @@ class Daemon:
         self._stopping.set()
         if self._thread is not None:
             self._thread.join(timeout=10)
+
+
+def _unhealthy(store: TelemetryStore) -> tuple[HealthVerdict, ...]:
+    return tuple(verdict for verdict in store.verdicts() if verdict.health is not DeviceHealth.HEALTHY)
 
 
 def serve(daemon: Daemon, store: TelemetryStore, clock: Clock, address: tuple[str, int]) -> ThreadingHTTPServer:

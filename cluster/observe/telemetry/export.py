@@ -157,7 +157,8 @@ class TelemetryCollector(Collector):
         """Return every family."""
         devices = self._store.devices()
         now_ms = self._clock.now_ms()
-        owners = {seen.fact.device: owner_labels(seen, self._store.holdings()) for seen in devices}
+        holdings = self._store.holdings()
+        owners = {seen.fact.device: owner_labels(seen, holdings or ()) for seen in devices}
         readable = [seen for seen in devices if why_blind(seen, now_ms, self._max_age_ms) is None]
         shown = (*DCGM, *OWN) if self._names is Names.OWN_AND_DCGM else OWN
         for exported in shown:
@@ -165,6 +166,8 @@ class TelemetryCollector(Collector):
         if self._names is Names.OWN_AND_DCGM:
             yield _xids(devices, owners)
         yield from _about(devices, owners, now_ms)
+        if holdings is not None:
+            yield _strangers(devices)
         yield self._health(devices)
         yield _missing(devices)
         yield from self._meters()
@@ -261,17 +264,19 @@ def _xids(devices: tuple[Seen, ...], owners: dict[DeviceId, list[str]]) -> Metri
 def _about(devices: tuple[Seen, ...], owners: dict[DeviceId, list[str]], now_ms: int) -> Iterator[Metric]:
     info = GaugeMetricFamily("partage_device_info", "Who holds the device.", labels=[*LABELS, *OWNER_LABELS])
     age = GaugeMetricFamily("partage_device_sample_age_seconds", "Age of the newest sample (s).", labels=LABELS)
-    intruders = GaugeMetricFamily(
-        "partage_device_foreign_processes", "Processes that no worker started.", labels=LABELS
-    )
     for seen in devices:
         info.add_metric([*labels(seen), *owners[seen.fact.device]], 1)
         age.add_metric(labels(seen), seen.age_ms(now_ms) / 1000)
-        if not isinstance(seen.sample.processes, Missing):
-            intruders.add_metric(labels(seen), len(foreign(seen.processes)))
     yield info
     yield age
-    yield intruders
+
+
+def _strangers(devices: tuple[Seen, ...]) -> Metric:
+    family = GaugeMetricFamily("partage_device_foreign_processes", "Processes that no worker started.", labels=LABELS)
+    for seen in devices:
+        if not isinstance(seen.sample.processes, Missing):
+            family.add_metric(labels(seen), len(foreign(seen.processes)))
+    return family
 
 
 def _missing(devices: tuple[Seen, ...]) -> Metric:

@@ -10,7 +10,7 @@ from cluster.observe.telemetry.attribution import Attributed, attribute, foreign
 from cluster.observe.telemetry.meters import Account, Meters, Total
 from cluster.observe.telemetry.sampler import blind_sample
 from cluster.ports import Clock
-from policies.health import HealthBounds, HealthMemory, first_verdict, judge, release
+from policies.health import HealthBounds, HealthMemory, adopted, first_verdict, judge, release
 from policies.model.telemetry import (
     DeviceFacts,
     DeviceSample,
@@ -94,7 +94,7 @@ class TelemetryStore:
         self._nodes: dict[NodeId, _Node] = {}
         self._health: dict[DeviceId, HealthMemory] = {}
         self._history: dict[DeviceId, deque[Point]] = {}
-        self._holdings: tuple[WorkerHolding, ...] = ()
+        self._holdings: tuple[WorkerHolding, ...] | None = None
         self._meters = Meters()
 
     # -- in ----------------------------------------------------------------------------------------------------------
@@ -119,7 +119,7 @@ class TelemetryStore:
             return _acknowledged(node, duplicate=False)
 
     def hold(self, holdings: tuple[WorkerHolding, ...]) -> None:
-        """Say who holds what from now on; processes are compared with it."""
+        """Say who holds what from now on; processes are compared with it. Until then none is called foreign."""
         with self._lock:
             self._holdings = holdings
 
@@ -160,6 +160,11 @@ class TelemetryStore:
             memory = self._health.get(gpu)
             return None if memory is None else memory.verdict
 
+    def verdicts(self) -> tuple[HealthVerdict, ...]:
+        """Return the verdict on every GPU, sorted by device."""
+        with self._lock:
+            return tuple(self._health[gpu].verdict for gpu in sorted(self._health))
+
     def memories(self) -> tuple[HealthMemory, ...]:
         """Return what must be saved to survive a restart, sorted by device."""
         with self._lock:
@@ -176,8 +181,8 @@ class TelemetryStore:
             found = self._nodes.get(node)
             return None if found is None else found.missing
 
-    def holdings(self) -> tuple[WorkerHolding, ...]:
-        """Return who holds what, as last said."""
+    def holdings(self) -> tuple[WorkerHolding, ...] | None:
+        """Return who holds what, as last said; None if it was never said: an agent does not know."""
         with self._lock:
             return self._holdings
 
@@ -206,17 +211,19 @@ class TelemetryStore:
     def _take_devices(self, node: _Node, report: NodeReport, events: tuple[HealthEvent, ...]) -> None:
         report = _with_absent(node, report)
         facts = {fact.device: fact for fact in report.facts}
-        processes = {sample.device: attribute(sample, self._holdings) for sample in report.samples}
+        known = self._holdings or ()
+        processes = {sample.device: attribute(sample, known) for sample in report.samples}
         for sample in (one for one in report.samples if one.device in facts):
             fact = facts[sample.device]
             before = node.devices.get(sample.device)
             mine = tuple(event for event in events if event.device == sample.device)
             if sample.device == sample.gpu:
                 here = [processes[one.device] for one in report.samples if one.gpu == sample.gpu]
-                self._judge(sample, mine, sum(len(foreign(one)) for one in here))
+                self._adopt(report, sample.gpu)
+                self._judge(sample, mine, self._strangers(here))
             node.devices[sample.device] = self._seen(before, fact, sample, report, processes[sample.device], mine)
             self._remember(sample)
-        self._meters.add(report, processes, self._holdings)
+        self._meters.add(report, processes, known)
 
     def _seen(
         self,
@@ -239,6 +246,15 @@ class TelemetryStore:
             processes=processes,
             last_xid=xids[-1] if xids else (before.last_xid if before else 0),
         )
+
+    def _strangers(self, processes: list[Attributed]) -> int:
+        return 0 if self._holdings is None else sum(len(foreign(one)) for one in processes)
+
+    def _adopt(self, report: NodeReport, gpu: DeviceId) -> None:
+        """Begin with the agent's verdict on a GPU that is new here: another control plane may have known better."""
+        told = next((verdict for verdict in report.verdicts if verdict.device == gpu), None)
+        if told is not None and gpu not in self._health:
+            self._health[gpu] = adopted(told)
 
     def _judge(self, sample: DeviceSample, events: tuple[HealthEvent, ...], intruders: int) -> None:
         memory = self._health.get(sample.gpu) or first_verdict(sample.gpu, sample.at_ms)

@@ -179,6 +179,34 @@ def test_verdicts_survive_a_restart(store: TelemetryStore, clock: SteppedClock, 
     assert fresh.verdict(GPU).health is DeviceHealth.QUARANTINED  # type: ignore[union-attr] # it is known
 
 
+def test_an_agent_that_does_not_know_who_holds_what_calls_nobody_foreign(store: TelemetryStore) -> None:
+    for number in range(1, 20):
+        store.accept(report(number))
+    assert store.verdicts()[0].health is DeviceHealth.HEALTHY
+    store.hold(())
+    for number in range(20, 40):
+        store.accept(report(number))
+    assert store.verdicts()[0].reason == "foreign_process"
+
+
+def test_another_control_plane_goes_on_from_the_agents_verdict(clock: SteppedClock) -> None:
+    on_the_node, second_leader = TelemetryStore(clock), TelemetryStore(clock)
+    on_the_node.accept(report(1, xid(1)))
+    second_leader.accept(report(2, verdicts=on_the_node.verdicts()))
+    assert second_leader.verdicts() == on_the_node.verdicts()
+    for number in range(3, 200):
+        second_leader.accept(report(number))
+    assert second_leader.verdicts()[0].health is DeviceHealth.QUARANTINED, "time alone does not heal it here either"
+
+
+def test_a_control_plane_that_knows_a_device_keeps_its_own_verdict(store: TelemetryStore) -> None:
+    store.accept(report(1, xid(1)))
+    told = store.verdicts()
+    store.release(GPU)
+    store.accept(report(2, verdicts=told))
+    assert store.verdicts()[0].health is DeviceHealth.SUSPECT
+
+
 def test_no_file_of_verdicts_is_a_fresh_start_and_a_broken_one_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "verdicts.jsonl"
     assert load(path) == ()
