@@ -12,7 +12,6 @@ from pathlib import Path
 
 from cluster.embedded.network import free_ports
 from cluster.embedded.processes import ProcessFolder, ProcessRecord, ProcessSpec, records, start
-
 from cluster.embedded.ray_node import PORTS_PER_NODE, NodeSpec
 from cluster.ports import Clock
 from cluster.settings import Settings, base_environment
@@ -44,6 +43,8 @@ class Machine:
 
     settings: Settings
     processes: ProcessFolder
+    node_module: str = "cluster.embedded.ray_node"
+    """Program of a Ray node; tests name one that only pretends."""
 
     def temp(self, domain: SecurityDomain) -> Path:
         """Return the domain's folder for Ray: short, as Unix sockets live below it, and of this installation alone."""
@@ -82,7 +83,9 @@ def head(here: Machine, domain: SecurityDomain) -> tuple[ProcessSpec, Mapping[st
         gpus=0,
         object_store_bytes=OBJECT_STORE_BYTES,
     )
-    spec = ProcessSpec(name=head_name(domain), module=_MODULE, arguments=(to_json(node),), domain=domain, ports=ports)
+    spec = ProcessSpec(
+        name=head_name(domain), module=here.node_module, arguments=(to_json(node),), domain=domain, ports=ports
+    )
     return spec, _environment(here, domain, (*_HEAD_IMPORTS, *_GATEWAY_IMPORTS), ())
 
 
@@ -103,7 +106,7 @@ def worker(
     )
     spec = ProcessSpec(
         name=name,
-        module=_MODULE,
+        module=here.node_module,
         arguments=(to_json(node),),
         launch=launch,
         domain=domain,
@@ -129,9 +132,6 @@ def launch(here: Machine, described: Description, clock: Clock) -> ProcessRecord
 def worker_records(here: Machine) -> tuple[ProcessRecord, ...]:
     """Return the records of all worker processes, sorted by name."""
     return tuple(record for record in records(here.processes) if record.spec.worker is not None)
-
-
-_MODULE = "cluster.embedded.ray_node"
 
 
 def _environment(
