@@ -126,17 +126,16 @@ def enumerate_devices(node: NodeId) -> Enumerated | Missing:
     handles: dict[DeviceId, Handle] = {}
     unseen: list[tuple[int, Missing]] = []
     for index in range(min(count, MAX_GPUS)):
-        gate.new_round()
         try:
-            facts += _gpu_and_instances(gate, node, index, handles)
+            # A gate of its own: what one GPU does not support, its neighbour may.
+            facts += _gpu_and_instances(Gate(), node, index, handles)
         except Unanswered as refusal:
             unseen.append((index, refusal.missing))
-    gate.new_round()
     driver = gate.ask(pynvml.nvmlSystemGetDriverVersion)
     return Enumerated(
         driver="" if isinstance(driver, Missing) else driver,
         cuda=_cuda_version(gate),
-        facts=peers(sorted(facts, key=lambda fact: fact.device), handles, gate),
+        facts=peers(sorted(facts, key=lambda fact: fact.device), handles),
         handles=handles,
         unseen=tuple(unseen),
     )

@@ -130,9 +130,10 @@ class GpuSampler:
         )
 
     def _memory(self, target: Target) -> tuple[Reading, Reading]:
-        memory = self.gate.ask(pynvml.nvmlDeviceGetMemoryInfo, target.handle, pynvml.nvmlMemory_v2, key="v2")
+        device = target.fact.device
+        memory = self.gate.ask(pynvml.nvmlDeviceGetMemoryInfo, target.handle, pynvml.nvmlMemory_v2, key=f"v2 {device}")
         if isinstance(memory, Missing):
-            memory = self.gate.ask(pynvml.nvmlDeviceGetMemoryInfo, target.handle)
+            memory = self.gate.ask(pynvml.nvmlDeviceGetMemoryInfo, target.handle, key=device)
         if isinstance(memory, Missing):
             return memory, memory
         used = plausible("memory_used_mib", mebibytes(memory.used))
@@ -195,7 +196,7 @@ class GpuSampler:
         return {} if seen.cause is MissingCause.NO_DATA else seen
 
     def _processes(self, target: Target, shares: dict[int, int] | Missing) -> tuple[ProcessUse, ...] | Missing:
-        running = self.gate.ask(pynvml.nvmlDeviceGetComputeRunningProcesses, target.handle)
+        running = self.gate.ask(pynvml.nvmlDeviceGetComputeRunningProcesses, target.handle, key=target.fact.device)
         if isinstance(running, Missing):
             return running
         return uses(target.fact.device, running, shares, self._table)

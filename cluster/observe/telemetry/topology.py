@@ -21,11 +21,11 @@ LEVELS = {
 }
 
 
-def peers(facts: list[DeviceFacts], handles: dict[DeviceId, Any], gate: Gate) -> tuple[DeviceFacts, ...]:
+def peers(facts: list[DeviceFacts], handles: dict[DeviceId, Any]) -> tuple[DeviceFacts, ...]:
     """Return the facts with each whole GPU's peers and how they are linked, sorted; a link not seen is left out."""
     whole = [fact for fact in facts if fact.mig_profile is None]
     links = {
-        (one.device, other.device): _link(gate, handles[one.device], handles[other.device])
+        (one.device, other.device): _link(Gate(), handles[one.device], handles[other.device])
         for position, one in enumerate(whole)
         for other in whole[position + 1 :]
     }

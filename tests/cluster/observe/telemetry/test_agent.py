@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 
+import pynvml
 import pytest
 
+from policies.model.codec import to_json
 from policies.model.telemetry import Missing, MissingCause, NodeReport, Reading
 from tests.cluster.observe.telemetry.conftest import Rig, sample_of
 from tests.cluster.observe.telemetry.fake_node import (
@@ -101,10 +103,16 @@ def test_what_a_device_does_not_support_is_asked_once(object_rig: Rig) -> None:
     agent = object_rig.agent()
     for _ in range(5):
         report = object_rig.later(agent)
-    import pynvml
-
     assert cause(report.samples[0].load.power_mw) is MissingCause.NOT_SUPPORTED
     assert pynvml.nvmlLib.calls["nvmlDeviceGetPowerUsage"] == 1
+
+
+def test_what_one_gpu_does_not_support_is_still_asked_of_its_neighbour(rig: Rig) -> None:
+    """An L40S has no MIG mode; the H100 beside it is divided all the same."""
+    divided = h100_mig(1)
+    assert divided.mig is not None
+    report = second_look(rig, l40s(0), divided)
+    assert {one.uuid for one in divided.mig} <= {sample.device for sample in report.samples}
 
 
 def test_a_call_newer_than_the_driver_is_a_gap_and_the_rest_is_read(object_rig: Rig) -> None:
@@ -172,8 +180,6 @@ def test_a_device_whose_energy_stands_still_is_frozen(rig: Rig) -> None:
 
 
 def test_a_gpu_lost_after_some_calls_is_missing_and_left_alone(object_rig: Rig) -> None:
-    import pynvml
-
     lost, fine = h100(0), h100(1)
     object_rig.show(FakeNode(gpus=[lost, fine]))
     agent = object_rig.agent()
@@ -187,6 +193,29 @@ def test_a_gpu_lost_after_some_calls_is_missing_and_left_alone(object_rig: Rig) 
         report = object_rig.later(agent)
     assert pynvml.nvmlLib.device_calls[lost.uuid] == before, "no storm of calls into a broken driver"
     assert cause(sample_of(report, lost.uuid).missing) is MissingCause.GPU_IS_LOST
+
+
+@pytest.mark.parametrize("code", [1, 3, 4, 6, 7, 9, 10, 13, 15, 16, 17, 18, 999])
+def test_a_driver_that_fails_at_any_call_and_for_ever_after_breaks_one_device_and_no_round(
+    object_rig: Rig, code: int
+) -> None:
+    """Fail at call N, for every N until the round passes."""
+    for after in range(200):
+        broken, fine = h100(0), h100(1)
+        object_rig.show(FakeNode(gpus=[broken, fine]))
+        broken.fails = {"*": (code, after)}
+        agent = object_rig.agent()
+        for _ in range(2):
+            report = object_rig.later(agent)
+            assert sample_of(report, fine.uuid).missing is None
+            assert isinstance(sample_of(report, fine.uuid).load.power_mw, int)
+            assert to_json(report)
+        agent.close()
+        object_rig.agents.remove(agent)
+        if pynvml.nvmlLib.device_calls[broken.uuid] <= after:
+            break
+    else:
+        pytest.fail("the sweep did not reach the end of a round")
 
 
 def test_a_lost_gpu_stays_in_the_report_after_the_next_listing(rig: Rig) -> None:
