@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -22,15 +23,19 @@ from policies.model.plan import (
 from policies.model.snapshot import Snapshot
 from policies.model.units import ClaimId, ModelId, SecurityDomain, VariantId
 from tests.contract.platforms import Platform, simulated
+from tests.local_platform import Settling, local_platform
 
 CIVIL, DEFENCE = SecurityDomain.CIVIL, SecurityDomain.DEFENCE
 CLAIM = ClaimId("civil/justice:contract")
 
 
-@pytest.fixture(params=[simulated], ids=["simulated"])
-def platform(request: pytest.FixtureRequest) -> Platform:
-    made: Callable[[], Platform] = request.param
-    return made()
+@pytest.fixture(params=["simulated", "this machine over fakes"])
+def platform(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Platform]:
+    if request.param == "simulated":
+        yield simulated()
+        return
+    with local_platform(tmp_path) as local:
+        yield Platform(Settling(local), local.actuator, local.ledger, local.clock)
 
 
 def start_worker(device: Device, domain: SecurityDomain = CIVIL) -> StartWorker:
