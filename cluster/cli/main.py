@@ -13,7 +13,19 @@ import typer.main
 from typer._click.core import Command, Context  # Typer carries its own click and does not export these four
 from typer._click.exceptions import ClickException, UsageError
 
-from cluster.cli import bench, configuring, console, dashboards, platform, pure, reading, records, telemetry, writing
+from cluster.cli import (
+    bench,
+    configuring,
+    console,
+    dashboards,
+    drill,
+    platform,
+    pure,
+    reading,
+    records,
+    telemetry,
+    writing,
+)
 from cluster.cli.exits import Exit, exit_of
 from cluster.cli.screen import say
 
@@ -45,6 +57,7 @@ COMMANDS: dict[str, Callable[..., None] | typer.Typer] = {
     "context": configuring.context_app,
     "dashboards": dashboards.app,
     "console": console.console,
+    "drill": drill.app,
     "telemetry": telemetry.telemetry,
     "top": telemetry.top,
     "release": telemetry.release,
