@@ -297,13 +297,13 @@ def fragment(room: Room, left: Sequence[int], cpu_millis: int, market: Market) -
 def best_fit(room: Room, ask: Ask, _places: Places, _market: Market) -> int:
     """Return 0..100: the less CPU and GPU is left on the node, the higher."""
     cpu = (room.cpu_millis - ask.shape.cpu_millis) / MOST_CPU
-    return int(100 * (1 - 0.5 * cpu - 0.5 * ((room.idle_millis - ask.millis) / MOST_MILLIS)))
+    return max(0, int(100 * (1 - 0.5 * cpu - 0.5 * ((room.idle_millis - ask.millis) / MOST_MILLIS))))
 
 
 def dot_prod(room: Room, ask: Ask, _places: Places, _market: Market) -> int:
     """Return 0..100: the less what is left points the way of what is asked, the higher."""
     cpu = (room.cpu_millis / MOST_CPU) * (ask.shape.cpu_millis / MOST_CPU)
-    return int(100 * (1 - 0.5 * (cpu + (room.idle_millis / MOST_MILLIS) * (ask.millis / MOST_MILLIS))))
+    return max(0, int(100 * (1 - 0.5 * (cpu + (room.idle_millis / MOST_MILLIS) * (ask.millis / MOST_MILLIS)))))
 
 
 def gpu_packing(room: Room, ask: Ask, places: Places, _market: Market) -> int:

@@ -19,9 +19,8 @@ POLICIES = {
 }
 """Placement scores by name; each is defined, slowly and readably, in ``policies.placement``."""
 
-LEAST_BETWEEN_PRICES = 400
-NODES_PER_PRICE = 3
-"""Prices are made again after this many arrivals, or one third of the nodes if that is more."""
+PRICES_PER_FILL = 27
+"""How often prices are made again while as much is asked for as the fleet has."""
 
 
 def place_all(start: Fleet, kinds: Kinds, typical: Typical, arrivals: Ints, policy: str, *, seed: int = 0) -> Game:
@@ -34,7 +33,7 @@ def place_all(start: Fleet, kinds: Kinds, typical: Typical, arrivals: Ints, poli
     if policy != "partage":
         kernels.play(game, 0, len(arrivals), 0, POLICIES[policy], seed)
         return game
-    view, pace, logged = outlook(typical, start), between_prices(start), 0
+    view, pace, logged = outlook(typical, start), between_prices(start, typical), 0
     for begin in range(0, len(arrivals), pace):
         counts = np.bincount(arrivals[:begin], minlength=len(kinds.cpu))
         game = game._replace(prices=prices(view, game.fleet, kinds, counts))
@@ -43,9 +42,10 @@ def place_all(start: Fleet, kinds: Kinds, typical: Typical, arrivals: Ints, poli
     return game
 
 
-def between_prices(fleet: Fleet) -> int:
-    """Return the number of arrivals after which prices are made again."""
-    return max(LEAST_BETWEEN_PRICES, len(fleet.cpu) // NODES_PER_PRICE)
+def between_prices(fleet: Fleet, typical: Typical) -> int:
+    """Return the number of arrivals after which prices are made again, at least one."""
+    each = float((typical.share * typical.devices * typical.millis).sum())
+    return max(1, int(fleet.left.sum() / each / PRICES_PER_FILL)) if each else 1
 
 
 def fragments(start: Fleet, game: Game) -> Floats:

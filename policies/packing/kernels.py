@@ -217,15 +217,14 @@ def score_by_size(game: Game, kind: int, count: int, policy: int) -> None:
 @compiled
 def best_fit(cpu_after: int, idle_after: int) -> int:
     """Return 0..100: the less is left, the higher."""
-    return int(100 * (1 - 0.5 * (cpu_after / MOST_CPU) - 0.5 * (idle_after / MOST_MILLIS)))
+    return max(0, int(100 * (1 - 0.5 * (cpu_after / MOST_CPU) - 0.5 * (idle_after / MOST_MILLIS))))
 
 
 @compiled
 def dot_prod(cpu: int, cpu_asked: int, idle: int, asked: int) -> int:
     """Return 0..100: the less what is left points the way of what is asked, the higher."""
-    return int(
-        100 * (1 - 0.5 * ((cpu / MOST_CPU) * (cpu_asked / MOST_CPU) + (idle / MOST_MILLIS) * (asked / MOST_MILLIS)))
-    )
+    alike = (cpu / MOST_CPU) * (cpu_asked / MOST_CPU) + (idle / MOST_MILLIS) * (asked / MOST_MILLIS)
+    return max(0, int(100 * (1 - 0.5 * alike)))
 
 
 @compiled

@@ -32,7 +32,7 @@ def place_with_moves(start: Fleet, kinds: Kinds, typical: Typical, arrivals: Int
     with a share of a device, or without one, move; only to where they fit; and only for a task that asks for more.
     """
     state = Moving(new_game(start, kinds, typical, arrivals, logs=4 * len(arrivals)), per_mille)
-    view, pace = outlook(typical, start), between_prices(start)
+    view, pace = outlook(typical, start), between_prices(start, typical)
     for begin in range(0, len(arrivals), pace):
         counts = np.bincount(arrivals[:begin], minlength=len(kinds.cpu))
         state.game = state.game._replace(prices=prices(view, state.game.fleet, kinds, counts))

@@ -20,9 +20,8 @@ import numpy.typing as npt
 
 from policies.packing.arrays import GPU_CELL, MICROS, WHOLE, Fleet, Ints, Kinds, Prices, Typical
 
-OFFERS_PER_DEVICE = 60
-"""Tasks offered to one partly used device: about how often a hole is passed over before it is filled."""
 MOST_OFFERS = 60
+"""Tasks offered to one partly used device, about: how often a hole is passed over before it is filled."""
 EASY, TIGHT = (0.85, 6.0), (1.0, 2.0)
 """CPU load of the fleet, and tasks offered per idle GPU at that load: with CPUs to spare, light tasks are awaited."""
 LEAST_CPU_CELL = 500
@@ -32,6 +31,8 @@ PRIOR_PART = 10
 """The expected mix weighs as much as arrivals worth one tenth of the fleet; later arrivals outweigh it."""
 MOST_PRESSURE = 1.5
 """Demand over room beyond which a premium grows no further: it cannot all be met anyway."""
+SAFETY = 2.0
+"""Standard deviations of multi-device demand that room is kept for: what little a small fleet expects may be more."""
 BLOCK_PREMIUM = 0.1
 """Premium of room for a multi-device task at pressure one, as part of its devices."""
 MOST_BLOCKS = 16
@@ -43,7 +44,8 @@ class Outlook:
     """What the expected mix alone says; does not change while a fleet fills."""
 
     typical: Typical
-    holes: Ints
+    holes: npt.NDArray[np.float64]
+    """Offers by model by idle millis of one device: millis filled on average."""
     levels: npt.NDArray[np.float64]
     """Offers by idle GPU cells by free CPU cells: millis filled on average."""
     cpu_cell: int
@@ -65,26 +67,23 @@ def outlook(typical: Typical, fleet: Fleet) -> Outlook:
     )
 
 
-def hole_worth(typical: Typical, models: int) -> Ints:
-    """Return by model and idle millis what a device will still be filled with on average, in millionths of a GPU.
+def hole_worth(typical: Typical, models: int) -> npt.NDArray[np.float64]:
+    """Return the millis that one device fills on average, by number of offers, model and idle millis.
 
-    Rises with idle millis, 0 for nothing idle. Only tasks that may run on the model count.
+    Rises with offers and with idle millis; 0 for none. Only tasks that may run on the model count.
     """
-    result = np.zeros((models, WHOLE + 1), np.int64)
+    result = np.zeros((MOST_OFFERS + 1, models, WHOLE + 1))
     wanted = typical.devices > 0
-    total = typical.share[wanted].sum() or 1.0
+    total = float(typical.share[wanted].sum()) or 1.0
     for model in range(models):
         able = wanted & ((typical.models >> model) & 1 == 1)
         sizes = np.unique(typical.millis[able])
-        chances = [typical.share[able & (typical.millis == size)].sum() / total for size in sizes]
-        filled = np.zeros(WHOLE + 1)
-        for _ in range(OFFERS_PER_DEVICE):
-            gain = np.zeros(WHOLE + 1)
+        chances = [float(typical.share[able & (typical.millis == size)].sum()) / total for size in sizes]
+        for offers in range(1, MOST_OFFERS + 1):
+            before, now = result[offers - 1, model], result[offers, model]
+            now[:] = before
             for size, chance in zip(sizes, chances, strict=True):
-                taken = size + filled[: WHOLE + 1 - size] - filled[size:]
-                gain[size:] += chance * np.maximum(taken, 0.0)
-            filled += gain
-        result[model] = np.rint(filled * MICROS).astype(np.int64)
+                now[size:] += chance * np.maximum(size + before[: WHOLE + 1 - size] - before[size:], 0.0)
     return result
 
 
@@ -115,10 +114,11 @@ def prices(seen: Outlook, fleet: Fleet, kinds: Kinds, counts: Ints) -> Prices:
 
     Known: the mix, the fleet as it stands, the past. Not known: what comes next, or how much of it.
     """
-    idle = np.bincount(fleet.model, fleet.left.sum(axis=1), minlength=len(seen.holes)).astype(np.float64)
+    idle = np.bincount(fleet.model, fleet.left.sum(axis=1), minlength=seen.holes.shape[1]).astype(np.float64)
+    offers = _offers_left(seen, fleet, kinds, counts)
     return Prices(
-        holes=seen.holes,
-        stranded=_stranded(seen, _cpu_load(seen, kinds, counts)),
+        holes=np.rint(seen.holes[offers] * MICROS).astype(np.int64),
+        stranded=_stranded(seen, _cpu_load(seen, kinds, counts), offers),
         blocks=_blocks(seen, fleet, _multiples(seen, kinds, counts), _still_to_come(seen, fleet, kinds, counts)),
         scarcity=_scarcity(_demand_by_models(seen, kinds, counts), idle),
         cpu_cell=seen.cpu_cell,
@@ -131,6 +131,12 @@ def _prior(seen: Outlook) -> float:
     return seen.fleet_millis / PRIOR_PART / each if each else 0.0
 
 
+def _offers_left(seen: Outlook, fleet: Fleet, kinds: Kinds, counts: Ints) -> int:
+    """Return how many tasks may still be offered to one device: no more than are still expected to come."""
+    tasks = float(counts.sum()) + _prior(seen)
+    return int(np.clip(np.ceil(tasks * _still_to_come(seen, fleet, kinds, counts)), 1, MOST_OFFERS))
+
+
 def _cpu_load(seen: Outlook, kinds: Kinds, counts: Ints) -> float:
     """Return the part of the fleet's CPUs asked for by tasks that ask for all of its GPUs."""
     prior = _prior(seen) * seen.typical.share
@@ -141,13 +147,13 @@ def _cpu_load(seen: Outlook, kinds: Kinds, counts: Ints) -> float:
     return cpu / gpu * seen.fleet_millis / seen.fleet_cpu if gpu and seen.fleet_cpu else 0.0
 
 
-def _stranded(seen: Outlook, load: float) -> Ints:
+def _stranded(seen: Outlook, load: float, most: int) -> Ints:
     """Return the idle millis that the CPUs leave stranded, by GPU and CPU cells, in millionths of a GPU."""
     (easy, many), (tight, few) = EASY, TIGHT
     part = min(1.0, max(0.0, (load - easy) / (tight - easy)))
     per_gpu = many + (few - many) * part
     cells = np.arange(seen.levels.shape[1])
-    offers = np.minimum(MOST_OFFERS, np.ceil(per_gpu * cells * GPU_CELL / WHOLE)).astype(np.int64)
+    offers = np.minimum(most, np.ceil(per_gpu * cells * GPU_CELL / WHOLE)).astype(np.int64)
     filled = seen.levels[offers, cells]
     stranded: Ints = np.rint((filled[:, -1:] - filled) * MICROS).astype(np.int64)
     return stranded
@@ -207,7 +213,8 @@ def _blocks(seen: Outlook, fleet: Fleet, number: dict[tuple[int, int], float], t
     result = np.zeros((len(many), CPU_CELLS), np.int64)
     for (devices, cpu), count in number.items():
         room = np.minimum(free // devices, fleet.cpu // max(1, cpu)).sum()
-        pressure = min(MOST_PRESSURE, count * to_come / max(1.0, float(room)))
+        expected = count * to_come
+        pressure = min(MOST_PRESSURE, (expected + SAFETY * expected**0.5) / max(1.0, float(room)))
         premium = round(BLOCK_PREMIUM * devices * WHOLE * MICROS * pressure**2)
         result += premium * np.minimum(many // devices, cells // max(1, cpu))
     return result

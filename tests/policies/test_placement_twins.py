@@ -7,8 +7,8 @@ import pytest
 
 from policies.packing.arrays import Prices
 from policies.packing.engine import between_prices, fragments, place_all
-from policies.packing.worth import outlook, prices
-from policies.placement import SCORES, Ask, Market, fragment, pick
+from policies.packing.worth import Outlook, outlook, prices
+from policies.placement import SCORES, Ask, Market, Room, fragment, pick
 from tests.policies.packing_cases import FLAVORS, Case, case, expected_of, placed, rooms_of, shape_of
 
 EXACT = sorted(set(SCORES) - {"random"})
@@ -16,12 +16,13 @@ EXACT = sorted(set(SCORES) - {"random"})
 
 def slowly(one: Case, name: str) -> tuple[list[int], list[int], list[float]]:
     rooms, expected = rooms_of(one.fleet), expected_of(one.typical)
-    nodes, devices, fragment_after = [], [], []
+    nodes, devices, fragment_after, now = [], [], [], None
+    view = outlook(one.typical, one.fleet)
     for step, kind in enumerate(one.arrivals):
+        if name == "partage" and step % between_prices(one.fleet, one.typical) == 0:
+            now = prices_at(one, view, step, rooms)
         ask = Ask(shape=shape_of(one.kinds, kind))
-        chosen = pick(
-            rooms, ask, name, Market(expected, prices_at(one, step, nodes) if name == "partage" else None, FLAVORS)
-        )
+        chosen = pick(rooms, ask, name, Market(expected, now, FLAVORS))
         nodes.append(-1 if chosen is None else rooms.index(chosen[0]))
         devices.append(chosen[1][0] if chosen and ask.is_part else -1)
         if chosen is not None:
@@ -31,16 +32,13 @@ def slowly(one: Case, name: str) -> tuple[list[int], list[int], list[float]]:
     return nodes, devices, fragment_after
 
 
-PRICES: dict[int, Prices] = {}
-
-
-def prices_at(one: Case, step: int, nodes: list[int]) -> Prices:
-    assert step < between_prices(one.fleet), "prices are made once in these short streams"
-    if step == 0:
-        PRICES[id(one)] = prices(
-            outlook(one.typical, one.fleet), one.fleet, one.kinds, np.zeros(len(one.kinds.cpu), np.int64)
-        )
-    return PRICES[id(one)]
+def prices_at(one: Case, view: Outlook, step: int, rooms: list[Room]) -> Prices:
+    left = one.fleet.left.copy()
+    for row, room in enumerate(rooms):
+        left[row, : len(room.slots)] = [slot.millis for slot in room.slots]
+    fleet = one.fleet._replace(left=left, cpu=np.array([room.cpu_millis for room in rooms], np.int64))
+    counts = np.bincount(one.arrivals[:step], minlength=len(one.kinds.cpu))
+    return prices(view, fleet, one.kinds, counts)
 
 
 @pytest.mark.parametrize("name", EXACT)
