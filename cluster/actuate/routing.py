@@ -103,4 +103,5 @@ def _group(app: ServeApp, claim: Claim) -> RoutedGroup | None:
         rung=record.rung,
         replicas=max(min(app.running, app.target), 1),
         concurrency=record.concurrency,
+        gpu_millis=record.gpu_millis * len(record.devices),
     )

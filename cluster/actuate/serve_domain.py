@@ -30,7 +30,9 @@ class DomainEnd:
     gateway_host: str
     gateway_port: int
     gateway_files: Mapping[str, str]
-    """Paths of ``pepper_file`` and ``control_token_file``."""
+    """Paths of ``pepper_file`` and ``control_token_file``, and what else ``serving.apps.gateway:build`` takes."""
+    proxy_location: str = "HeadOnly"
+    """Of Ray Serve's HTTP proxies; ``Disabled`` where the gateway opens a door of its own at ``gateway_port``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +96,7 @@ class ServeDomain:
         if draft.changes_apps or table is not current:
             self.end.dashboard.put_applications(
                 {
-                    "proxy_location": "HeadOnly",
+                    "proxy_location": self.end.proxy_location,
                     "http_options": {"host": self.end.gateway_host, "port": self.end.gateway_port},
                     "applications": body(draft, table, self.end.gateway_files, {ROLE_LABEL: HEAD_ROLE}),
                 }

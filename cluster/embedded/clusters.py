@@ -44,7 +44,7 @@ def start_gateway(here: Machine, domain: SecurityDomain, *, simulated: bool) -> 
         table = RoutingTable(generation=1, domain=domain, simulated=simulated)
         end.dashboard.put_applications(
             {
-                "proxy_location": "HeadOnly",
+                "proxy_location": end.proxy_location,
                 "http_options": {"host": end.gateway_host, "port": end.gateway_port},
                 "applications": [gateway_app(table, end.gateway_files, {ROLE_LABEL: HEAD_ROLE})],
             }
