@@ -43,6 +43,7 @@ def decide(snapshot: Snapshot, policy: Policy, memory: Memory, now_ms: int) -> D
 def _decision(work: Allocation, wishes: list[Ask], policy_digest: str, mode: str) -> Decision:
     placed = placements(work)
     gone = evictions(work, placed)
+    work.victims.leaving_devices.update(one for left in gone for one in work.survey.groups[left.group].devices)
     return Decision(
         snapshot_generation=work.survey.snapshot.generation,
         decided_at_ms=work.survey.now_ms,

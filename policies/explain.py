@@ -1,56 +1,207 @@
-"""Why each claim is where it is: one state, one reason, one sentence."""
+"""Why each claim is where it is: one state, one reason, one sentence that its own tenant may read."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from policies.admission import Ask
-from policies.model.decision import ClaimState, PendingReason, Reason
-from policies.reclaim import Lot
-from policies.working import Allocation
+from policies.fitting import Seat
+from policies.model.decision import ClaimState, Decision, PendingReason, Reason
+from policies.model.inventory import ScrubState
+from policies.model.units import ClaimId, DeviceId, FlavorId, TenantId
+from policies.model.workload import Claim
+from policies.reclaim import Lot, Tier
+from policies.working import Allocation, first_option
+
+BLOCKERS_SHOWN = 8
+"""Claims named as standing in the way; more would not be read."""
+TELLS_OF_OTHERS = (PendingReason.RESERVATION_AHEAD, PendingReason.WAITING_FOR_VICTIMS, PendingReason.WAITING_FOR_SCRUB)
+"""Codes that say something of other tenants; a tenant sees ``WAITING_FOR_QUOTA`` or ``STARTING`` instead."""
+SENTENCES = {
+    PendingReason.TELEMETRY_STALE: "its domain was not seen; what runs is held, nothing new starts",
+    PendingReason.CAPACITY_LOST: "devices were lost and not even the promised floors can be met",
+    PendingReason.WAITING_FOR_QUOTA: "what its tenant may hold now is used up",
+    PendingReason.RESERVATION_AHEAD: "it might still run when a reservation begins",
+    PendingReason.TOPOLOGY_UNSATISFIED: "there is quota, but no free place of the shape that it needs",
+    PendingReason.WAITING_FOR_SCRUB: "its device is being cleaned and bound",
+    PendingReason.WAITING_FOR_VICTIMS: "others are making room for it",
+    PendingReason.STARTING: "its replicas are starting",
+    PendingReason.ON_HOLD: "its last starts failed; the next one waits a little",
+    PendingReason.SEARCH_INCOMPLETE: "the search for a place was cut short; it goes on with the next decision",
+    PendingReason.SUSPENDED: "its priority class is paused by the declared mode",
+}
 
 
 def reasons(work: Allocation, wishes: Sequence[Ask]) -> tuple[Reason, ...]:
     """Return exactly one Reason per claim, sorted by claim."""
-    lots: dict[str, list[Lot]] = {}
-    for lot in work.lots():
-        lots.setdefault(lot.ask.claim.id, []).append(lot)
-    return tuple(_reason(work, wish, lots.get(wish.claim.id, [])) for wish in wishes)
+    positions = _positions(work)
+    holders = _holders(work)
+    return tuple(_reason(work, wish, positions.get(wish.claim.id), holders) for wish in wishes)
 
 
-def _reason(work: Allocation, wish: Ask, lots: list[Lot]) -> Reason:
+def _reason(work: Allocation, wish: Ask, position: int | None, holders: dict[FlavorId, list[ClaimId]]) -> Reason:
+    lots = work.of_claim.get(wish.claim.id, [])
     seats = [seat for lot in lots if lot.is_kept for seat in lot.seats]
-    code = wish.refusal or _code(work, wish, lots)
-    state = _state(wish, len(seats), code)
+    code = wish.refusal or _code(work, wish, lots, seats)
+    if code is None:
+        return Reason(
+            claim=wish.claim.id, state=ClaimState.SERVED, code=None, granted_replicas=len(seats),
+            sentence=f"all {wish.wanted} replicas are served" if wish.wanted else "nothing is asked for",
+            wanted_replicas=wish.wanted, rung=seats[0].rung if seats else None,
+        )  # fmt: skip
+    eta, assumption = _eta(work, wish, code, seats)
     return Reason(
-        claim=wish.claim.id, state=state, code=code, sentence=_sentence(wish, len(seats), code),
-        granted_replicas=len(seats), wanted_replicas=wish.wanted, rung=seats[0].rung if seats else None,
+        claim=wish.claim.id, state=_state(wish, len(seats), code), code=code, position=position, eta_ms=eta,
+        sentence=_sentence(wish, len(seats), code), eta_assumption=assumption, granted_replicas=len(seats),
+        wanted_replicas=wish.wanted, rung=seats[0].rung if seats else None, score_terms=_terms(work, wish, lots),
+        blockers=_blockers(wish, lots, holders),
     )  # fmt: skip
 
 
-def _state(wish: Ask, granted: int, code: PendingReason | None) -> ClaimState:
-    if wish.refusal is PendingReason.SUSPENDED or code is PendingReason.TELEMETRY_STALE:
+def _positions(work: Allocation) -> dict[ClaimId, int]:
+    """Return each waiting claim's place in its tenant's queue, 1 first."""
+    found: dict[ClaimId, int] = {}
+    for queue in work.queues.values():
+        waiting = dict.fromkeys(lot.ask.claim.id for lot in queue if not lot.is_kept)
+        found.update((claim, place) for place, claim in enumerate(waiting, start=1))
+    return found
+
+
+def _holders(work: Allocation) -> dict[FlavorId, list[ClaimId]]:
+    """Return who holds each flavor, those with the weakest right first."""
+    found: dict[FlavorId, dict[ClaimId, tuple[int, int]]] = {}
+    for lot in work.lots():
+        if lot.is_kept and lot.seats:
+            held = found.setdefault(lot.seats[0].flavor, {})
+            held.setdefault(lot.ask.claim.id, (-lot.tier, lot.ask.value))
+    return {flavor: sorted(held, key=lambda one: (held[one], one)) for flavor, held in found.items()}
+
+
+def _state(wish: Ask, granted: int, code: PendingReason) -> ClaimState:
+    if code in (PendingReason.SUSPENDED, PendingReason.TELEMETRY_STALE):
         return ClaimState.HELD
     if granted >= wish.wanted and wish.refusal is None:
         return ClaimState.SERVED
     return ClaimState.DEGRADED if granted else ClaimState.WAITING
 
 
-def _code(work: Allocation, wish: Ask, lots: list[Lot]) -> PendingReason | None:
+def _code(work: Allocation, wish: Ask, lots: list[Lot], seats: list[Seat]) -> PendingReason | None:
     if all(lot.is_kept for lot in lots):
-        return (
-            PendingReason.STARTING
-            if any(s.group is None or not s.group.running for lot in lots for s in lot.seats)
-            else None
-        )
+        return _progress(work, seats)
     if wish.domain in work.survey.blind:
         return PendingReason.TELEMETRY_STALE
+    if wish.paused:
+        return PendingReason.SUSPENDED
     if wish.claim.id in work.victims.refused_by_budget:
         return PendingReason.WAITING_FOR_VICTIMS
-    return work.codes.get(wish.claim.id, PendingReason.WAITING_FOR_QUOTA)
+    known = work.codes.get(wish.claim.id, PendingReason.WAITING_FOR_QUOTA)
+    if known is not PendingReason.TOPOLOGY_UNSATISFIED:
+        return known
+    return _why_no_place(work, next(lot for lot in lots if not lot.is_kept))
 
 
-def _sentence(wish: Ask, granted: int, code: PendingReason | None) -> str:
-    if code is None:
-        return f"all {wish.wanted} replicas are served"
-    return f"{granted} of {wish.wanted} replicas: {wish.detail or code}"
+def _why_no_place(work: Allocation, lot: Lot) -> PendingReason:
+    """Tell lost capacity, missing quota and a missing shape apart."""
+    option = first_option(lot)
+    share = work.shares.get(option.flavor, {}).get(lot.ask.tenant.id)
+    floors = sum(one.floor for tenant, one in work.shares.get(option.flavor, {}).items() if tenant in work.roots)
+    if share is not None and lot.tier is Tier.FLOOR and floors >= work.capacity.get(option.flavor, 0):
+        return PendingReason.CAPACITY_LOST
+    used = sum(work.used.get((root, option.flavor), 0) for root in work.roots)
+    has_capacity = used + option.charge * lot.size <= work.capacity.get(option.flavor, 0)
+    return PendingReason.TOPOLOGY_UNSATISFIED if has_capacity else PendingReason.WAITING_FOR_QUOTA
+
+
+def _progress(work: Allocation, seats: list[Seat]) -> PendingReason | None:
+    starting = [seat for seat in seats if seat.group is None or not seat.group.running]
+    if not starting:
+        return None
+    devices = {one for seat in starting if seat.group is None for one in seat.devices}
+    if any(_is_occupied(work, one) for one in devices):
+        return PendingReason.WAITING_FOR_VICTIMS
+    if any(_needs_scrub(work, seat) for seat in starting if seat.group is None):
+        return PendingReason.WAITING_FOR_SCRUB
+    return PendingReason.STARTING
+
+
+def _is_occupied(work: Allocation, device: DeviceId) -> bool:
+    return device in work.victims.leaving_devices
+
+
+def _needs_scrub(work: Allocation, seat: Seat) -> bool:
+    known = [work.survey.devices[one] for one in seat.devices]
+    return any(one.scrub is not ScrubState.CLEAN and one.domain != seat.domain for one in known)
+
+
+def _sentence(wish: Ask, granted: int, code: PendingReason) -> str:
+    why = wish.detail if wish.refusal is not None else SENTENCES.get(code, "it was not yet looked at")
+    return f"{granted} of {wish.wanted} replicas: {why}"
+
+
+def _terms(work: Allocation, wish: Ask, lots: list[Lot]) -> tuple[tuple[str, int], ...]:
+    open_ = [lot for lot in lots if not lot.is_kept]
+    waited = work.survey.now_ms - wish.claim.submitted_at_ms
+    return (
+        ("class", wish.rank.value), ("deadline", wish.value - wish.rank.value),
+        ("right", int(open_[0].tier) if open_ else 0), ("waited_s", max(0, waited) // 1000),
+    )  # fmt: skip
+
+
+def _eta(work: Allocation, wish: Ask, code: PendingReason, seats: list[Seat]) -> tuple[int | None, str]:
+    bounds, now = work.survey.policy.bounds, work.survey.now_ms
+    cold = max((seat.group.cold_start_ms for seat in seats if seat.group is not None), default=bounds.worker_start_ms)
+    if code is PendingReason.STARTING:
+        return now + max(cold, bounds.worker_start_ms), "starts take as long as before"
+    if code is PendingReason.WAITING_FOR_SCRUB:
+        return now + bounds.scrub_time_ms + bounds.worker_start_ms, "cleaning and starting take their usual time"
+    if code is PendingReason.WAITING_FOR_VICTIMS and len(seats) >= wish.wanted:
+        wait = bounds.drain_deadline_ms + bounds.scrub_time_ms + bounds.worker_start_ms
+        return now + wait, "draining takes no longer than its deadline"
+    if code in (PendingReason.WAITING_FOR_QUOTA, PendingReason.TOPOLOGY_UNSATISFIED):
+        return _first_end(work, wish.tenant.id)
+    return None, ""
+
+
+def _first_end(work: Allocation, tenant: TenantId) -> tuple[int | None, str]:
+    """Return when the first running job of the same tenant is expected to end: nothing else may be told."""
+    ends = [
+        seat.group.since_ms + lot.ask.claim.duration_s * 1000
+        for lot in work.queues.get(tenant, ())
+        if lot.is_kept and lot.ask.claim.duration_s is not None
+        for seat in lot.seats
+        if seat.group is not None
+    ]
+    return (min(ends), "the tenant's first running job ends as announced") if ends else (None, "")
+
+
+def _blockers(wish: Ask, lots: list[Lot], holders: dict[FlavorId, list[ClaimId]]) -> tuple[ClaimId, ...]:
+    if not lots or all(lot.is_kept for lot in lots):
+        return ()
+    flavors = dict.fromkeys(option.flavor for option in wish.options)
+    found = dict.fromkeys(one for flavor in flavors for one in holders.get(flavor, ())[: BLOCKERS_SHOWN + 1])
+    return tuple(one for one in found if one != wish.claim.id)[:BLOCKERS_SHOWN]
+
+
+def for_operator(decision: Decision, claim: ClaimId) -> Reason | None:
+    """Return all that is known of the claim; None if the decision knows no such claim."""
+    return next((reason for reason in decision.reasons if reason.claim == claim), None)
+
+
+def for_tenant(decision: Decision, claim: ClaimId, claims: Iterable[Claim]) -> Reason | None:
+    """Return what the claim's own tenant may see: a function of that tenant's data and of what it was granted.
+
+    Other tenants' claims, reservations and moves are left out, and codes that would tell of them are replaced.
+    """
+    reason = for_operator(decision, claim)
+    owners = {one.id: one.tenant for one in claims}
+    if reason is None or claim not in owners:
+        return None
+    own = tuple(one for one in reason.blockers if owners.get(one) == owners[claim])
+    if reason.code not in TELLS_OF_OTHERS:
+        return replace(reason, blockers=own, unblocking=None)
+    code = PendingReason.STARTING if reason.state is ClaimState.SERVED else PendingReason.WAITING_FOR_QUOTA
+    sentence = f"{reason.granted_replicas} of {reason.wanted_replicas} replicas: {SENTENCES[code]}"
+    return replace(
+        reason, blockers=own, unblocking=None, code=code, sentence=sentence, eta_ms=None, eta_assumption=""
+    )  # fmt: skip

@@ -425,7 +425,7 @@ def _least_lost_to_others(world: _World, decision: Decision, tenant: TenantId, f
         shape = _shape_of(world, group.claim, group.rung)
         is_its = _any_below(tenant, {loser.tenant}) and not _any_below(tenant, {winner.tenant})
         if is_its and shape is not None and device is not None and device.flavor == flavor:
-            lost.append(shape.gpu_millis * shape.devices * max(1, group.replicas))
+            lost.append(shape.gpu_millis * shape.devices * max(1, group.replicas, loser.min_replicas))
     return min(lost, default=None)
 
 

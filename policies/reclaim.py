@@ -12,7 +12,7 @@ from policies.fitting import Seat
 from policies.model.decision import EvictionReason
 from policies.model.inventory import Group, UsageState
 from policies.model.tenancy import Tenant
-from policies.model.units import ClaimId, FlavorId, GroupId, TenantId
+from policies.model.units import ClaimId, DeviceId, FlavorId, GroupId, TenantId
 from policies.survey import Survey
 
 UNSEEN_IN_FLIGHT = 1
@@ -59,6 +59,8 @@ class Victims:
     shares: Mapping[FlavorId, Mapping[TenantId, Share]]
     used: Mapping[tuple[TenantId, FlavorId], int]
     """By identity of the seat; a seat without a lot is leaving anyway."""
+    leaving_devices: set[DeviceId] = field(default_factory=set)
+    """Devices on which something stands that goes."""
     taken: dict[GroupId, tuple[EvictionReason, ClaimId | None, int]] = field(default_factory=dict)
     refused_by_budget: set[ClaimId] = field(default_factory=set)
 
