@@ -96,7 +96,6 @@ def _checked(situation: Situation, claim: ClaimId, before: Reason, change: Chang
 def _smallest(situation: Situation, claim: ClaimId, before: Reason, form: Change) -> Change | None:
     """Return the change of this form with the fewest millis that helps, found by halving: more never helps less."""
 
-
     def at(units: int) -> Change:
         amount = units * WHOLE_GPU_MILLIS
         sentence = f"{form.subject} {form.sentence.format(amount)}"

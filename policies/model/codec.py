@@ -68,5 +68,11 @@ def digest(value: object) -> str:
 
 
 def schema(noun: type[Any]) -> dict[str, Any]:
-    """Return the JSON Schema of the noun."""
-    return _adapter(noun).json_schema()
+    """Return the JSON Schema of the noun, each field with the docstring that stands below it as its description."""
+    config = ConfigDict(use_attribute_docstrings=True, extra="forbid")
+    described = create_model("Described", value=(noun, ...), __config__=config).model_json_schema()
+    definitions = described["$defs"]
+    top = definitions.pop(noun.__name__)
+    if definitions:
+        top["$defs"] = definitions
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **top}

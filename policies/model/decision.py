@@ -75,15 +75,21 @@ class Entitlement:
     """How much a tenant may hold of a flavor now, and how it comes to that."""
 
     tenant: TenantId
+    """Tenant concerned."""
     flavor: FlavorId
+    """Kind of device."""
     guaranteed_millis: int
     """Part covered by its own nominal quota and its demand."""
     entitled_millis: int
     """Guaranteed plus its share of surplus."""
     held_millis: int
+    """Granted in this decision."""
     demand_millis: int
+    """Asked for, at the best rung of each claim."""
     borrowed_millis: int
+    """Held above the nominal quota."""
     lent_millis: int
+    """Part of the nominal quota that others use."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,9 +97,13 @@ class Binding:
     """A worker that should exist."""
 
     worker: WorkerId
+    """Worker concerned."""
     domain: SecurityDomain
+    """Security domain."""
     node: NodeId
+    """Host."""
     devices: tuple[DeviceId, ...]
+    """Devices concerned, sorted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,12 +111,19 @@ class Placement:
     """A group that should exist."""
 
     group: GroupId
+    """Group concerned."""
     claim: ClaimId
+    """Claim concerned."""
     worker: WorkerId
+    """Worker concerned."""
     rung: int
+    """Index into the ladder of shapes, 0 the best."""
     variant: VariantId | None
+    """Model variant; None for jobs."""
     devices: tuple[DeviceId, ...]
+    """Devices concerned, sorted."""
     replicas: int
+    """Number of replicas."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,8 +131,11 @@ class Eviction:
     """A group that should go, for whom and why."""
 
     group: GroupId
+    """Group concerned."""
     claim: ClaimId
+    """Claim concerned."""
     reason: EvictionReason
+    """Why it goes."""
     beneficiary: ClaimId | None
     """Claim that it makes room for; None if nobody."""
     cost: int
@@ -131,7 +151,9 @@ class Change:
     subject: str
     """Tenant, flavor or claim that it concerns."""
     amount_millis: int = 0
+    """How much of it, in thousandths of a device; 0 where it is not an amount."""
     sentence: str = ""
+    """The change in plain language."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,7 +161,9 @@ class Reason:
     """Why one claim is where it is: exactly one per claim."""
 
     claim: ClaimId
+    """Claim that it is about."""
     state: ClaimState
+    """Where the claim stands."""
     code: PendingReason | None
     """None when fully served."""
     sentence: str
@@ -149,14 +173,19 @@ class Reason:
     eta_ms: int | None = None
     """When it is expected to be served; None if unknown."""
     eta_assumption: str = ""
+    """What the ETA rests on; empty without one."""
     granted_replicas: int = 0
+    """Replicas that have a place."""
     wanted_replicas: int = 0
+    """Replicas asked for now."""
     rung: int | None = None
+    """Rung of the ladder granted, 0 the best; None if nothing is."""
     score_terms: tuple[tuple[str, int], ...] = ()
     """What its place in the order is made of."""
     blockers: tuple[ClaimId, ...] = ()
     """Claims that hold what it needs; the tenant's view shows only its own."""
     unblocking: Change | None = None
+    """Smallest change that would admit it; None if not looked for or none is known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,15 +193,26 @@ class Decision:
     """What should be, why, and what to remember."""
 
     snapshot_generation: int
+    """Snapshot that it was made from."""
     decided_at_ms: int
+    """The time that the decision was given."""
     policy_digest: str
+    """SHA-256 of the policy that was applied."""
     mode: str
+    """Operating mode in force."""
     entitlements: tuple[Entitlement, ...]
+    """Shares of every tenant and flavor, sorted."""
     bindings: tuple[Binding, ...]
+    """Workers that should exist, sorted by id."""
     placements: tuple[Placement, ...]
+    """Groups that should exist, sorted by id."""
     evictions: tuple[Eviction, ...]
+    """Groups that should go, sorted by id."""
     reasons: tuple[Reason, ...]
+    """Exactly one per claim, sorted by claim."""
     memory: Memory
+    """What the next decision must be given."""
     held_by_gaps: tuple[str, ...] = ()
     """Moves not made because something was not seen, one sentence each."""
     search_steps: int = 0
+    """Places looked at; a measure of the work done."""

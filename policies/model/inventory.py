@@ -74,10 +74,13 @@ class Flavor:
     """A kind of device."""
 
     id: FlavorId
+    """Identifier, unique in its kind."""
     model: str
     """Product name as NVML prints it."""
     memory_mib: int
+    """GPU memory of one device."""
     sharing: SharingMode = SharingMode.EXCLUSIVE
+    """How one device may be divided."""
     mig_profile: str | None = None
     """Such as ``3g.40gb``; None for whole devices."""
     billing_weight_millis: int = WHOLE_GPU_MILLIS
@@ -89,11 +92,15 @@ class Node:
     """A host."""
 
     id: NodeId
+    """Identifier, unique in its kind."""
     cpu_millis: int
+    """Thousandths of a processor core."""
     memory_mib: int
+    """Memory of the host."""
     labels: tuple[tuple[str, str], ...] = ()
     """Sorted pairs; ``rack`` and ``nvlink`` are read by placement."""
     taints: tuple[str, ...] = ()
+    """Marks that keep ordinary work away."""
     schedulable: bool = True
     """False once cordoned: holds what it has, receives nothing."""
 
@@ -103,8 +110,11 @@ class Device:
     """One GPU or MIG instance."""
 
     id: DeviceId
+    """Identifier, unique in its kind."""
     node: NodeId
+    """Host that it is in."""
     flavor: FlavorId
+    """Kind of device."""
     gpu: DeviceId
     """UUID of the physical GPU: equal to ``id`` unless this is a MIG instance."""
     memory_mib: int
@@ -112,8 +122,11 @@ class Device:
     domain: SecurityDomain | None = None
     """Domain that holds it, or held it last while it is not CLEAN; None if never bound or scrubbed since."""
     health: DeviceHealth = DeviceHealth.HEALTHY
+    """Whether it may be used."""
     scrub: ScrubState = ScrubState.CLEAN
+    """Where it stands between two domains."""
     simulated: bool = False
+    """Whether no real device stands behind it."""
     warm_models: tuple[ModelId, ...] = ()
     """Models whose weights are in the host's cache: they start faster here."""
 
@@ -123,14 +136,19 @@ class Worker:
     """One Ray node bound to a fixed set of devices of one host, in one domain."""
 
     id: WorkerId
+    """Identifier, unique in its kind."""
     domain: SecurityDomain
+    """Security domain."""
     node: NodeId
+    """Host."""
     devices: tuple[DeviceId, ...]
     """Sorted; at least one."""
     state: WorkerState
+    """Where its life stands."""
     ray_node_id: str | None = None
     """Known once the worker has joined its cluster."""
     since_ms: int = 0
+    """When it was started."""
 
 
 class GroupState(StrEnum):
@@ -148,11 +166,15 @@ class Group:
     """The replicas of one claim on one worker: one Serve application with one deployment."""
 
     id: GroupId
+    """Identifier, unique in its kind."""
     claim: ClaimId
+    """Claim concerned."""
     worker: WorkerId
+    """Worker that carries it."""
     rung: int
     """Index into the claim's ladder of shapes, 0 the best."""
     variant: VariantId | None
+    """Model variant that it runs; None for jobs."""
     devices: tuple[DeviceId, ...]
     """Devices of the worker that it uses, sorted."""
     replicas: int
@@ -160,6 +182,7 @@ class Group:
     running: int = 0
     """Replicas seen RUNNING: the only measure of progress."""
     state: GroupState = GroupState.STARTING
+    """Where its life stands."""
     routed: bool = False
     """Whether the gateway, by its last acknowledged table, sends requests here."""
     in_flight: int | None = None
@@ -167,11 +190,13 @@ class Group:
     since_ms: int = 0
     """When it was started."""
     usage: UsageState = UsageState.UNKNOWN
+    """What telemetry and queues say of it."""
     cold_start_ms: int = 0
     """Measured or, before the first start, expected time from start to RUNNING."""
     checkpoint_ms: int | None = None
     """When its work was last saved; None if it keeps none (serving)."""
     message: str = ""
+    """What the engine said last; empty if nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,8 +24,11 @@ class StopRouting:
 
     kind: Literal["stop_routing"] = "stop_routing"
     domain: SecurityDomain
+    """Security domain."""
     group: GroupId
+    """Group concerned."""
     reason: str
+    """Why, in a few words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,8 +37,11 @@ class StopGroup:
 
     kind: Literal["stop_group"] = "stop_group"
     domain: SecurityDomain
+    """Security domain."""
     group: GroupId
+    """Group concerned."""
     reason: str
+    """Why, in a few words."""
     in_flight_lost: int = 0
     """Requests still inside when the deadline passed; 0 when drained."""
 
@@ -46,9 +52,13 @@ class StopWorker:
 
     kind: Literal["stop_worker"] = "stop_worker"
     domain: SecurityDomain
+    """Security domain."""
     worker: WorkerId
+    """Worker concerned."""
     devices: tuple[DeviceId, ...]
+    """Devices concerned, sorted."""
     reason: str
+    """Why, in a few words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,10 +67,15 @@ class ScrubDevice:
 
     kind: Literal["scrub_device"] = "scrub_device"
     device: DeviceId
+    """Device concerned."""
     node: NodeId
+    """Host."""
     from_domain: SecurityDomain
+    """Domain that held the device last."""
     to_domain: SecurityDomain
+    """Domain that it is made ready for."""
     reason: str
+    """Why, in a few words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,10 +84,15 @@ class StartWorker:
 
     kind: Literal["start_worker"] = "start_worker"
     domain: SecurityDomain
+    """Security domain."""
     worker: WorkerId
+    """Worker concerned."""
     node: NodeId
+    """Host."""
     devices: tuple[DeviceId, ...]
+    """Devices concerned, sorted."""
     reason: str
+    """Why, in a few words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,18 +101,29 @@ class StartGroup:
 
     kind: Literal["start_group"] = "start_group"
     domain: SecurityDomain
+    """Security domain."""
     group: GroupId
+    """Group concerned."""
     claim: ClaimId
+    """Claim concerned."""
     worker: WorkerId
+    """Worker concerned."""
     model: ModelId | None
+    """Model served; None for jobs."""
     variant: VariantId | None
+    """Model variant; None for jobs."""
     devices: tuple[DeviceId, ...]
+    """Devices concerned, sorted."""
     gpu_millis: int
     """Share of each device per replica."""
     memory_mib: int
+    """GPU memory per replica on each device."""
     replicas: int
+    """Number of replicas."""
     concurrency: int
+    """Requests that one replica answers at once."""
     reason: str
+    """Why, in a few words."""
     rung: int = 0
     """Index into the claim's ladder."""
 
@@ -103,9 +134,13 @@ class ScaleGroup:
 
     kind: Literal["scale_group"] = "scale_group"
     domain: SecurityDomain
+    """Security domain."""
     group: GroupId
+    """Group concerned."""
     replicas: int
+    """Number of replicas."""
     reason: str
+    """Why, in a few words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,8 +149,11 @@ class StartRouting:
 
     kind: Literal["start_routing"] = "start_routing"
     domain: SecurityDomain
+    """Security domain."""
     group: GroupId
+    """Group concerned."""
     reason: str
+    """Why, in a few words."""
 
 
 Action = StopRouting | StopGroup | StopWorker | ScrubDevice | StartWorker | StartGroup | ScaleGroup | StartRouting
@@ -128,10 +166,13 @@ class Plan:
     id: str
     """Digest of what it was made from: the same input makes the same plan."""
     snapshot_generation: int
+    """Snapshot that it was made from; another one in force refuses it."""
     fencing_generation: int
     """Leadership under which it was made; stores and actuators refuse an older one."""
     decided_at_ms: int
+    """The time of its decision."""
     actions: tuple[Action, ...]
+    """In the order in which they are begun."""
 
 
 class OutcomeStatus(StrEnum):

@@ -22,12 +22,15 @@ class ModeDeclaration:
     """A mode in force from approval to expiry."""
 
     mode: OperatingMode
+    """Mode declared."""
     declared_at_ms: int
+    """When it begins."""
     expires_at_ms: int
     """Excluded; afterwards the effective policy is the baseline again."""
     approvers: tuple[str, ...]
     """At least two distinct people, sorted."""
     reason: str = ""
+    """Why, in the words of those who declared it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +38,9 @@ class ModeOverlay:
     """What a mode changes while it lasts."""
 
     mode: OperatingMode
+    """Mode that this describes."""
     fair_weights: tuple[tuple[TenantId, int], ...] = ()
+    """Weights for surplus that hold instead, by tenant."""
     paused_classes: tuple[str, ...] = ()
     """Priority classes whose preemptible claims are paused."""
     paused_tenants: tuple[TenantId, ...] = ()
@@ -55,6 +60,7 @@ class Bounds:
     upgrade_hold_ms: int = 60_000
     """Capacity for a better rung must have been there this long before a claim moves up."""
     downgrade_hold_ms: int = 0
+    """Scarcity must have lasted this long before a claim moves down a rung; 0 moves at once."""
     scale_down_hold_ms: int = 10_000
     """Demand must have been lower this long before replicas are taken away."""
     cooldown_ms: int = 30_000
@@ -62,7 +68,9 @@ class Bounds:
     victim_hold_ms: int = 120_000
     """Freed capacity is held this long for the claim it was freed for."""
     evictions_per_window: int = 32
+    """Most groups taken from their places for others inside one window; floors are not counted."""
     eviction_window_ms: int = 60_000
+    """Length of the window in which evictions are counted."""
     search_steps: int = 20_000
     """Victim sets tried per decision; beyond it a negative answer says SEARCH_INCOMPLETE."""
     usage_half_life_s: int = 86_400
@@ -70,6 +78,7 @@ class Bounds:
     scrub_time_ms: int = 2_000
     """Expected scrub and verification, used by the floor certificate and ETAs."""
     worker_start_ms: int = 10_000
+    """Expected start of a worker, used by the floor certificate, ETAs and the back-off after failed starts."""
     idle_after_ms: int = 300_000
     """A group idle this long may be reclaimed by any claim that waits."""
 
@@ -79,11 +88,17 @@ class Policy:
     """One revision of the rules. Decisions name its digest."""
 
     revision: str
+    """Name of this revision, for people."""
     tenants: tuple[Tenant, ...]
+    """All tenants, parents and children."""
     priority_classes: tuple[PriorityClass, ...]
+    """Classes that claims may name."""
     overlays: tuple[ModeOverlay, ...] = ()
+    """What each mode changes."""
     declaration: ModeDeclaration | None = None
+    """Mode declared, None in normal times."""
     bounds: Bounds = Bounds()
+    """Limits of the decision itself."""
     flavors: tuple[FlavorId, ...] = ()
     """Flavors in use; empty means those of the snapshot."""
     scoring: str = "partage"

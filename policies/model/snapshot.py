@@ -25,6 +25,7 @@ class Gap:
     """Something that was not seen, and why. A gap is never read as zero."""
 
     kind: GapKind
+    """What sort of thing was not seen."""
     subject: str
     """Identifier of the device, node, domain or claim."""
     cause: str
@@ -40,14 +41,24 @@ class Snapshot:
     generation: int
     """Grows by one per observation; a plan made from an older one is refused."""
     observed_at_ms: int
+    """When it was put together."""
     flavors: tuple[Flavor, ...] = ()
+    """Kinds of device."""
     nodes: tuple[Node, ...] = ()
+    """Hosts."""
     devices: tuple[Device, ...] = ()
+    """Every device of the inventory."""
     workers: tuple[Worker, ...] = ()
+    """Workers that exist."""
     groups: tuple[Group, ...] = ()
+    """Groups that exist."""
     claims: tuple[Claim, ...] = ()
+    """What is asked for."""
     demands: tuple[Demand, ...] = ()
+    """Measured traffic."""
     reservations: tuple[Reservation, ...] = ()
+    """Capacity kept for windows of time."""
     gaps: tuple[Gap, ...] = ()
+    """What was not seen."""
     adopting: tuple[SecurityDomain, ...] = ()
     """Domains whose state is not yet known after a restart: they hold and adopt what runs, nothing is evicted."""

@@ -46,6 +46,7 @@ class PriorityClass:
     """Order among claims of one tenant, and what others may do to them."""
 
     name: str
+    """Name that claims use."""
     value: int
     """Higher goes first."""
     preemptible: bool = True

@@ -28,7 +28,9 @@ class Shape:
     memory_mib: int = 0
     """GPU memory on each device."""
     cpu_millis: int = 0
+    """Thousandths of a processor core per replica."""
     host_memory_mib: int = 0
+    """Host memory per replica."""
     variant: VariantId | None = None
     """Model variant that this rung of a serving ladder runs."""
     quality: int = 0
@@ -42,8 +44,11 @@ class Claim:
     """What a tenant asks for: an ordered ladder of shapes and a number of replicas."""
 
     id: ClaimId
+    """Identifier, unique in its kind."""
     tenant: TenantId
+    """Tenant that asks and pays with its quota."""
     kind: ClaimKind
+    """Whether it serves requests or is a job."""
     ladder: tuple[Shape, ...]
     """Best first, at least one. Scarcity moves down the ladder before it refuses service."""
     model: ModelId | None = None
@@ -55,7 +60,9 @@ class Claim:
     max_replicas: int = 1
     """Never more than this."""
     priority_class: str = "standard"
+    """Name of a priority class of the policy."""
     submitted_at_ms: int = 0
+    """When it was first asked for; the earlier of two equals goes first."""
     deadline_ms: int | None = None
     """When a job must have ended; priority rises as slack falls. None: no deadline."""
     duration_s: int | None = None
@@ -73,11 +80,15 @@ class Demand:
     """Replicas that measured traffic asks for."""
 
     claim: ClaimId
+    """Claim that the traffic is for."""
     replicas: int
     """>= 0; clamped by decide to the claim's minimum and maximum."""
     observed_at_ms: int
+    """When it was measured; too old a sample may only hold."""
     in_flight: int = 0
+    """Requests being answered."""
     queued: int = 0
+    """Requests that wait."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,9 +96,14 @@ class Reservation:
     """Capacity kept for a tenant in a window of time."""
 
     id: str
+    """Identifier, unique in its kind."""
     tenant: TenantId
+    """Tenant that it is kept for."""
     flavor: FlavorId
+    """Kind of device that is kept."""
     gpu_millis: int
+    """How much, in thousandths of a device."""
     starts_at_ms: int
+    """When it begins; capacity is moved before."""
     ends_at_ms: int
     """Excluded; after it the reservation has no effect."""
