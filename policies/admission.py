@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from policies.model.decision import PendingReason
-from policies.model.inventory import DeviceHealth, Group, GroupState, UsageState
+from policies.model.inventory import Group, GroupState, UsageState
 from policies.model.memory import ClaimMemory
 from policies.model.tenancy import PriorityClass, Tenant
 from policies.model.units import WHOLE_GPU_MILLIS, FlavorId, NodeId, SecurityDomain
@@ -30,7 +30,7 @@ class Option:
     """Millis of the flavor: the larger of the compute and the memory share, times the devices."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Ask:
     """One claim's wish in this decision."""
 
@@ -106,35 +106,93 @@ def fleet(survey: Survey, caps: Mapping[tuple[str, str], int]) -> Fleet:
     return Fleet(memory=flavor_memory(survey), caps=caps, present=present, together=together)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Form:
+    """What follows from a claim's terms alone; claims of equal terms share it."""
+
+    tenant: Tenant
+    rank: PriorityClass
+    refusal: PendingReason | None
+    detail: str
+    options: tuple[Option, ...]
+    """Options inside the quota that a host could carry; those inside the quota when no host could."""
+    is_paused: bool
+    has_host: bool
+    """Whether some host could carry one of the options."""
+
+    def split(self, rung: int | None) -> tuple[tuple[Option, ...], tuple[Option, ...]]:
+        """Return the options from this rung downwards, and the better ones."""
+        if rung is None or self.options[0].rung >= rung:
+            return self.options, ()
+        lower = tuple(option for option in self.options if option.rung >= rung)
+        return (lower, tuple(one for one in self.options if one.rung < rung)) if lower else (self.options, ())
+
+
+Forms = dict[tuple[object, ...], Form]
+
+
 def asks(survey: Survey, fleet: Fleet) -> list[Ask]:
     """Return one Ask per claim, sorted by claim id."""
-    return [_ask(survey, claim, fleet) for claim in survey.claims.values()]
+    forms: Forms = {}
+    return [_ask(survey, claim, _form(survey, claim, fleet, forms)) for claim in survey.claims.values()]
 
 
-def _ask(survey: Survey, claim: Claim, fleet: Fleet) -> Ask:
+def _form(survey: Survey, claim: Claim, fleet: Fleet, forms: Forms) -> Form:
+    terms = (
+        claim.ladder, claim.tenant, claim.priority_class, claim.min_replicas, claim.desired_replicas,
+        claim.max_replicas, claim.suspended,
+    )  # fmt: skip
+    form = forms.get(terms)
+    if form is None:
+        form = forms[terms] = _new_form(survey, claim, fleet)
+    return form
+
+
+def _new_form(survey: Survey, claim: Claim, fleet: Fleet) -> Form:
     tenant, rank = survey.tenants.get(claim.tenant), survey.classes.get(claim.priority_class)
     options = _options(claim, fleet.memory, survey.flavors)
     refusal, detail = _refusal(survey, claim, options, fleet)
-    if tenant is None or rank is None:
-        tenant, rank = tenant or _nobody(claim), rank or PriorityClass(name=claim.priority_class, value=0)
-    remembered = survey.remembered.get(claim.id, ClaimMemory(claim=claim.id))
-    groups = survey.groups_of.get(claim.id, [])
-    rung = _rung_in_use(groups, remembered, len(claim.ladder))
-    held, leaving = _sorted_out(survey, groups, rung)
-    wanted, lower_since = (0, None) if refusal else _wanted(survey, claim, remembered, held)
+    fitting = options
     if refusal is None:
-        options, refusal, detail = _possible(claim, options, fleet, held)
-    lower = tuple(option for option in options if rung is None or option.rung >= rung)
+        options, fitting, refusal, detail = _possible(claim, options, fleet)
+    tenant, rank = tenant or _nobody(claim), rank or PriorityClass(name=claim.priority_class, value=0)
+    paused = is_paused(survey.overlay, claim.priority_class, tenant.id) and rank.preemptible
+    return Form(
+        tenant=tenant, rank=rank, refusal=refusal, detail=detail, options=fitting or options, is_paused=paused,
+        has_host=bool(fitting),
+    )  # fmt: skip
+
+
+def _ask(survey: Survey, claim: Claim, form: Form) -> Ask:
+    remembered = survey.remembered.get(claim.id) or ClaimMemory(claim=claim.id)
+    groups = survey.groups_of.get(claim.id)
+    rung, held, leaving = (
+        _held(survey, groups, remembered, len(claim.ladder))
+        if groups
+        else (_rung_in_use([], remembered, len(claim.ladder)), (), ())
+    )
+    refusal, detail = form.refusal, form.detail
+    if refusal is None and not form.has_host and not held:
+        refusal, detail = PendingReason.TOPOLOGY_UNSATISFIED, "no host has so many healthy devices of its flavors"
+    wanted, lower_since = (0, None) if refusal else _wanted(survey, claim, remembered, held)
+    options, upgrades = form.split(rung) if form.options else ((), ())
     idle, idle_since = _idle(survey, claim, held, remembered)
     return Ask(
-        claim=claim, tenant=tenant, rank=rank, domain=tenant.domain, value=rank.value + _boost(survey, claim, held),
-        wanted=0 if refusal else wanted, minimum=min(claim.min_replicas, wanted),
-        options=lower or options,
-        upgrades=tuple(option for option in options if lower and option not in lower),
-        rung=rung, held=held, leaving=leaving, refusal=refusal, detail=detail,
-        paused=is_paused(survey.overlay, claim.priority_class, tenant.id) and rank.preemptible,
-        idle=idle, seen_lower_since_ms=lower_since, idle_since_ms=idle_since,
+        claim=claim, tenant=form.tenant, rank=form.rank, domain=form.tenant.domain,
+        value=form.rank.value + _boost(survey, claim, held), wanted=wanted, minimum=min(claim.min_replicas, wanted),
+        options=options, upgrades=upgrades, rung=rung, held=held, leaving=leaving, refusal=refusal, detail=detail,
+        paused=form.is_paused, idle=idle, seen_lower_since_ms=lower_since, idle_since_ms=idle_since,
     )  # fmt: skip
+
+
+def _held(
+    survey: Survey, groups: list[Group], remembered: ClaimMemory, rungs: int
+) -> tuple[int | None, tuple[Group, ...], tuple[Group, ...]]:
+    """Return the rung in use, the groups that may stay and those that cannot."""
+    rung = _rung_in_use(groups, remembered, rungs)
+    if len(groups) == 1 and groups[0].rung == rung and _may_stay(survey, groups[0]):
+        return rung, (groups[0],), ()
+    return (rung, *_sorted_out(survey, groups, rung))
 
 
 def _nobody(claim: Claim) -> Tenant:
@@ -206,9 +264,7 @@ def _may_stay(survey: Survey, group: Group) -> bool:
         return True
     if group.state is GroupState.FAILED or worker is None:
         return False
-    devices = [survey.devices.get(device) for device in group.devices]
-    bad = (DeviceHealth.QUARANTINED, DeviceHealth.RETIRED)
-    return all(device is not None and device.health not in bad for device in devices)
+    return survey.lost.isdisjoint(group.devices) and all(one in survey.devices for one in group.devices)
 
 
 def _wanted(survey: Survey, claim: Claim, remembered: ClaimMemory, held: tuple[Group, ...]) -> tuple[int, int | None]:
@@ -250,17 +306,16 @@ def _boost(survey: Survey, claim: Claim, held: tuple[Group, ...]) -> int:
 
 
 def _possible(
-    claim: Claim, options: tuple[Option, ...], fleet: Fleet, held: tuple[Group, ...]
-) -> tuple[tuple[Option, ...], PendingReason | None, str]:
-    """Return the options that quota and hosts could ever allow, or why there are none."""
+    claim: Claim, options: tuple[Option, ...], fleet: Fleet
+) -> tuple[tuple[Option, ...], tuple[Option, ...], PendingReason | None, str]:
+    """Return the options that quota could ever allow, those of them that a host could carry, or why there are none."""
     gang = max(1, claim.min_replicas)
     inside = tuple(one for one in options if one.charge * gang <= fleet.caps.get((claim.tenant, one.flavor), 0))
     if not inside:
-        return options, PendingReason.EXCEEDS_MAX_QUOTA, "its smallest shape is more than its tenant may ever hold"
+        fault = "its smallest shape is more than its tenant may ever hold"
+        return options, (), PendingReason.EXCEEDS_MAX_QUOTA, fault
     fitting = tuple(one for one in inside if claim.ladder[one.rung].devices <= fleet.together.get(one.flavor, 0))
-    if fitting or held:
-        return fitting or inside, None, ""
-    return inside, PendingReason.TOPOLOGY_UNSATISFIED, "no host has so many healthy devices of a flavor that it accepts"
+    return inside, fitting, None, ""
 
 
 def _idle(survey: Survey, claim: Claim, held: tuple[Group, ...], remembered: ClaimMemory) -> tuple[bool, int | None]:
@@ -269,6 +324,8 @@ def _idle(survey: Survey, claim: Claim, held: tuple[Group, ...], remembered: Cla
     Only a fresh sample begins an idle time, and only a fresh sign of work ends it: what was not seen changes nothing.
     A claim that was evicted as idle stays idle, and asks for nothing of others, until work arrives.
     """
+    if remembered.idle_since_ms is None and not (held and held[0].usage is UsageState.TRULY_IDLE):
+        return False, None
     demand = survey.demands.get(claim.id)
     is_fresh = demand is not None and not _unheard(survey, claim) and not _is_stale(survey, demand)
     works = demand is not None and is_fresh and (demand.in_flight > 0 or demand.queued > 0)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from policies.admission import Ask
+from policies.board import Seat
 from policies.fairness import in_fair_order
-from policies.fitting import Seat
 from policies.granting import choices, grant
 from policies.holding import keep_for_the_large, recall_holds
 from policies.ladders import climb, squeeze
@@ -114,6 +114,7 @@ def _tier(work: Allocation, lot: Lot, flavor: FlavorId, total: int) -> Tier:
 def _serve(work: Allocation, tier: Tier) -> None:
     for _ in range(RETRY_ROUNDS):
         lots = [lot for lot in work.lots() if lot.tier is tier and not lot.is_kept and not lot.has_failed]
+        work.weak.clear()
         for lot in lots:
             if not lot.missing and has_base(work, lot):
                 keep(work, lot)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from policies.admission import Ask
-from policies.fitting import Seat
+from policies.board import Seat
 from policies.model.decision import ClaimState, Decision, PendingReason, Reason
 from policies.model.inventory import ScrubState
 from policies.model.units import ClaimId, DeviceId, FlavorId, TenantId

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from policies.admission import Option, backoff_ms
-from policies.fitting import Need, Seat, Site, find, find_by_displacing
+from policies.board import Need, Seat, Site
+from policies.displacing import find_by_displacing
+from policies.fitting import find
 from policies.limits import is_allowed
 from policies.model.decision import PendingReason
 from policies.model.units import NodeId
-from policies.reclaim import Lot, Tier, is_within_budget, may_displace, price_for, record, restore
-from policies.working import Allocation, has_base, keep, roll_back, siblings
+from policies.reclaim import Lot, Tier, anybodys_price, is_within_budget, may_displace, price_for, record, restore
+from policies.working import Allocation, has_base, keep, roll_back, siblings, weak_hosts
 
 
 def grant(work: Allocation, lot: Lot, tier: Tier) -> bool:
@@ -104,7 +106,8 @@ def _displaced(work: Allocation, lot: Lot, need: Need, tier: Tier) -> Site | Non
     if work.board.steps > work.survey.policy.bounds.search_steps:
         work.codes[lot.ask.claim.id] = PendingReason.SEARCH_INCOMPLETE
         return None
-    site = find_by_displacing(work.board, need, price_for(work.victims, lot, tier))
+    price, anybodys = price_for(work.victims, lot, tier), anybodys_price(work.victims, tier)
+    site = find_by_displacing(work.board, need, price, anybodys, weak_hosts(work, tier))
     if site is not None and not is_within_budget(work.victims, site.victims, tier):
         work.victims.refused_by_budget.add(lot.ask.claim.id)
         return None

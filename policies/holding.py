@@ -49,10 +49,9 @@ def _best_host(work: Allocation, lot: Lot, option: Option) -> list[DeviceId]:
     shape = lot.ask.claim.ladder[option.rung]
     before = {hold.device for hold in work.memory.holds if hold.claim == lot.ask.claim.id}
     found: list[tuple[int, int, NodeId, list[DeviceId]]] = []
-    for node, devices in work.board.on_node.items():
-        fitting = [one for one in devices if work.survey.devices[one].flavor == option.flavor]
-        if len(fitting) >= shape.devices:
-            free = [one for one in fitting if work.board.is_idle(one) and _is_open_to(work, one, lot.ask.claim.id)]
+    for node, devices in work.board.hosts_of.get(option.flavor, {}).items():
+        if len(devices) >= shape.devices:
+            free = [one for one in devices if work.board.is_idle(one) and _is_open_to(work, one, lot.ask.claim.id)]
             found.append((-len(before & set(free)), -len(free), node, free))
     return min(found)[3][: shape.devices] if found else []
 

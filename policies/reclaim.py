@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 
 from policies.admission import Ask
+from policies.board import Seat
 from policies.entitlement import Share
-from policies.fitting import Seat
 from policies.model.decision import EvictionReason
 from policies.model.inventory import Group, UsageState
 from policies.model.tenancy import Tenant
@@ -85,6 +85,23 @@ def price_for(victims: Victims, lot: Lot, tier: Tier) -> Callable[[Seat], int | 
         if owner.is_kept or not _may_take(victims, lot, tier, owner, seat):
             return None
         if seat.group is None:
+            return None
+        weaker = (Tier.NONE - owner.tier) * 1_000_000_000
+        return 0 if seat.group.id in victims.draining else weaker + 1 + cost(seat.group, victims.survey.now_ms)
+
+    return price
+
+
+def anybodys_price(victims: Victims, tier: Tier) -> Callable[[Seat], int | None]:
+    """Return the least that taking a replica's place can cost any lot of this right; None for those that must stay."""
+
+    def price(seat: Seat) -> int | None:
+        owner = victims.lot_of.get(id(seat))
+        if owner is None:
+            return 0
+        if owner.is_kept or seat.group is None or not owner.ask.rank.preemptible:
+            return None
+        if tier is Tier.LEFTOVER and not owner.ask.idle:
             return None
         weaker = (Tier.NONE - owner.tier) * 1_000_000_000
         return 0 if seat.group.id in victims.draining else weaker + 1 + cost(seat.group, victims.survey.now_ms)

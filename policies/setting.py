@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from policies.admission import Ask, charge, flavor_memory
 from policies.allocation import lots_of, serving_order
+from policies.board import Board, Score, Seat, board
 from policies.errors import UnknownScore
-from policies.fitting import SCORES, Board, Score, Seat, board
+from policies.fitting import SCORES
 from policies.model.inventory import Group
 from policies.model.memory import Memory
 from policies.model.units import ClaimId, FlavorId, GroupId, TenantId

@@ -14,6 +14,8 @@ from policies.model.units import ClaimId, DeviceId, FlavorId, GroupId, NodeId, S
 from policies.model.workload import Claim, Demand
 from policies.modes import effective, overlay_in_force
 
+_BAD = (DeviceHealth.QUARANTINED, DeviceHealth.RETIRED)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Survey:
@@ -34,6 +36,8 @@ class Survey:
     tenants: dict[TenantId, Tenant]
     classes: dict[str, PriorityClass]
     remembered: dict[ClaimId, ClaimMemory]
+    lost: frozenset[DeviceId]
+    """Devices on which nothing may stay."""
     blind: frozenset[SecurityDomain]
     """Domains whose groups could not be seen: they hold, nothing starts and nothing stops there."""
     unseen: frozenset[str]
@@ -92,6 +96,7 @@ def survey(snapshot: Snapshot, policy: Policy, memory: Memory, now_ms: int) -> S
         tenants={tenant.id: tenant for tenant in in_force.tenants},
         classes={cls.name: cls for cls in in_force.priority_classes},
         remembered={one.claim: one for one in memory.claims},
+        lost=frozenset(device.id for device in snapshot.devices if device.health in _BAD),
         blind=frozenset(snapshot.adopting) | _subjects_as_domains(snapshot.gaps),
         unseen=frozenset(gap.subject for gap in snapshot.gaps if gap.kind in (GapKind.NODE, GapKind.DEVICE)),
         unheard=frozenset(gap.subject for gap in snapshot.gaps if gap.kind in (GapKind.DEMAND, GapKind.GATEWAY)),

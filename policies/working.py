@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from policies.admission import Option
+from policies.board import Board, Seat
+from policies.displacing import Weak
 from policies.entitlement import Share
-from policies.fitting import Board, Seat
 from policies.model.decision import PendingReason
 from policies.model.memory import Memory
 from policies.model.units import ClaimId, DeviceId, FlavorId, NodeId, SecurityDomain, TenantId
-from policies.reclaim import Lot, Victims
+from policies.reclaim import Lot, Tier, Victims
 from policies.survey import Survey
 
 Signature = tuple[SecurityDomain, FlavorId, int, int, int, frozenset[NodeId]]
@@ -38,6 +39,8 @@ class Allocation:
     """Millis granted to each tenant and everything below it."""
     hopeless: set[Signature] = field(default_factory=set)
     """Needs that found no free place in this decision; places only become fewer."""
+    weak: dict[Tier, Weak] = field(default_factory=dict)
+    """Hosts that carry something which may be moved, by the right that is needed; emptied when rights change."""
     codes: dict[ClaimId, PendingReason] = field(default_factory=dict)
     better_since: dict[ClaimId, int] = field(default_factory=dict)
     """Since when a better rung has been possible, for claims on a lower one."""
@@ -51,6 +54,18 @@ class Allocation:
     def lots(self) -> list[Lot]:
         """Return every lot, by tenant, in the order in which the tenant is served."""
         return [lot for tenant in sorted(self.queues) for lot in self.queues[tenant]]
+
+
+def weak_hosts(work: Allocation, tier: Tier) -> Weak:
+    """Return the hosts that carry something which somebody with this right may move; made anew when rights change."""
+    weak = work.weak.get(tier)
+    if weak is None:
+        nodes = {
+            work.survey.devices[one].node for one, seats in work.board.seats.items()
+            if any((owner := work.victims.lot_of.get(id(seat))) is None or not owner.is_kept for seat in seats)
+        }  # fmt: skip
+        weak = work.weak[tier] = Weak(frozenset(nodes))
+    return weak
 
 
 def roll_back(work: Allocation, mark: int) -> None:

@@ -1,0 +1,219 @@
+"""The fleet as it would be: what is free, what is taken, which worker holds what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from policies.model.inventory import Group, Worker, WorkerState
+from policies.model.units import (
+    WHOLE_GPU_MILLIS,
+    ClaimId,
+    DeviceId,
+    FlavorId,
+    ModelId,
+    NodeId,
+    SecurityDomain,
+    WorkerId,
+)
+from policies.survey import Survey
+
+Kind = tuple[SecurityDomain, FlavorId, int, int, int]
+"""Needs of one kind find the same places."""
+
+
+class Reach(IntEnum):
+    """What must happen before a free device can be used, cheapest first."""
+
+    SHARED = 0
+    """Another replica of the domain already uses part of it."""
+    BOUND = 1
+    """An idle worker of the domain holds it."""
+    HELD = 2
+    """Freed for this claim earlier."""
+    UNBOUND = 3
+    """Nobody holds it and it needs no scrub."""
+    REBIND = 4
+    """A worker of the domain holds it together with others, or in another layout."""
+    FOREIGN = 5
+    """Another domain holds it or held it last: stop the idle worker, scrub, bind."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Need:
+    """What one replica of a claim must find."""
+
+    claim: ClaimId
+    domain: SecurityDomain
+    rung: int
+    flavor: FlavorId
+    devices: int
+    gpu_millis: int
+    memory_mib: int
+    charge: int
+    avoid_nodes: frozenset[NodeId] = frozenset()
+    """Hosts that already carry a replica of a claim that asked to be spread."""
+    strength: tuple[int, int] = (0, 0)
+    """Its right and class: devices kept for a weaker claim do not bind it."""
+    model: ModelId | None = None
+    """What it runs, for scores that look for warm hosts."""
+
+    @property
+    def is_part(self) -> bool:
+        """Whether the replica shares its device with others."""
+        return self.devices == 1 and self.gpu_millis < WHOLE_GPU_MILLIS
+
+    @property
+    def kind(self) -> Kind:
+        """What decides where it fits, whosever it is."""
+        return self.domain, self.flavor, self.devices, self.gpu_millis, self.memory_mib
+
+
+@dataclass(slots=True, eq=False)
+class Seat:
+    """One replica at its place. ``group`` is None until it has been started."""
+
+    claim: ClaimId
+    domain: SecurityDomain
+    rung: int
+    worker: WorkerId
+    devices: tuple[DeviceId, ...]
+    gpu_millis: int
+    memory_mib: int
+    charge: int
+    flavor: FlavorId
+    group: Group | None = None
+    since_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """A place where a replica fits, or would fit without ``victims``."""
+
+    worker: WorkerId
+    node: NodeId
+    devices: tuple[DeviceId, ...]
+    reach: Reach
+    free_millis: int
+    """Free on its devices before the replica is placed."""
+    free_memory_mib: int
+    victims: tuple[Seat, ...] = ()
+    cost: int = 0
+
+
+Score = Callable[[Need, Site, "Board"], int]
+"""Orders sites of equal reach: the smallest is chosen, ties by device id. Pure; called once per candidate site."""
+
+
+@dataclass(slots=True)
+class Shelf:
+    """The best place of each host for one kind of need, in the order in which they would be chosen."""
+
+    heap: list[tuple[tuple[int, int, tuple[DeviceId, ...]], NodeId]]
+    read: int
+    """How many entries of ``Board.touched`` it knows."""
+
+
+@dataclass(slots=True)
+class Board:
+    """The fleet as it would be, while one decision is being worked out."""
+
+    survey: Survey
+    score: Score
+    free_millis: dict[DeviceId, int] = field(default_factory=dict)
+    free_memory: dict[DeviceId, int] = field(default_factory=dict)
+    seats: dict[DeviceId, list[Seat]] = field(default_factory=dict)
+    siblings: dict[DeviceId, list[DeviceId]] = field(default_factory=dict)
+    """Devices of each physical GPU."""
+    on_node: dict[NodeId, list[DeviceId]] = field(default_factory=dict)
+    hosts_of: dict[FlavorId, dict[NodeId, list[DeviceId]]] = field(default_factory=dict)
+    """Devices that take new work, by flavor and host."""
+    worker_of: dict[DeviceId, Worker] = field(default_factory=dict)
+    holder: dict[DeviceId, tuple[ClaimId, tuple[int, int]]] = field(default_factory=dict)
+    """Claims for which devices were freed, with the strength of their right."""
+    node_free: dict[NodeId, int] = field(default_factory=dict)
+    touched: list[NodeId] = field(default_factory=list)
+    """Hosts on which something changed, in that order; a shelf reads on from where it stopped."""
+    shelves: dict[Kind, Shelf] = field(default_factory=dict)
+    steps: int = 0
+
+    def take(self, seat: Seat) -> None:
+        """Put the replica at its place."""
+        for device in seat.devices:
+            self.free_millis[device] -= seat.gpu_millis
+            self.free_memory[device] -= seat.memory_mib
+            self.node_free[self.survey.devices[device].node] -= seat.gpu_millis
+            self.seats[device].append(seat)
+        self.touched.append(self.survey.devices[seat.devices[0]].node)
+
+    def leave(self, seat: Seat) -> None:
+        """Take the replica away again."""
+        for device in seat.devices:
+            self.free_millis[device] += seat.gpu_millis
+            self.free_memory[device] += seat.memory_mib
+            self.node_free[self.survey.devices[device].node] += seat.gpu_millis
+            self.seats[device].remove(seat)
+        self.touched.append(self.survey.devices[seat.devices[0]].node)
+
+    def bind(self, site: Site, domain: SecurityDomain) -> list[tuple[DeviceId, Worker | None]]:
+        """Let the site's worker hold its devices, ending those that hold them now. Return what ``unbind`` needs."""
+        current = self.worker_of.get(site.devices[0])
+        if current is not None and current.id == site.worker:
+            return []
+        made = Worker(
+            id=site.worker, domain=domain, node=site.node, devices=site.devices, state=WorkerState.STARTING
+        )  # fmt: skip
+        ended = {worker.id: worker for one in site.devices for worker in self.in_the_way(one, domain)}
+        ended |= {worker.id: worker for one in site.devices if (worker := self.worker_of.get(one))}
+        touched = dict.fromkeys(one for worker in ended.values() for one in worker.devices)
+        before = [(one, self.worker_of.get(one)) for one in {**touched, **dict.fromkeys(site.devices)}]
+        for one in touched:
+            del self.worker_of[one]
+        self.worker_of.update(dict.fromkeys(site.devices, made))
+        self.touched.append(site.node)
+        return before
+
+    def in_the_way(self, device: DeviceId, domain: SecurityDomain) -> list[Worker]:
+        """Return the workers of other domains on the same physical GPU."""
+        beside = (self.worker_of.get(one) for one in self.siblings[self.survey.devices[device].gpu])
+        return [worker for worker in beside if worker is not None and worker.domain != domain]
+
+    def unbind(self, before: list[tuple[DeviceId, Worker | None]]) -> None:
+        """Undo a ``bind``."""
+        for device, worker in before:
+            self.worker_of.pop(device, None)
+            self.touched.append(self.survey.devices[device].node)
+            if worker is not None:
+                self.worker_of[device] = worker
+
+    def free_on_node(self, node: NodeId) -> int:
+        """Return the free millis on a host."""
+        return self.node_free.get(node, 0)
+
+    def is_idle(self, device: DeviceId) -> bool:
+        """Say whether nothing runs or is to run on the device."""
+        return not self.seats.get(device)  # what is not seen has no seats that are known
+
+    def foreigners(self, device: DeviceId, domain: SecurityDomain) -> list[Seat]:
+        """Return the replicas of other domains on the same physical GPU."""
+        gpu = self.survey.devices[device].gpu
+        return [seat for one in self.siblings[gpu] for seat in self.seats[one] if seat.domain != domain]
+
+
+def board(survey: Survey, score: Score) -> Board:
+    """Return the empty fleet: every known device free."""
+    made = Board(survey=survey, score=score)
+    for device in survey.devices.values():
+        made.free_millis[device.id] = WHOLE_GPU_MILLIS
+        made.free_memory[device.id] = device.memory_mib
+        made.seats[device.id] = []
+        made.siblings.setdefault(device.gpu, []).append(device.id)
+        made.node_free[device.node] = made.node_free.get(device.node, 0) + WHOLE_GPU_MILLIS
+        if survey.is_open(device):
+            made.on_node.setdefault(device.node, []).append(device.id)
+            made.hosts_of.setdefault(device.flavor, {}).setdefault(device.node, []).append(device.id)
+    for worker in survey.workers.values():
+        for one in worker.devices:
+            made.worker_of[one] = worker
+    return made

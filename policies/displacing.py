@@ -1,0 +1,153 @@
+"""The cheapest place that becomes free when others leave it."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from policies.board import Board, Kind, Need, Reach, Seat, Site
+from policies.model.units import DeviceId, NodeId
+from policies.places import candidates, ending_for, may_end, worker_for
+
+Price = Callable[[Seat], int | None]
+"""What it costs to move a replica; None if it must stay."""
+
+
+@dataclass(slots=True)
+class Weak:
+    """Hosts by what it costs, at the least, to make room on them; one order for each kind of need."""
+
+    nodes: frozenset[NodeId]
+    """Hosts that carry something which somebody may move."""
+    heaps: dict[Kind, list[tuple[int, NodeId]]] = field(default_factory=dict)
+
+
+def find_by_displacing(board: Board, need: Need, price: Price, anybodys: Price, weak: Weak) -> Site | None:
+    """Return the cheapest place that becomes free when replicas leave which ``price`` allows to go.
+
+    Args:
+        board: the fleet as it would be.
+        need: what has to fit.
+        price: cost of moving a replica for this need.
+        anybodys: the same for whoever may ask for most; never more than ``price``, and never None where that is not.
+        weak: hosts to look at.
+
+    Returns:
+        A place whose victims are minimal: without any one of them leaving, the replica does not fit. None if there is
+        none. Cost: hosts are looked at in the order of their least cost, until no cheaper one can follow.
+    """
+    heap = _heap(board, need, anybodys, weak)
+    best: Site | None = None
+    aside: list[tuple[int, NodeId]] = []
+    while heap and (best is None or heap[0][0] < best.cost):
+        bound, node = heapq.heappop(heap)
+        now = _least(board, need, anybodys, node)
+        if now is None:
+            continue
+        if now != bound:
+            heapq.heappush(heap, (now, node))
+            continue
+        aside.append((bound, node))
+        here = _on_node(board, need, price, node)
+        if here is not None and (best is None or here.cost < best.cost):
+            best = here
+    for entry in aside:
+        heapq.heappush(heap, entry)
+    return best
+
+
+def _heap(board: Board, need: Need, anybodys: Price, weak: Weak) -> list[tuple[int, NodeId]]:
+    heap = weak.heaps.get(need.kind)
+    if heap is None:
+        bounds = ((_least(board, need, anybodys, node), node) for node in sorted(weak.nodes))
+        heap = weak.heaps[need.kind] = [(bound, node) for bound, node in bounds if bound is not None]
+        heapq.heapify(heap)
+    return heap
+
+
+def _least(board: Board, need: Need, anybodys: Price, node: NodeId) -> int | None:
+    """Return a cost that making room on the host cannot fall below; None if it is impossible."""
+    costs = []
+    for one in board.hosts_of.get(need.flavor, {}).get(node, ()):
+        known = [anybodys(seat) for seat in board.seats[one]]
+        movable = [cost for cost in known if cost is not None]
+        if need.is_part:
+            costs.append(0 if board.free_millis[one] else min(movable, default=-1))
+        else:
+            costs.append(sum(movable) if len(movable) == len(known) else -1)
+    possible = sorted(cost for cost in costs if cost >= 0)
+    return sum(possible[: need.devices]) if len(possible) >= need.devices else None
+
+
+def _on_node(board: Board, need: Need, price: Price, node: NodeId) -> Site | None:
+    """Return the cheapest place on one host; for several devices, those that cost least."""
+    found: list[tuple[int, int, DeviceId, list[Seat]]] = []
+    for device in candidates(board, need, node):
+        victims = _least_victims(board, need, device.id, price)
+        if victims is not None:
+            found.append((sum(price(victim) or 0 for victim in victims), len(victims), device.id, victims))
+    if len(found) < need.devices:
+        return None
+    found.sort(key=lambda one: one[:3])
+    chosen = found[: need.devices]
+    devices = tuple(sorted(one for _, _, one, _ in chosen))
+    victims = list(dict.fromkeys(seat for *_, some in chosen for seat in some))
+    return _displacing_site(board, need, devices, victims, price)
+
+
+def _displacing_site(
+    board: Board, need: Need, devices: tuple[DeviceId, ...], victims: list[Seat], price: Price
+) -> Site:
+    domains = {board.survey.devices[one].domain for one in devices}
+    reach = Reach.FOREIGN if domains - {None, need.domain} else Reach.BOUND
+    return Site(
+        worker=worker_for(board, need, devices), node=board.survey.devices[devices[0]].node, devices=devices,
+        reach=reach, free_millis=sum(board.free_millis[one] for one in devices),
+        free_memory_mib=sum(board.free_memory[one] for one in devices), victims=tuple(victims),
+        cost=sum(price(victim) or 0 for victim in victims),
+    )  # fmt: skip
+
+
+def _least_victims(board: Board, need: Need, device: DeviceId, price: Price) -> list[Seat] | None:
+    """Return a minimal set of replicas whose leaving makes room on the device; None if those that may go do not do."""
+    if not all(may_end(board, worker) for worker in ending_for(board, need, device)):
+        return None
+    forced = board.foreigners(device, need.domain) + _in_the_way(board, need, device)
+    own = [seat for seat in board.seats[device] if seat not in forced]
+    if need.devices > 1 or not need.is_part:
+        forced, own = forced + own, []
+    if any(price(seat) is None for seat in forced):
+        return None
+    victims = list(dict.fromkeys(forced))
+    for seat in sorted((s for s in own if price(s) is not None), key=lambda s: (price(s), s.worker, s.claim)):
+        if _fits_without(board, need, device, victims):
+            break
+        victims.append(seat)
+    if not _fits_without(board, need, device, victims):
+        return None
+    return _without_needless(board, need, device, victims, len(forced))
+
+
+def _in_the_way(board: Board, need: Need, device: DeviceId) -> list[Seat]:
+    """Return the replicas of the workers that must end before the device can be bound anew."""
+    ending = ending_for(board, need, device)
+    worker = board.worker_of.get(device)
+    if worker is not None and need.devices > 1 and worker not in ending and len(worker.devices) > 1:
+        ending.append(worker)
+    return [seat for worker in ending for one in worker.devices for seat in board.seats.get(one, ())]
+
+
+def _fits_without(board: Board, need: Need, device: DeviceId, victims: list[Seat]) -> bool:
+    gone = [victim for victim in victims if device in victim.devices]
+    millis = board.free_millis[device] + sum(victim.gpu_millis for victim in gone)
+    memory = board.free_memory[device] + sum(victim.memory_mib for victim in gone)
+    return millis >= need.gpu_millis and memory >= need.memory_mib
+
+
+def _without_needless(board: Board, need: Need, device: DeviceId, victims: list[Seat], forced: int) -> list[Seat]:
+    for victim in reversed(victims[forced:]):
+        fewer = [one for one in victims if one is not victim]
+        if _fits_without(board, need, device, fewer):
+            victims = fewer
+    return victims

@@ -1,0 +1,152 @@
+"""Places on one host: which devices a replica could use there, and what would have to be done first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from policies.board import Board, Need, Reach, Site
+from policies.model.inventory import Device, ScrubState, Worker
+from policies.model.naming import worker_id
+from policies.model.units import DeviceId, NodeId, SecurityDomain, WorkerId
+
+
+def order(board: Board, need: Need, site: Site) -> tuple[int, int, tuple[DeviceId, ...]]:
+    """Return the order among free places: the least to be done first, then the score, then the ids."""
+    return site.reach, board.score(need, site, board), site.devices
+
+
+def sites_on(board: Board, need: Need, node: NodeId) -> Iterator[Site]:
+    """Yield the places on one host that are free for the need."""
+    return _single_sites(board, need, node) if need.devices == 1 else _multiple_sites(board, need, node)
+
+
+def candidates(board: Board, need: Need, node: NodeId) -> Iterator[Device]:
+    """Yield the devices of one host that the need might use, free or not."""
+    if node in need.avoid_nodes:
+        return
+    for one in board.hosts_of.get(need.flavor, {}).get(node, ()):
+        device = board.survey.devices[one]
+        board.steps += 1
+        if not _is_kept_from(board, device, need):
+            yield device
+
+
+def _is_kept_from(board: Board, device: Device, need: Need) -> bool:
+    claim, strength = board.holder.get(device.id, (need.claim, need.strength))
+    if claim != need.claim and strength >= need.strength:
+        return True
+    return device.domain is not None and device.domain != need.domain and device.domain in board.survey.blind
+
+
+def _fits(board: Board, need: Need, device: DeviceId) -> bool:
+    return board.free_millis[device] >= need.gpu_millis and board.free_memory[device] >= need.memory_mib
+
+
+def _single_sites(board: Board, need: Need, node: NodeId) -> Iterator[Site]:
+    for device in candidates(board, need, node):
+        if not _fits(board, need, device.id) or board.foreigners(device.id, need.domain):
+            continue
+        reach = _reach(board, need, device)
+        if reach is not None:
+            yield _site(board, need, (device.id,), reach)
+
+
+def _reach(board: Board, need: Need, device: Device) -> Reach | None:
+    """Say what it takes to use the device for the need; None if a worker that would have to end still carries work."""
+    ending = ending_for(board, need, device.id)
+    if not all(_can_end(board, one) for one in ending):
+        return None
+    worker = board.worker_of.get(device.id)
+    if any(one.domain != need.domain for one in ending):
+        return Reach.FOREIGN
+    if worker is None:
+        return _unbound(board, need, device)
+    if ending or len(worker.devices) > 1:
+        return Reach.REBIND
+    return Reach.BOUND if board.is_idle(device.id) else Reach.SHARED
+
+
+def _can_end(board: Board, worker: Worker) -> bool:
+    """Say whether the worker carries nothing and everything about it was seen."""
+    return may_end(board, worker) and all(board.is_idle(one) for one in worker.devices)
+
+
+def may_end(board: Board, worker: Worker) -> bool:
+    """Say whether everything about the worker was seen."""
+    survey = board.survey
+    is_seen = worker.node not in survey.unseen and not any(one in survey.unseen for one in worker.devices)
+    return is_seen and worker.domain not in survey.blind
+
+
+def ending_for(board: Board, need: Need, device: DeviceId) -> list[Worker]:
+    """Return the workers that must end before the device can serve the need: of other domains, or of another layout."""
+    found = board.in_the_way(device, need.domain)
+    worker = board.worker_of.get(device)
+    if worker is not None and worker.domain == need.domain and need.is_part and len(worker.devices) > 1:
+        found.append(worker)
+    return found
+
+
+def _unbound(board: Board, need: Need, device: Device) -> Reach:
+    if not board.is_idle(device.id):
+        return Reach.SHARED
+    if device.id in board.holder and board.holder[device.id][0] == need.claim:
+        return Reach.HELD
+    is_foreign = any(_last_domain(board, one) not in (None, need.domain) for one in board.siblings[device.gpu])
+    return Reach.FOREIGN if is_foreign else Reach.UNBOUND
+
+
+def _last_domain(board: Board, device: DeviceId) -> SecurityDomain | None:
+    one = board.survey.devices[device]
+    return None if one.scrub is ScrubState.CLEAN and board.worker_of.get(device) is None else one.domain
+
+
+def _site(board: Board, need: Need, devices: tuple[DeviceId, ...], reach: Reach) -> Site:
+    return Site(
+        worker=worker_for(board, need, devices), node=board.survey.devices[devices[0]].node, devices=devices,
+        reach=reach, free_millis=sum(board.free_millis[one] for one in devices),
+        free_memory_mib=sum(board.free_memory[one] for one in devices),
+    )  # fmt: skip
+
+
+def worker_for(board: Board, need: Need, devices: tuple[DeviceId, ...]) -> WorkerId:
+    """Return the worker of the domain that holds all of the devices, else the name of the one to be made."""
+    worker = board.worker_of.get(devices[0])
+    holds_all = worker is not None and worker.domain == need.domain and set(devices) <= set(worker.devices)
+    if worker is not None and holds_all and (not need.is_part or len(worker.devices) == 1):
+        return worker.id
+    return worker_id(need.domain, devices)
+
+
+def _multiple_sites(board: Board, need: Need, node: NodeId) -> Iterator[Site]:
+    """Yield, per worker of the domain there and for the devices that no one needs, the places that have enough."""
+    free = [
+        one for one in candidates(board, need, node)
+        if board.is_idle(one.id) and _fits(board, need, one.id) and not board.foreigners(one.id, need.domain)
+    ]  # fmt: skip
+    if len(free) < need.devices:
+        return
+    own = {w.id: w for one in free if (w := board.worker_of.get(one.id)) and w.domain == need.domain}
+    for worker in own.values():
+        inside = sorted(one.id for one in free if one.id in worker.devices)
+        if len(inside) >= need.devices:
+            yield _site(board, need, tuple(inside[: need.devices]), Reach.BOUND)
+    loose = [one.id for one in free if _is_loose(board, need, one)]
+    if len(loose) >= need.devices:
+        loose.sort(key=lambda one: (_reach_of_many(board, need, one), one))
+        chosen = tuple(sorted(loose[: need.devices]))
+        yield _site(board, need, chosen, max(_reach_of_many(board, need, one) for one in chosen))
+
+
+def _is_loose(board: Board, need: Need, device: Device) -> bool:
+    worker = board.worker_of.get(device.id)
+    ending = [*board.in_the_way(device.id, need.domain), *([worker] if worker else [])]
+    return all(_can_end(board, one) for one in ending)
+
+
+def _reach_of_many(board: Board, need: Need, device: DeviceId) -> Reach:
+    if board.in_the_way(device, need.domain):
+        return Reach.FOREIGN
+    if board.worker_of.get(device) is not None:
+        return Reach.REBIND
+    return _unbound(board, need, board.survey.devices[device])
