@@ -98,7 +98,7 @@ def fleet(survey: Survey, caps: Mapping[tuple[str, str], int]) -> Fleet:
     count: dict[tuple[FlavorId, NodeId], int] = {}
     together: dict[FlavorId, int] = {}
     for device in survey.devices.values():
-        if survey.is_capacity(device):
+        if device.id in survey.sound:
             key = device.flavor, device.node
             count[key] = count.get(key, 0) + 1
             together[device.flavor] = max(together.get(device.flavor, 0), count[key])
@@ -166,11 +166,7 @@ def _new_form(survey: Survey, claim: Claim, fleet: Fleet) -> Form:
 def _ask(survey: Survey, claim: Claim, form: Form) -> Ask:
     remembered = survey.remembered.get(claim.id) or ClaimMemory(claim=claim.id)
     groups = survey.groups_of.get(claim.id)
-    rung, held, leaving = (
-        _held(survey, groups, remembered, len(claim.ladder))
-        if groups
-        else (_rung_in_use([], remembered, len(claim.ladder)), (), ())
-    )
+    rung, held, leaving = _held(survey, groups or [], remembered, len(claim.ladder))
     refusal, detail = form.refusal, form.detail
     if refusal is None and not form.has_host and not held:
         refusal, detail = PendingReason.TOPOLOGY_UNSATISFIED, "no host has so many healthy devices of its flavors"

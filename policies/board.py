@@ -136,6 +136,8 @@ class Board:
     touched: list[NodeId] = field(default_factory=list)
     """Hosts on which something changed, in that order; a shelf reads on from where it stopped."""
     shelves: dict[Kind, Shelf] = field(default_factory=dict)
+    leaving: list[Seat] = field(default_factory=list)
+    """Replicas that cannot stay whatever is decided, but still stand."""
     steps: int = 0
 
     def take(self, seat: Seat) -> None:
@@ -210,7 +212,7 @@ def board(survey: Survey, score: Score) -> Board:
         made.seats[device.id] = []
         made.siblings.setdefault(device.gpu, []).append(device.id)
         made.node_free[device.node] = made.node_free.get(device.node, 0) + WHOLE_GPU_MILLIS
-        if survey.is_open(device):
+        if device.id in survey.open:
             made.on_node.setdefault(device.node, []).append(device.id)
             made.hosts_of.setdefault(device.flavor, {}).setdefault(device.node, []).append(device.id)
     for worker in survey.workers.values():

@@ -80,7 +80,7 @@ def _fault(seen: Survey, tenant: Tenant, flavor: FlavorId, floor: int) -> str:
 def _healthy_gpus(seen: Survey, flavor: FlavorId) -> dict[DeviceId, list[Device]]:
     gpus: dict[DeviceId, list[Device]] = {}
     for device in seen.devices.values():
-        if device.flavor == flavor and seen.is_open(device):
+        if device.flavor == flavor and device.id in seen.open:
             gpus.setdefault(device.gpu, []).append(device)
     return gpus
 

@@ -106,6 +106,9 @@ def _displaced(work: Allocation, lot: Lot, need: Need, tier: Tier) -> Site | Non
     if work.board.steps > work.survey.policy.bounds.search_steps:
         work.codes[lot.ask.claim.id] = PendingReason.SEARCH_INCOMPLETE
         return None
+    if work.victims.is_spent and tier is not Tier.FLOOR and not work.board.leaving:
+        work.victims.refused_by_budget.add(lot.ask.claim.id)
+        return None
     price, anybodys = price_for(work.victims, lot, tier), anybodys_price(work.victims, tier)
     site = find_by_displacing(work.board, need, price, anybodys, weak_hosts(work, tier))
     if site is not None and not is_within_budget(work.victims, site.victims, tier):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from policies.admission import Option
 from policies.granting import grant, place
 from policies.limits import is_allowed
+from policies.model.units import ClaimId, TenantId
 from policies.reclaim import Lot, Tier
 from policies.working import Allocation, keep, roll_back, vacate
 
@@ -17,28 +18,40 @@ CLIMBS_PER_DECISION = 64
 def squeeze(work: Allocation) -> None:
     """Move claims down their ladder, one at a time, where that lets a claim of the same tenant be served at all."""
     work.is_gentle = True
-    for lot in work.lots():
-        if lot.is_base and not lot.is_kept and not lot.seats and _may_ask(work, lot):
-            any(_serve_by_squeezing(work, lot, one) for one in _squeezable(work, lot)[:SQUEEZED_PER_LOT])
+    for tenant in sorted(work.queues):
+        low = _squeezable(work, tenant)
+        waiting = [lot for lot in work.queues[tenant] if low and _is_refused(lot) and _may_ask(work, lot)]
+        for lot in waiting:
+            others = [name for name in low if _may_be_squeezed_for(work, name, lot)]
+            any(_serve_by_squeezing(work, lot, name) for name in others[:SQUEEZED_PER_LOT])
     work.is_gentle = False
+
+
+def _is_refused(lot: Lot) -> bool:
+    return lot.is_base and not lot.is_kept and not lot.seats
 
 
 def _may_ask(work: Allocation, lot: Lot) -> bool:
     return lot.tier <= Tier.LEFTOVER and not lot.ask.idle and lot.ask.domain not in work.survey.blind
 
 
-def _squeezable(work: Allocation, lot: Lot) -> list[list[Lot]]:
-    """Return the tenant's other claims, not of a higher class, that have a lower rung; the least important first."""
-    found = [
-        lots for name in dict.fromkeys(one.ask.claim.id for one in work.queues[lot.ask.tenant.id])
-        if (lots := [one for one in work.of_claim[name] if one.is_kept]) and lots[0].ask is not lot.ask
-        and lots[0].ask.value <= lot.ask.value and lots[0].ask.rank.preemptible
-        and any(option.rung > lots[0].seats[0].rung for option in lots[0].ask.options)
-    ]  # fmt: skip
-    return sorted(found, key=lambda lots: (lots[0].ask.value, -lots[0].seats[0].charge, lots[0].ask.claim.id))
+def _squeezable(work: Allocation, tenant: TenantId) -> list[ClaimId]:
+    """Return the tenant's served claims that have a lower rung, the least important first."""
+    found: dict[ClaimId, tuple[int, int, ClaimId]] = {}
+    for one in work.queues[tenant]:
+        options = one.ask.options
+        if one.is_kept and one.seats and one.ask.rank.preemptible and options[-1].rung > one.seats[0].rung:
+            found[one.ask.claim.id] = (one.ask.value, -one.seats[0].charge, one.ask.claim.id)
+    return sorted(found, key=lambda name: found[name])
 
 
-def _serve_by_squeezing(work: Allocation, lot: Lot, lots: list[Lot]) -> bool:
+def _may_be_squeezed_for(work: Allocation, name: ClaimId, lot: Lot) -> bool:
+    other = work.of_claim[name][0].ask
+    return other is not lot.ask and other.value <= lot.ask.value
+
+
+def _serve_by_squeezing(work: Allocation, lot: Lot, name: ClaimId) -> bool:
+    lots = [one for one in work.of_claim[name] if one.is_kept]
     rung, mark = lots[0].seats[0].rung, len(work.log)
     for option in lots[0].ask.options:
         if option.rung > rung:

@@ -19,7 +19,7 @@ def healthy_capacity(survey: Survey) -> dict[FlavorId, int]:
     wanted = (group for group in survey.groups.values() if group.claim in survey.claims)
     occupied = {one for group in wanted for one in group.devices}
     for device in survey.devices.values():
-        if survey.is_open(device) or (device.id in occupied and survey.may_carry(device)):
+        if device.id in survey.open or (device.id in occupied and survey.may_carry(device)):
             capacity[device.flavor] = capacity.get(device.flavor, 0) + WHOLE_GPU_MILLIS
     return capacity
 

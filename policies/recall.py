@@ -9,7 +9,7 @@ from policies.admission import Ask
 from policies.model.decision import Eviction, EvictionReason
 from policies.model.inventory import GroupState
 from policies.model.memory import ClaimMemory, Drain, Hold, Memory, UsageRecord
-from policies.model.units import DeviceId, GroupId
+from policies.model.units import ClaimId, DeviceId, GroupId
 from policies.survey import Survey
 from policies.usage import advanced
 from policies.working import Allocation
@@ -26,14 +26,13 @@ def remember(work: Allocation, wishes: Sequence[Ask], gone: Sequence[Eviction]) 
     survey, before = work.survey, work.memory
     known = {drain.group for drain in before.drains}
     fresh = [one for one in gone if one.group not in known and one.reason in COUNTED]
+    evicted = frozenset(one.claim for one in fresh)
     window = survey.policy.bounds.eviction_window_ms
     return Memory(
         usage=_usage(work),
         drains=_drains(survey, before, gone),
         holds=_holds(work),
-        claims=tuple(
-            one for one in (_claim(work, wish, fresh) for wish in wishes) if one != ClaimMemory(claim=one.claim)
-        ),
+        claims=tuple(one for wish in wishes if (one := _claim(work, wish, evicted)) is not None),
         evictions_ms=tuple(at for at in before.evictions_ms if survey.now_ms - at < window)
         + (survey.now_ms,) * len(fresh),
     )
@@ -80,24 +79,37 @@ def _holds(work: Allocation) -> tuple[Hold, ...]:
     return tuple(hold for _, hold in sorted(found.items()) if survey.now_ms < hold.expires_at_ms)
 
 
-def _claim(work: Allocation, wish: Ask, fresh: Sequence[Eviction]) -> ClaimMemory:
+def _claim(work: Allocation, wish: Ask, evicted: frozenset[ClaimId]) -> ClaimMemory | None:
+    """Return what to remember of the claim: what was known if nothing changed, None if there is nothing to remember."""
     survey, claim = work.survey, wish.claim.id
-    before = survey.remembered.get(claim, ClaimMemory(claim=claim))
+    before = survey.remembered.get(claim)
     granted = [seat for lot in work.of_claim.get(claim, ()) if lot.is_kept for seat in lot.seats]
-    waits = sum(1 for seat in granted if seat.group is not None and seat.group.running) < wish.wanted
-    was_evicted = any(one.claim == claim for one in fresh)
-    failures, failed_at = _failures(survey, wish, before)
+    running = sum(1 for seat in granted if seat.group is not None and seat.group.running)
+    was = before or ClaimMemory(claim=claim)
+    failures, failed_at = _failures(survey, wish, was)
+    now = (
+        granted[0].rung if granted else None, work.better_since.get(claim), wish.seen_lower_since_ms,
+        wish.idle_since_ms, failed_at, survey.now_ms if claim in evicted else was.evicted_at_ms,
+        (was.waiting_since_ms or survey.now_ms) if running < wish.wanted else None, failures,
+    )  # fmt: skip
+    if now == _NOTHING:
+        return None
+    if before is not None and now == _known(before):
+        return before
     return ClaimMemory(
-        claim=claim,
-        rung=granted[0].rung if granted else None,
-        better_since_ms=work.better_since.get(claim),
-        lower_since_ms=wish.seen_lower_since_ms,
-        idle_since_ms=wish.idle_since_ms,
-        waiting_since_ms=(before.waiting_since_ms or survey.now_ms) if waits else None,
-        evicted_at_ms=survey.now_ms if was_evicted else before.evicted_at_ms,
-        failures=failures,
-        failed_at_ms=failed_at,
-    )
+        claim=claim, rung=now[0], better_since_ms=now[1], lower_since_ms=now[2], idle_since_ms=now[3],
+        failed_at_ms=now[4], evicted_at_ms=now[5], waiting_since_ms=now[6], failures=failures,
+    )  # fmt: skip
+
+
+_NOTHING = (None, None, None, None, None, None, None, 0)
+
+
+def _known(one: ClaimMemory) -> tuple[int | None, ...]:
+    return (
+        one.rung, one.better_since_ms, one.lower_since_ms, one.idle_since_ms, one.failed_at_ms, one.evicted_at_ms,
+        one.waiting_since_ms, one.failures,
+    )  # fmt: skip
 
 
 def _failures(survey: Survey, wish: Ask, before: ClaimMemory) -> tuple[int, int | None]:

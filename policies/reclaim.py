@@ -64,6 +64,11 @@ class Victims:
     taken: dict[GroupId, tuple[EvictionReason, ClaimId | None, int]] = field(default_factory=dict)
     refused_by_budget: set[ClaimId] = field(default_factory=set)
 
+    @property
+    def is_spent(self) -> bool:
+        """Whether the budget is used up and nothing drains that could be taken without it."""
+        return self.budget <= 0 and not self.draining and not self.taken
+
 
 def cost(group: Group, now_ms: int) -> int:
     """Return what it costs to move the group, in request-milliseconds (>= 0); a group already drained costs nothing.

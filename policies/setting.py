@@ -40,10 +40,15 @@ def start(
         of_claim[wish.claim.id] = lots
     for queue in queues.values():
         queue.sort(key=serving_order)
+    made.leaving = [seat for some in seats.values() for seat in some if id(seat) not in victims.lot_of]
     beside, roots = _family(survey)
+    keeping = frozenset(
+        (tenant, flavor) for flavor, some in shares.items() for tenant, share in some.items()
+        if share.reserved or share.lending < share.nominal
+    )  # fmt: skip
     return Allocation(
         survey=survey, memory=memory, board=made, shares=shares, victims=victims, queues=queues, of_claim=of_claim,
-        capacity=capacity, beside=beside, roots=roots, used=used,
+        capacity=capacity, beside=beside, roots=roots, used=used, keeping=keeping,
     )  # fmt: skip
 
 

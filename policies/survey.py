@@ -36,6 +36,10 @@ class Survey:
     tenants: dict[TenantId, Tenant]
     classes: dict[str, PriorityClass]
     remembered: dict[ClaimId, ClaimMemory]
+    sound: frozenset[DeviceId]
+    """Devices that count as capacity: healthy, seen, known to the policy, and not failed in a scrub."""
+    open: frozenset[DeviceId]
+    """Sound devices on hosts that take new work."""
     lost: frozenset[DeviceId]
     """Devices on which nothing may stay."""
     blind: frozenset[SecurityDomain]
@@ -45,41 +49,18 @@ class Survey:
     unheard: frozenset[str]
     """Claims and domains whose demand was not seen."""
 
-    def is_seen(self, device: Device) -> bool:
-        """Say whether device and host were both seen."""
-        return device.id not in self.unseen and device.node not in self.unseen
-
-    def is_capacity(self, device: Device) -> bool:
-        """Say whether what runs on the device may go on, so that it counts while occupied.
-
-        A device that is suspect or not seen now is no reason to take anything away: that would be a move that rests on
-        what was not seen.
-        """
-        return (
-            device.health in (DeviceHealth.HEALTHY, DeviceHealth.SUSPECT)
-            and device.scrub is not ScrubState.FAILED
-            and (not self.policy.flavors or device.flavor in self.policy.flavors)
-        )
-
     def may_carry(self, device: Device) -> bool:
         """Say whether what runs on the device may stay there."""
         return device.health in (DeviceHealth.HEALTHY, DeviceHealth.SUSPECT) and device.scrub is not ScrubState.FAILED
-
-    def is_open(self, device: Device) -> bool:
-        """Say whether new work may be placed on the device: healthy, seen, on a host that is not cordoned."""
-        node = self.nodes.get(device.node)
-        return (
-            self.is_capacity(device)
-            and device.health is DeviceHealth.HEALTHY
-            and self.is_seen(device)
-            and (node is None or node.schedulable)
-        )
 
 
 def survey(snapshot: Snapshot, policy: Policy, memory: Memory, now_ms: int) -> Survey:
     """Return the snapshot indexed by identifier, in the order of ids, so that the order of its lists has no effect."""
     in_force = effective(policy, now_ms)
     flavors = {device.flavor for device in snapshot.devices} | {flavor.id for flavor in snapshot.flavors}
+    unseen = frozenset(gap.subject for gap in snapshot.gaps if gap.kind in (GapKind.NODE, GapKind.DEVICE))
+    sound = frozenset(device.id for device in snapshot.devices if _is_sound(device, in_force, unseen))
+    closed = frozenset(node.id for node in snapshot.nodes if not node.schedulable)
     return Survey(
         snapshot=snapshot,
         policy=in_force,
@@ -96,10 +77,22 @@ def survey(snapshot: Snapshot, policy: Policy, memory: Memory, now_ms: int) -> S
         tenants={tenant.id: tenant for tenant in in_force.tenants},
         classes={cls.name: cls for cls in in_force.priority_classes},
         remembered={one.claim: one for one in memory.claims},
+        sound=sound,
+        open=frozenset(one.id for one in snapshot.devices if one.id in sound and one.node not in closed),
         lost=frozenset(device.id for device in snapshot.devices if device.health in _BAD),
         blind=frozenset(snapshot.adopting) | _subjects_as_domains(snapshot.gaps),
-        unseen=frozenset(gap.subject for gap in snapshot.gaps if gap.kind in (GapKind.NODE, GapKind.DEVICE)),
+        unseen=unseen,
         unheard=frozenset(gap.subject for gap in snapshot.gaps if gap.kind in (GapKind.DEMAND, GapKind.GATEWAY)),
+    )
+
+
+def _is_sound(device: Device, policy: Policy, unseen: frozenset[str]) -> bool:
+    return (
+        device.health is DeviceHealth.HEALTHY
+        and device.scrub is not ScrubState.FAILED
+        and device.id not in unseen
+        and device.node not in unseen
+        and (not policy.flavors or device.flavor in policy.flavors)
     )
 
 

@@ -39,8 +39,12 @@ class Allocation:
     """Millis granted to each tenant and everything below it."""
     hopeless: set[Signature] = field(default_factory=set)
     """Needs that found no free place in this decision; places only become fewer."""
+    keeping: frozenset[tuple[TenantId, FlavorId]] = frozenset()
+    """Tenants that do not lend all of a flavor."""
     weak: dict[Tier, Weak] = field(default_factory=dict)
     """Hosts that carry something which may be moved, by the right that is needed; emptied when rights change."""
+    in_order: list[Lot] = field(default_factory=list)
+    """Every lot; found once, since lots are never added."""
     codes: dict[ClaimId, PendingReason] = field(default_factory=dict)
     better_since: dict[ClaimId, int] = field(default_factory=dict)
     """Since when a better rung has been possible, for claims on a lower one."""
@@ -53,17 +57,17 @@ class Allocation:
 
     def lots(self) -> list[Lot]:
         """Return every lot, by tenant, in the order in which the tenant is served."""
-        return [lot for tenant in sorted(self.queues) for lot in self.queues[tenant]]
+        if not self.in_order:
+            self.in_order = [lot for tenant in sorted(self.queues) for lot in self.queues[tenant]]
+        return self.in_order
 
 
 def weak_hosts(work: Allocation, tier: Tier) -> Weak:
     """Return the hosts that carry something which somebody with this right may move; made anew when rights change."""
     weak = work.weak.get(tier)
     if weak is None:
-        nodes = {
-            work.survey.devices[one].node for one, seats in work.board.seats.items()
-            if any((owner := work.victims.lot_of.get(id(seat))) is None or not owner.is_kept for seat in seats)
-        }  # fmt: skip
+        weaker = (seat for lot in work.lots() if not lot.is_kept for seat in lot.seats)
+        nodes = {work.survey.devices[seat.devices[0]].node for seat in (*weaker, *work.board.leaving)}
         weak = work.weak[tier] = Weak(frozenset(nodes))
     return weak
 
