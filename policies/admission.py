@@ -117,6 +117,7 @@ class Form:
     options: tuple[Option, ...]
     """Options inside the quota that a host could carry; those inside the quota when no host could."""
     is_paused: bool
+    rungs: int
     has_host: bool
     """Whether some host could carry one of the options."""
 
@@ -159,14 +160,14 @@ def _new_form(survey: Survey, claim: Claim, fleet: Fleet) -> Form:
     paused = is_paused(survey.overlay, claim.priority_class, tenant.id) and rank.preemptible
     return Form(
         tenant=tenant, rank=rank, refusal=refusal, detail=detail, options=fitting or options, is_paused=paused,
-        has_host=bool(fitting),
+        rungs=len(claim.ladder), has_host=bool(fitting),
     )  # fmt: skip
 
 
 def _ask(survey: Survey, claim: Claim, form: Form) -> Ask:
     remembered = survey.remembered.get(claim.id) or ClaimMemory(claim=claim.id)
     groups = survey.groups_of.get(claim.id)
-    rung, held, leaving = _held(survey, groups or [], remembered, len(claim.ladder))
+    rung, held, leaving = _held(survey, groups or [], remembered, form)
     refusal, detail = form.refusal, form.detail
     if refusal is None and not form.has_host and not held:
         refusal, detail = PendingReason.TOPOLOGY_UNSATISFIED, "no host has so many healthy devices of its flavors"
@@ -182,13 +183,13 @@ def _ask(survey: Survey, claim: Claim, form: Form) -> Ask:
 
 
 def _held(
-    survey: Survey, groups: list[Group], remembered: ClaimMemory, rungs: int
+    survey: Survey, groups: list[Group], remembered: ClaimMemory, form: Form
 ) -> tuple[int | None, tuple[Group, ...], tuple[Group, ...]]:
     """Return the rung in use, the groups that may stay and those that cannot."""
-    rung = _rung_in_use(groups, remembered, rungs)
-    if len(groups) == 1 and groups[0].rung == rung and _may_stay(survey, groups[0]):
+    rung = _rung_in_use(groups, remembered, form.rungs)
+    if len(groups) == 1 and groups[0].rung == rung and _may_stay(survey, groups[0], form.tenant.domain):
         return rung, (groups[0],), ()
-    return (rung, *_sorted_out(survey, groups, rung))
+    return (rung, *_sorted_out(survey, groups, rung, form.tenant.domain))
 
 
 def _nobody(claim: Claim) -> Tenant:
@@ -247,18 +248,20 @@ def _rung_in_use(groups: list[Group], remembered: ClaimMemory, rungs: int) -> in
     )
 
 
-def _sorted_out(survey: Survey, groups: list[Group], rung: int | None) -> tuple[tuple[Group, ...], tuple[Group, ...]]:
-    held = [group for group in groups if group.rung == rung and _may_stay(survey, group)]
+def _sorted_out(
+    survey: Survey, groups: list[Group], rung: int | None, domain: SecurityDomain
+) -> tuple[tuple[Group, ...], tuple[Group, ...]]:
+    held = [group for group in groups if group.rung == rung and _may_stay(survey, group, domain)]
     held.sort(key=lambda g: (not g.routed, g.running == 0, g.since_ms, g.id))
     keep = {group.id for group in held}
     return tuple(held), tuple(group for group in groups if group.id not in keep)
 
 
-def _may_stay(survey: Survey, group: Group) -> bool:
+def _may_stay(survey: Survey, group: Group, domain: SecurityDomain) -> bool:
     worker = survey.workers.get(group.worker)
     if worker is not None and worker.domain in survey.blind:
         return True
-    if group.state is GroupState.FAILED or worker is None:
+    if group.state is GroupState.FAILED or worker is None or worker.domain != domain:
         return False
     return survey.lost.isdisjoint(group.devices) and all(one in survey.devices for one in group.devices)
 

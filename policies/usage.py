@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from policies.model.memory import UsageRecord
 
-SCALE = 1 << 32
-"""Fixed-point one. Errors of the powers stay below one part in a billion over ten half-lives."""
+SCALE = 1 << 64
+"""Fixed-point one. Errors of the powers stay far below one part in a billion over ten half-lives."""
 _FORGOTTEN_AFTER = 64
 """Half-lives after which nothing is left of a use."""
-_BITS = 24
+_BITS = 48
+"""Binary places to which a part of a half-life is resolved: far below a millisecond."""
 
 
 def _square_roots() -> tuple[int, ...]:
@@ -61,5 +62,5 @@ def advanced(record: UsageRecord, now_ms: int, half_life_s: int) -> UsageRecord:
     )  # fmt: skip
 
 
-LN2 = 2977044472
+LN2 = 12_786_308_645_202_655_659
 """Natural logarithm of two, in units of ``1/SCALE``."""
