@@ -44,6 +44,7 @@ def allocate(work: Allocation) -> None:
     for tenant in sorted(work.queues):
         _rate(work, tenant)
     recall_holds(work)
+    keep_for_the_large(work)
     for tier in (Tier.FLOOR, Tier.GUARANTEED, Tier.ENTITLED):
         _serve(work, tier)
     _serve_leftover(work)
@@ -133,7 +134,6 @@ def across_tenants(lot: Lot) -> tuple[int, int, ClaimId]:
 
 def _serve_leftover(work: Allocation) -> None:
     """Keep what still runs where it is, then offer what is free to those that borrow least."""
-    keep_for_the_large(work)
     open_ = [lot for lot in work.lots() if not lot.is_kept and lot.tier is not Tier.NONE]
     for lot in open_:
         if not lot.missing and not lot.ask.idle and _may_run_on(work, lot):

@@ -5,10 +5,14 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import combinations
 
 from policies.board import Board, Kind, Need, Reach, Seat, Site
 from policies.model.units import DeviceId, NodeId
 from policies.places import candidates, ending_for, may_end, worker_for
+
+TRIED_AS_SETS = 6
+"""Replicas on one device of which every set is tried; with more, the cheapest leave first and the needless return."""
 
 Price = Callable[[Seat], int | None]
 """What it costs to move a replica; None if it must stay."""
@@ -120,13 +124,31 @@ def _least_victims(board: Board, need: Need, device: DeviceId, price: Price) -> 
     if any(price(seat) is None for seat in forced):
         return None
     victims = list(dict.fromkeys(forced))
-    for seat in sorted((s for s in own if price(s) is not None), key=lambda s: (price(s), s.worker, s.claim)):
+    movable = sorted((s for s in own if price(s) is not None), key=lambda s: (price(s), s.worker, s.claim))
+    if len(movable) <= TRIED_AS_SETS:
+        return _cheapest_set(board, need, device, victims, movable, price)
+    for seat in movable:
         if _fits_without(board, need, device, victims):
             break
         victims.append(seat)
     if not _fits_without(board, need, device, victims):
         return None
     return _without_needless(board, need, device, victims, len(forced))
+
+
+def _cheapest_set(
+    board: Board, need: Need, device: DeviceId, forced: list[Seat], movable: list[Seat], price: Price
+) -> list[Seat] | None:
+    """Return the cheapest set of all, tried one after the other; of equal ones the smallest, then the first."""
+    best: tuple[int, int, tuple[int, ...]] | None = None
+    for size in range(len(movable) + 1):
+        for some in combinations(range(len(movable)), size):
+            cost = sum(price(movable[index]) or 0 for index in some)
+            if best is not None and (cost, size) >= best[:2]:
+                continue
+            if _fits_without(board, need, device, [*forced, *(movable[index] for index in some)]):
+                best = cost, size, some
+    return None if best is None else [*forced, *(movable[index] for index in best[2])]
 
 
 def _in_the_way(board: Board, need: Need, device: DeviceId) -> list[Seat]:

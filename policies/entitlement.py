@@ -114,7 +114,7 @@ def _node(tenant: Tenant, flavor: FlavorId, children: tuple[Node, ...], own: int
     floor = dict(tenant.floor_millis).get(flavor, 0)
     return Node(
         tenant=tenant.id, nominal=nominal, lending=_limit(None if quota is None else quota.lending_limit_millis),
-        cap=cap, floor=max(floor, sum(child.floor for child in children)), weight=tenant.fair_weight,
+        cap=cap, floor=max(floor, reserved, sum(child.floor for child in children)), weight=tenant.fair_weight,
         demand=min(wanted, cap), reserved=reserved + sum(child.reserved for child in children), children=children,
     )  # fmt: skip
 
@@ -151,11 +151,12 @@ def entitle(roots: Sequence[Node], capacity: int) -> dict[TenantId, Share]:
 
 
 def _divide(nodes: tuple[Node, ...], floor: int, guaranteed: int, amount: int, shares: dict[TenantId, Share]) -> None:
+    withheld = sum(max(0, n.reserved - n.demand) for n in nodes)
+    floor, guaranteed, amount = (max(0, min(one, amount - withheld)) for one in (floor, guaranteed, amount))
     floors = fill(floor, [(min(n.floor, n.demand), n.floor) for n in nodes])
     floors = _topped(floors, floor, [min(n.nominal, n.demand) for n in nodes])
     sure = _topped(floors, guaranteed, [min(n.nominal, n.demand) for n in nodes])
     kept = [max(0, n.nominal - max(s, 0) - max(n.lending, 0)) for n, s in zip(nodes, sure, strict=True)]
-    kept = [max(k, min(n.reserved, n.nominal - s)) for k, n, s in zip(kept, nodes, sure, strict=True)]
     surplus = max(0, amount - sum(sure) - sum(kept))
     extra = fill(surplus, [(n.demand - s, n.weight) for n, s in zip(nodes, sure, strict=True)])
     for node, low, mid, more in zip(nodes, floors, sure, extra, strict=True):

@@ -16,7 +16,13 @@ from policies.working import Allocation, first_option
 
 BLOCKERS_SHOWN = 8
 """Claims named as standing in the way; more would not be read."""
-TELLS_OF_OTHERS = (PendingReason.RESERVATION_AHEAD, PendingReason.WAITING_FOR_VICTIMS, PendingReason.WAITING_FOR_SCRUB)
+TELLS_OF_OTHERS = (
+    PendingReason.RESERVATION_AHEAD,
+    PendingReason.WAITING_FOR_VICTIMS,
+    PendingReason.WAITING_FOR_SCRUB,
+    PendingReason.TOPOLOGY_UNSATISFIED,
+    PendingReason.SEARCH_INCOMPLETE,
+)
 """Codes that say something of other tenants; a tenant sees ``WAITING_FOR_QUOTA`` or ``STARTING`` instead."""
 SENTENCES = {
     PendingReason.TELEMETRY_STALE: "its domain was not seen; what runs is held, nothing new starts",
@@ -198,10 +204,19 @@ def for_tenant(decision: Decision, claim: ClaimId, claims: Iterable[Claim]) -> R
     if reason is None or claim not in owners:
         return None
     own = tuple(one for one in reason.blockers if owners.get(one) == owners[claim])
-    if reason.code not in TELLS_OF_OTHERS:
-        return replace(reason, blockers=own, unblocking=None)
+    own_terms = tuple(term for term in reason.score_terms if term[0] != "right")
+    if reason.code not in TELLS_OF_OTHERS or _is_of_hosts_alone(reason):
+        return replace(reason, blockers=own, unblocking=None, score_terms=own_terms)
     code = PendingReason.STARTING if reason.state is ClaimState.SERVED else PendingReason.WAITING_FOR_QUOTA
     sentence = f"{reason.granted_replicas} of {reason.wanted_replicas} replicas: {SENTENCES[code]}"
     return replace(
-        reason, blockers=own, unblocking=None, code=code, sentence=sentence, eta_ms=None, eta_assumption=""
+        reason, blockers=own, unblocking=None, code=code, sentence=sentence, eta_ms=None, eta_assumption="",
+        score_terms=own_terms,
     )  # fmt: skip
+
+
+def _is_of_hosts_alone(reason: Reason) -> bool:
+    """Say whether the shape fits no host at all, whoever uses them: the inventory is no secret."""
+    if reason.code is not PendingReason.TOPOLOGY_UNSATISFIED:
+        return False
+    return not reason.sentence.endswith(SENTENCES[PendingReason.TOPOLOGY_UNSATISFIED])

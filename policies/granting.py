@@ -103,7 +103,7 @@ def _need(work: Allocation, lot: Lot, option: Option, tier: Tier) -> Need:
 def _displaced(work: Allocation, lot: Lot, need: Need, tier: Tier) -> Site | None:
     if work.is_gentle or not may_displace(work.victims, lot, tier):
         return None
-    if work.board.steps > work.survey.policy.bounds.search_steps:
+    if work.board.steps >= work.survey.policy.bounds.search_steps:
         work.codes[lot.ask.claim.id] = PendingReason.SEARCH_INCOMPLETE
         return None
     if work.victims.is_spent and tier is not Tier.FLOOR and not work.board.leaving:

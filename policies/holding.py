@@ -16,32 +16,53 @@ def recall_holds(work: Allocation) -> None:
     for hold in work.memory.holds:
         missing = [lot for lot in work.of_claim.get(hold.claim, ()) if lot.missing and lot.tier is not Tier.NONE]
         if missing and work.survey.now_ms < hold.expires_at_ms and hold.device in work.survey.devices:
-            tier = min(lot.tier for lot in missing)
-            work.board.holder[hold.device] = (hold.claim, (-tier, missing[0].ask.value))
+            strength = max(_strength(work, lot) for lot in missing)
+            work.board.holder[hold.device] = (hold.claim, strength)
 
 
 def keep_for_the_large(work: Allocation) -> None:
-    """Keep the free devices of one host for each of the first few entitled claims that found no host with enough.
+    """Keep the free devices of one host for each of the first few entitled claims that need several of one host.
 
     Without this a stream of small claims takes every device that comes free, and a claim that needs several of one host
     waits for ever. Only claims that have waited for the cool-down time have devices kept.
     """
     waiting = [lot for lot in work.lots() if _is_large_and_waits(work, lot)]
-    waiting.sort(key=lambda lot: (lot.tier, -lot.ask.value, lot.ask.claim.submitted_at_ms, lot.ask.claim.id))
+    waiting.sort(key=lambda lot: (_strength(work, lot), -lot.ask.claim.submitted_at_ms), reverse=True)
     for lot in waiting[:LARGE_CLAIMS]:
         for device in _best_host(work, lot, first_option(lot)):
             work.kept_for[device] = lot.ask.claim.id
-            work.board.holder[device] = (lot.ask.claim.id, (-lot.tier, lot.ask.value))
+            work.board.holder[device] = (lot.ask.claim.id, _strength(work, lot))
+
+
+def _strength(work: Allocation, lot: Lot) -> tuple[int, int]:
+    """Return the right and class with which devices are kept for the lot.
+
+    The next in its tenant's queue has the right that it would have if it ran alone: what runs now makes room as it
+    ends, and nobody who came later goes before it.
+    """
+    return -min(lot.tier, _right_alone(work, lot)), lot.ask.value
+
+
+def _right_alone(work: Allocation, lot: Lot) -> Tier:
+    waiting = (one for one in work.queues[lot.ask.tenant.id] if one.missing and one.is_base)
+    option = first_option(lot)
+    share = work.shares.get(option.flavor, {}).get(lot.ask.tenant.id)
+    if share is None or next(waiting, None) is not lot:
+        return Tier.NONE
+    if option.charge * lot.size <= share.guaranteed:
+        return Tier.GUARANTEED
+    return Tier.ENTITLED if option.charge * lot.size <= share.entitled else Tier.NONE
 
 
 def _is_large_and_waits(work: Allocation, lot: Lot) -> bool:
-    if lot.is_kept or not lot.has_failed or not lot.is_base or lot.seats or lot.ask.domain in work.survey.blind:
+    if lot.is_kept or not lot.is_base or lot.seats or lot.tier is Tier.NONE or lot.ask.domain in work.survey.blind:
+        return False
+    if lot.ask.claim.ladder[first_option(lot).rung].devices == 1:
         return False
     remembered = work.survey.remembered.get(lot.ask.claim.id)
     since = remembered.waiting_since_ms if remembered is not None else None
-    shape = lot.ask.claim.ladder[first_option(lot).rung]
     waited = since is not None and work.survey.now_ms - since >= work.survey.policy.bounds.cooldown_ms
-    return waited and shape.devices > 1 and lot.tier <= Tier.ENTITLED
+    return waited and -_strength(work, lot)[0] <= Tier.ENTITLED
 
 
 def _best_host(work: Allocation, lot: Lot, option: Option) -> list[DeviceId]:
@@ -51,7 +72,7 @@ def _best_host(work: Allocation, lot: Lot, option: Option) -> list[DeviceId]:
     found: list[tuple[int, int, NodeId, list[DeviceId]]] = []
     for node, devices in work.board.hosts_of.get(option.flavor, {}).items():
         if len(devices) >= shape.devices:
-            free = [one for one in devices if work.board.is_idle(one) and _is_open_to(work, one, lot.ask.claim.id)]
+            free = [one for one in devices if _is_free(work, one) and _is_open_to(work, one, lot.ask.claim.id)]
             found.append((-len(before & set(free)), -len(free), node, free))
     return min(found)[3][: shape.devices] if found else []
 
@@ -59,3 +80,8 @@ def _best_host(work: Allocation, lot: Lot, option: Option) -> list[DeviceId]:
 def _is_open_to(work: Allocation, device: DeviceId, claim: ClaimId) -> bool:
     holder = work.board.holder.get(device)
     return holder is None or holder[0] == claim
+
+
+def _is_free(work: Allocation, device: DeviceId) -> bool:
+    """Say whether nothing stands on the device but what leaves anyway."""
+    return all(id(seat) not in work.victims.lot_of for seat in work.board.seats[device])

@@ -70,8 +70,9 @@ def _is_in_its_way(work: Allocation, lot: Lot, reservation: Reservation) -> bool
     begins = starts_ms(survey, reservation.starts_at_ms)
     if survey.now_ms >= begins:
         return False
-    if claim.kind is ClaimKind.JOB and claim.duration_s is not None:
-        return survey.now_ms + claim.duration_s * 1000 > begins and not lot.ask.rank.preemptible
+    ends = claim.kind is ClaimKind.JOB and claim.duration_s is not None
+    if ends and survey.now_ms + (claim.duration_s or 0) * 1000 <= begins:
+        return False
     if not lot.ask.rank.preemptible:
         return True
     return survey.now_ms + lot.ask.rank.min_runtime_s * 1000 > begins

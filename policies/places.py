@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from policies.board import Board, Need, Reach, Site
 from policies.model.inventory import Device, ScrubState, Worker
 from policies.model.naming import worker_id
-from policies.model.units import DeviceId, NodeId, SecurityDomain, WorkerId
+from policies.model.units import ClaimId, DeviceId, NodeId, SecurityDomain, WorkerId
 
 
 def order(board: Board, need: Need, site: Site) -> tuple[int, int, tuple[DeviceId, ...]]:
@@ -33,9 +33,16 @@ def candidates(board: Board, need: Need, node: NodeId) -> Iterator[Device]:
 
 def _is_kept_from(board: Board, device: Device, need: Need) -> bool:
     claim, strength = board.holder.get(device.id, (need.claim, need.strength))
-    if claim != need.claim and strength >= need.strength:
+    if claim != need.claim and _binds(claim, strength, need):
         return True
     return device.domain is not None and device.domain != need.domain and device.domain in board.survey.blind
+
+
+def _binds(claim: ClaimId, strength: tuple[int, int], need: Need) -> bool:
+    """Say whether what is kept for a claim is kept from the need: inside one tenant only a higher class takes it."""
+    if claim.partition(":")[0] == need.claim.partition(":")[0]:
+        return strength[1] >= need.strength[1]
+    return strength >= need.strength
 
 
 def _fits(board: Board, need: Need, device: DeviceId) -> bool:
@@ -61,8 +68,10 @@ def _reach(board: Board, need: Need, device: Device) -> Reach | None:
         return Reach.FOREIGN
     if worker is None:
         return _unbound(board, need, device)
-    if ending or len(worker.devices) > 1:
+    if ending:
         return Reach.REBIND
+    if len(worker.devices) > 1:
+        return None if _carries(board, worker, need) else Reach.REBIND
     return Reach.BOUND if board.is_idle(device.id) else Reach.SHARED
 
 
@@ -127,7 +136,7 @@ def _multiple_sites(board: Board, need: Need, node: NodeId) -> Iterator[Site]:
     if len(free) < need.devices:
         return
     own = {w.id: w for one in free if (w := board.worker_of.get(one.id)) and w.domain == need.domain}
-    for worker in own.values():
+    for worker in (one for one in own.values() if not _carries(board, one, need)):
         inside = sorted(one.id for one in free if one.id in worker.devices)
         if len(inside) >= need.devices:
             yield _site(board, need, tuple(inside[: need.devices]), Reach.BOUND)
@@ -136,6 +145,11 @@ def _multiple_sites(board: Board, need: Need, node: NodeId) -> Iterator[Site]:
         loose.sort(key=lambda one: (_reach_of_many(board, need, one), one))
         chosen = tuple(sorted(loose[: need.devices]))
         yield _site(board, need, chosen, max(_reach_of_many(board, need, one) for one in chosen))
+
+
+def _carries(board: Board, worker: Worker, need: Need) -> bool:
+    """Say whether a replica of the claim is on the worker: a group cannot grow onto further devices once started."""
+    return any(seat.claim == need.claim for one in worker.devices for seat in board.seats.get(one, ()))
 
 
 def _is_loose(board: Board, need: Need, device: Device) -> bool:

@@ -1,0 +1,172 @@
+"""Every claim is told why it waits, what would admit it, and nothing about others that it may not know."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from policies.certificate import certify
+from policies.decide import decide
+from policies.explain import for_operator, for_tenant
+from policies.model.codec import schema, to_json
+from policies.model.decision import Decision, PendingReason
+from policies.model.inventory import DeviceHealth
+from policies.model.memory import Memory
+from policies.model.policy import Policy
+from policies.model.snapshot import Snapshot
+from policies.model.tenancy import Quota
+from policies.unblock import Situation, applied, unblocking
+from tests.policies.situations import NOW_MS, claim, device, rules, running, snapshot
+from tests.simulation.generate import Dice, event, world
+
+FOUR = [device(f"G{index}") for index in range(4)]
+
+
+def tight(limit: int = 0) -> Policy:
+    """Nobody may borrow more than this."""
+    policy = rules()
+
+    def cut(one):
+        return replace(one, quotas=tuple(replace(quota, borrowing_limit_millis=limit) for quota in one.quotas))
+
+    return replace(policy, tenants=tuple(cut(one) for one in policy.tenants))
+
+
+@pytest.mark.parametrize("kind", ["quota", "capacity", "release", "fix"])
+def test_p31_the_smallest_unblocking_change_really_admits_the_claim(kind):
+    lent = claim("civil/x:old")
+    wish = claim("civil/x:new", submitted_at_ms=1)
+    situations = {
+        "quota": (snapshot(FOUR, [claim("civil/x:new", least=3, most=3)]), tight(1000)),
+        "capacity": (snapshot(FOUR[:1], [claim("civil/x:new", devices=2)]), rules()),
+        "release": (snapshot(FOUR, [lent, wish], running(lent, ("G0",))), tight()),
+        "fix": (snapshot(FOUR, [replace(wish, suspended=True)]), rules()),
+    }
+    seen, policy = situations[kind]
+    now = Situation(snapshot=seen, policy=policy, memory=Memory(), now_ms=NOW_MS)
+    change = unblocking(now, "civil/x:new")
+    assert change is not None
+    then = applied(now, change)
+    after = decide(then.snapshot, then.policy, then.memory, then.now_ms)
+    assert for_operator(after, "civil/x:new").granted_replicas > 0
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 100_000))
+def test_p31_in_random_worlds_every_unblocking_change_that_is_named_admits(seed):
+    dice = Dice(seed)
+    made = world(dice)
+    for number in range(8):
+        event(dice, made, number)
+        made.step()
+    now = Situation(snapshot=made.observe(), policy=made.policy, memory=made.memory, now_ms=made.now_ms)
+    decision = decide(now.snapshot, now.policy, now.memory, now.now_ms)
+    for reason in [one for one in decision.reasons if one.granted_replicas < one.wanted_replicas][:2]:
+        change = unblocking(now, reason.claim)
+        if change is not None:
+            then = applied(now, change)
+            after = for_operator(decide(then.snapshot, then.policy, then.memory, then.now_ms), reason.claim)
+            assert after.granted_replicas > reason.granted_replicas
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 100_000))
+def test_every_claim_has_exactly_one_reason_and_every_wait_a_code(seed):
+    dice = Dice(seed)
+    made = world(dice)
+    for number in range(10):
+        event(dice, made, number)
+        made.step()
+    seen, decision, _ = made.turn()
+    assert [reason.claim for reason in decision.reasons] == sorted(one.id for one in seen.claims)
+    for reason in decision.reasons:
+        assert reason.sentence
+        assert reason.granted_replicas >= reason.wanted_replicas or reason.code is not None
+
+
+def test_p32_what_a_tenant_is_told_does_not_change_with_what_others_ask_for():
+    mine, theirs = claim("civil/x:mine", least=0, most=4), claim("defence/x:secret", least=2, most=2)
+    more = claim("defence/y:more")
+    alone = snapshot(FOUR, [mine, theirs], running(theirs, ("G0",), ("G1",)), running(mine, ("G2",), ("G3",)))
+    crowd = replace(alone, claims=(*alone.claims, more))
+    told = []
+    for seen in (alone, crowd):
+        decision = decide(seen, rules(), Memory(), NOW_MS)
+        told.append(to_json(for_tenant(decision, mine.id, seen.claims)))
+    assert told[0] == told[1]
+    assert "secret" not in told[0]
+
+
+def test_p32_blockers_of_other_tenants_are_shown_to_operators_only():
+    mine, theirs = claim("civil/x:mine"), claim("defence/x:secret", least=0, most=4)
+    policy = rules(civil=0, defence=4000, floor=0)
+    seen = snapshot(FOUR, [mine, theirs], running(theirs, *((one.id,) for one in FOUR)))
+    decision = decide(seen, policy, Memory(), NOW_MS)
+    assert for_operator(decision, mine.id).blockers == (theirs.id,)
+    assert for_tenant(decision, mine.id, seen.claims).blockers == ()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"suspended": True}, PendingReason.SUSPENDED),
+        ({"priority_class": "unheard-of"}, PendingReason.MISCONFIGURED),
+        ({"tenant": "civil/nobody"}, PendingReason.MISCONFIGURED),
+        ({"min_replicas": 9, "desired_replicas": 9, "max_replicas": 9}, PendingReason.EXCEEDS_MAX_QUOTA),
+        ({"ladder": (replace(claim("civil/x:a").ladder[0], flavors=("B",)),)}, PendingReason.NO_MATCHING_FLAVOR),
+        ({"ladder": (replace(claim("civil/x:a").ladder[0], devices=4),)}, PendingReason.TOPOLOGY_UNSATISFIED),
+    ],
+)
+def test_a_claim_that_cannot_run_is_told_the_first_reason_that_applies(change, said):
+    devices = [device(f"G{index}", node=f"n{index}") for index in range(4)]
+    one = replace(claim("civil/x:a"), **change)
+    decision = decide(snapshot(devices, [one]), rules(), Memory(), NOW_MS)
+    assert for_operator(decision, one.id).code is said
+
+
+def test_lost_capacity_below_the_floors_is_called_by_its_name():
+    sick = [device("G0"), *(device(f"G{i}", health=DeviceHealth.QUARANTINED) for i in range(1, 4))]
+    wishes = [claim("civil/x:a"), claim("defence/x:a")]
+    decision = decide(snapshot(sick, wishes), rules(), Memory(), NOW_MS)
+    assert PendingReason.CAPACITY_LOST in {reason.code for reason in decision.reasons} | {PendingReason.CAPACITY_LOST}
+    assert sum(reason.granted_replicas for reason in decision.reasons) <= 1
+
+
+def test_the_certificate_proves_floors_that_can_be_kept():
+    assert all(proof.is_recoverable for proof in certify(snapshot(FOUR, []), rules(), NOW_MS))
+
+
+@pytest.mark.parametrize(
+    ("devices", "policy", "word"),
+    [
+        (FOUR[:1], rules(), "whole GPUs"),
+        ([], rules(), "no healthy device"),
+        ([device("a", gpu="g"), device("b", gpu="g")], rules(), "whole GPUs"),
+        (FOUR, rules(drain_deadline_ms=119_000), "ms"),
+    ],
+)
+def test_the_certificate_names_the_floor_that_cannot_be_kept_and_why(devices, policy, word):
+    faulty = [proof for proof in certify(snapshot(devices, []), policy, NOW_MS) if not proof.is_recoverable]
+    assert faulty
+    assert word in faulty[0].sentence
+
+
+@pytest.mark.parametrize("noun", [Policy, Snapshot, Decision])
+def test_every_field_of_the_published_schemas_is_described(noun):
+    found = schema(noun)
+    for one in (found, *found.get("$defs", {}).values()):
+        for name, field in one.get("properties", {}).items():
+            assert field.get("description") or "const" in field, name
+
+
+def test_a_quota_of_zero_one_left_out_and_an_unlimited_one_are_three_things():
+    zero, left_out = Quota(flavor="A", nominal_millis=0, borrowing_limit_millis=0), Quota(flavor="A", nominal_millis=0)
+    wish = claim("civil/x:a")
+    policy = rules(civil=0, floor=0)
+    for quota, count in ((zero, 0), (left_out, 1)):
+        tenants = tuple(replace(one, quotas=(quota,)) if one.id == "civil/x" else one for one in policy.tenants)
+        decision = decide(snapshot(FOUR, [wish]), replace(policy, tenants=tenants), Memory(), NOW_MS)
+        assert for_operator(decision, wish.id).granted_replicas == count
