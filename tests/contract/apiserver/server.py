@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from . import discovery, patches, table
+from . import discovery, patches, protobuf, table
 from .errors import Refused, bad_request, gone, not_found
 from .kinds import Resource
 from .store import Query, Store, Write
@@ -304,11 +304,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _json(self) -> Any:
         try:
-            return (
-                yaml.safe_load(self.body)
-                if b"yaml" in (self.headers.get("Content-Type") or "").encode()
-                else json.loads(self.body)
-            )
+            if self.body.startswith(protobuf.MAGIC):
+                return protobuf.decoded(self.body)
+            if "yaml" in (self.headers.get("Content-Type") or ""):
+                return yaml.safe_load(self.body)
+            return json.loads(self.body)
         except ValueError as error:
             raise bad_request(f"couldn't get version/kind; json parse error: {error}") from error
 

@@ -267,7 +267,8 @@ class Store:
         return found, self._rv
 
     def _as(self, resource: Resource, obj: Obj) -> Obj:
-        return {**copy.deepcopy(obj), "apiVersion": resource.api_version, "kind": resource.kind}
+        """Return the object in this version's words. What is stored is never changed in place, so it is not copied."""
+        return {**obj, "apiVersion": resource.api_version, "kind": resource.kind}
 
     def _writer(self, resource: Resource, write: Write, operation: str = "Update") -> Writer:
         return (write.manager, operation, resource.api_version, now())
