@@ -113,7 +113,7 @@ class Transformers:
         from transformers import TextStreamer
 
         class Streamer(TextStreamer):  # type: ignore[misc]  # the package has no types here
-            def on_finalized_text(self, text: str, stream_end: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002
+            def on_finalized_text(self, text: str, stream_end: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002  # the signature of the base
                 if text:
                     on_text(text)
 
