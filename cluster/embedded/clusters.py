@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import stat
+
 from cluster.embedded.adapters import domain_end
+from cluster.embedded.errors import NotOurs
 from cluster.embedded.files import ensure_token
 from cluster.embedded.nodes import HEAD_ROLE, ROLE_LABEL, Machine, head, head_name, launch
 from cluster.embedded.processes import ProcessRecord, find, is_alive
@@ -13,6 +17,7 @@ from policies.model.units import SecurityDomain
 
 SECRETS = ("ray", "control", "pepper")
 """Of each domain: token of the Ray cluster, bearer of the gateway's control end, key of the API keys' MACs."""
+OWNER_ALONE = 0o700
 FIRST_PUT_TIMEOUT_S = 120.0
 """The first PUT starts Serve's controller, and waits for it."""
 
@@ -30,8 +35,10 @@ def start_head(here: Machine, domain: SecurityDomain, clock: Clock) -> ProcessRe
     known = find(here.processes, head_name(domain))
     if known is not None and is_alive(known):
         return known
-    here.temp(domain).parent.mkdir(mode=0o700, exist_ok=True)
-    here.temp(domain).mkdir(mode=0o700, exist_ok=True)
+    for folder in (here.temp(domain).parent, here.temp(domain)):
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if folder.lstat().st_uid != os.getuid() or stat.S_IMODE(folder.lstat().st_mode) != OWNER_ALONE:
+            raise NotOurs(folder)
     return launch(here, lambda: head(here, domain), clock)
 
 

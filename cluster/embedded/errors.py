@@ -29,6 +29,19 @@ class PortTaken(PlatformFault):
         return {"the control API": "API_PORT"}.get(self.what, f"{self.what.rsplit(' ', 1)[-1].upper()}_PORT")
 
 
+class NotOurs(PlatformFault):
+    """A folder that the platform needs for itself is not its user's alone."""
+
+    code = "not_ours"
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.folder = folder
+
+    def __str__(self) -> str:
+        return f"{self.folder} belongs to somebody else or is open to others; remove it and run `partage up` again"
+
+
 class StepFailed(PlatformFault):
     """A program that a step needs ended with an error."""
 

@@ -6,37 +6,27 @@ import fcntl
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from cluster.client import Problem, Unreachable
 from cluster.clock import SystemClock
-from cluster.embedded.adapters import dashboard
-from cluster.embedded.clusters import ensure_secrets, start_gateway, start_head
+from cluster.embedded.clusters import ensure_secrets
 from cluster.embedded.control import NAME as CONTROL
-from cluster.embedded.control import apply_claims, apply_policy, make_keys, operator, start_control, unserved
-from cluster.embedded.errors import AnotherIsRunning, NotReadyInTime, PortTaken, ProcessEnded, StepFailed
-from cluster.embedded.files import write_whole
+from cluster.embedded.errors import AnotherIsRunning, PortTaken
 from cluster.embedded.network import is_free
 from cluster.embedded.nodes import Machine, head_name, machine
 from cluster.embedded.processes import ProcessRecord, find, is_alive, memory_mib, records, stop
 from cluster.embedded.progress import Lines, Progress, Stopwatch
+from cluster.embedded.starting import Start
 from cluster.observe.inventory import read_inventory, this_node
 from cluster.ports import Clock
-from cluster.ray_rest import RayUnreadable
 from cluster.settings import Settings
 from policies.model.units import SecurityDomain, TenantId
 
 POLL_MS = 200
-DASHBOARD_TIMEOUT_S = 5.0
-PREPARE_LIMIT_S = 600
-HEAD_ATTEMPTS = 3
-"""Ray gives up on a node that is too slow to start, which an overloaded machine can make it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,19 +54,13 @@ def bring_up(settings: Settings, say: Callable[[str], None], progress: Progress 
         _say_what_runs(here, say)
         _refuse_taken_ports(here)
         ensure_secrets(here)
-        inventory = read_inventory(this_node(), settings.simulated_devices)
-        with ThreadPoolExecutor(max_workers=4) as pool:
-            control = pool.submit(_start_control, here, watch, clock)
-            parts = [pool.submit(_prepare_weights, here, watch)]
-            parts += [pool.submit(_cluster, here, d, watch, clock, inventory.simulated) for d in SecurityDomain]
-            for part in parts:
-                part.result()
-        keys = _ask_for_the_shipped(here, control.result(), watch, clock)
+        start = Start(here=here, watch=watch, clock=clock, simulated=_are_simulated(settings))
+        record = start.side_by_side()
         ready = Ready(
             api_url=settings.api_url,
             gateways={domain: settings.gateway_url(domain) for domain in SecurityDomain},
-            keys=keys,
-            simulated=inventory.simulated,
+            keys=start.ask_for_the_shipped(record),
+            simulated=start.simulated,
             took_ms=watch.total_ms(),
             memory_mib=total_memory_mib(here),
         )
@@ -111,108 +95,8 @@ def total_memory_mib(here: Machine) -> int:
     return sum(memory_mib(record) for record in records(here.processes))
 
 
-def _cluster(here: Machine, domain: SecurityDomain, watch: Stopwatch, clock: Clock, simulated: bool) -> None:  # noqa: FBT001  # the inventory's word, passed through a thread pool
-    with watch.step(f"{domain}: Ray cluster") as notes:
-        record = _head(here, domain, clock, notes)
-    with watch.step(f"{domain}: Serve and gateway"):
-
-        def put() -> bool:
-            with suppress(RayUnreadable):
-                start_gateway(here, domain, simulated=simulated)
-                return True
-            return False
-
-        _until(put, here, record, clock, f"Serve of {domain}")
-
-
-def _head(here: Machine, domain: SecurityDomain, clock: Clock, notes: list[str]) -> ProcessRecord:
-    """Return the record of the domain's head once it answers; one that ends is started again."""
-    ray = dashboard(here.settings, domain, DASHBOARD_TIMEOUT_S)
-    record = start_head(here, domain, clock)
-    for attempt in range(1, HEAD_ATTEMPTS + 1):
-        try:
-            _until(ray.is_up, here, record, clock, f"the Ray cluster of {domain}")
-        except ProcessEnded:
-            if attempt == HEAD_ATTEMPTS:
-                raise
-            notes.append("started again")
-            record = start_head(here, domain, clock)
-        else:
-            break
-    ray.close()
-    return record
-
-
-def _prepare_weights(here: Machine, watch: Stopwatch) -> None:
-    with watch.step("weights and catalogue") as notes:
-        done = subprocess.run(
-            [sys.executable, "-m", "serving.prepare", "--cache", str(here.settings.cache)],
-            env=dict(here.processes.environment),
-            capture_output=True,
-            text=True,
-            timeout=PREPARE_LIMIT_S,
-            check=False,
-        )
-        if done.returncode != 0:
-            raise StepFailed("preparing the weights", done.stderr)
-        write_whole(here.settings.home / "catalogue.json", done.stdout)
-        notes.extend(done.stderr.strip().splitlines()[-1:])
-
-
-def _start_control(here: Machine, watch: Stopwatch, clock: Clock) -> ProcessRecord:
-    client = operator(here.settings)
-    with watch.step("control plane"):
-        record = start_control(here, clock)
-        _until(lambda: _answers(client.get, "/livez"), here, record, clock, "the control plane")
-    return record
-
-
-def _ask_for_the_shipped(
-    here: Machine, record: ProcessRecord, watch: Stopwatch, clock: Clock
-) -> Mapping[TenantId, str]:
-    client = operator(here.settings)
-    with watch.step("policy, claims, keys") as notes:
-        notes.append(apply_policy(client))
-        _until(lambda: _answers(client.get, "/v1/claims"), here, record, clock, "the control loop")
-        notes.append(apply_claims(client))
-        keys = make_keys(client)
-    with watch.step("every claim is answered"):
-        last: list[str] = []
-
-        def served() -> bool:
-            with suppress(Problem, Unreachable):
-                last[:] = unserved(client)
-                return not last
-            return False
-
-        _until(served, here, record, clock, "the platform", lambda: "; ".join(last))
-    return keys
-
-
-def _answers(get: Callable[[str], object], path: str) -> bool:
-    try:
-        get(path)
-    except (Problem, Unreachable):
-        return False
-    return True
-
-
-def _until(  # one place that waits, told everything by name
-    ready: Callable[[], bool],
-    here: Machine,
-    process: ProcessRecord,
-    clock: Clock,
-    what: str,
-    detail: Callable[[], str] = str,
-) -> None:
-    """Return once it is ready. Raises ``ProcessEnded`` or ``NotReadyInTime``."""
-    give_up_ms = clock.monotonic_ms() + here.settings.ready_timeout_ms
-    while not ready():
-        if not is_alive(process):
-            raise ProcessEnded(process.spec.name, here.processes.log_file(process.spec.name))
-        if clock.monotonic_ms() >= give_up_ms:
-            raise NotReadyInTime(what, here.settings.ready_timeout_ms, detail())
-        clock.sleep_ms(POLL_MS)
+def _are_simulated(settings: Settings) -> bool:
+    return read_inventory(this_node(), settings.simulated_devices).simulated
 
 
 @contextmanager
