@@ -207,6 +207,8 @@ def _counted(words: list[str]) -> str:
 
 
 def _outcome(row: Row) -> str:
+    if not row["plan"]["actions"]:
+        return "remembered"
     if row["outcome"] is None:
         return "not settled"
     return _counted([result["status"] for result in row["outcome"]["results"]])

@@ -43,7 +43,8 @@ def claim_text(status: dict[str, Any], events: list[dict[str, Any]], now_ms: int
         f"Kind:        {claim['kind']}" + (f" of model {claim['model']}" if claim["model"] else ""),
         f"Class:       {claim['priority_class']}",
         f"Replicas:    {replicas}",
-        f"Generation:  {claim['generation']}, asked for {since(claim['submitted_at_ms'], now_ms)} ago",
+        f"Generation:  {claim['generation']}",
+        f"Age:         {since(claim['submitted_at_ms'], now_ms)}",
         "Ladder:",
     ]
     for rung, shape in enumerate(claim["ladder"], 1):
