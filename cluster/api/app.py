@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from fastapi import FastAPI
 
-from cluster.api import claims, decisions, events, health, inventory, keys, policies, readings
+from cluster.api import claims, decisions, events, health, inventory, keys, modes, offers, policies, readings
+from cluster.api.idempotency import Once
 from cluster.api.limits import Door
 from cluster.api.parts import Parts
 from cluster.api.problems import install
@@ -18,6 +19,8 @@ ROUTERS = (
     decisions.routes,
     policies.routes,
     keys.routes,
+    offers.routes,
+    modes.routes,
     events.routes,
 )
 """Every group of routes."""
@@ -38,5 +41,6 @@ def create(parts: Parts) -> FastAPI:
     if parts.telemetry is not None:
         app.include_router(receiver.routes(parts.telemetry))
     install(app)
+    app.add_middleware(Once, store=parts.store, settings=parts.settings, clock=parts.clock)
     app.add_middleware(Door, settings=parts.settings, clock=parts.clock)
     return app

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
 from cluster.api.access import CONTROL_SCOPE, Caller
@@ -58,7 +58,7 @@ def list_keys(parts: Platform, caller: Anyone, limit: Limit = 500, cursor: Curso
 
 
 @routes.post("", status_code=201)
-def make_key(parts: Platform, caller: Anyone, order: KeyOrder) -> NewKey:
+def make_key(parts: Platform, caller: Anyone, order: KeyOrder, response: Response) -> NewKey:
     """Make a key and return it; it cannot be shown again."""
     caller.require_sight("tenant", order.tenant, order.tenant)
     tenant = next((found for found in parts.journal.policy().tenants if found.id == order.tenant), None)
@@ -77,6 +77,7 @@ def make_key(parts: Platform, caller: Anyone, order: KeyOrder) -> NewKey:
     )
     parts.registry.by(caller.name).put_key(record)
     parts.wake()
+    response.headers["Cache-Control"] = "no-store"
     return NewKey(key=key, record=_shown(record))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,7 @@ from cluster.cli.screen import Column, Output, say, show
 
 context_app = typer.Typer(help="Named control planes to talk to.", no_args_is_help=True)
 key_app = typer.Typer(help="API keys of tenants.", no_args_is_help=True)
+operator_app = typer.Typer(help="People who operate the platform on this machine.", no_args_is_help=True)
 
 
 @context_app.command("list")
@@ -68,6 +70,26 @@ def create_key(
     made = connect(context, token_file).call("POST", "/v1/keys", body={"tenant": tenant, "days": days}).body
     say(f"key {made['record']['prefix']}... of {tenant}; it cannot be shown again")
     typer.echo(made["key"])
+
+
+@operator_app.command("add")
+def add_operator(
+    name: Annotated[str, typer.Argument(help="Name of the person, as the audit log shall say it.")],
+) -> None:
+    """Make a token for a person; modes need two of them. Prints the file that holds it."""
+    import secrets
+
+    from cluster.settings import from_environment
+
+    if not re.fullmatch(r"[a-z][a-z0-9-]{0,30}", name) or name == "operator":
+        raise typer.BadParameter("a name is lower-case letters, digits and dashes, and not `operator`")
+    folder = from_environment().secrets / "operators"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path = folder / f"{name}.token"
+    path.touch(mode=0o600, exist_ok=False)
+    path.write_text(secrets.token_urlsafe(32))
+    say(f"{name} may operate the platform; their token is in this file:")
+    typer.echo(path)
 
 
 def _mark(value: object) -> object:

@@ -67,6 +67,11 @@ CREATE TABLE decision (
 ) STRICT;
 CREATE INDEX decision_by_plan ON decision (plan_id);
 
+CREATE TABLE declaration (              -- what one person declared and another may approve
+    id   TEXT PRIMARY KEY,
+    body TEXT NOT NULL
+) STRICT;
+
 CREATE TABLE answer (                   -- answers kept for an Idempotency-Key
     caller  TEXT NOT NULL,
     key     TEXT NOT NULL,

@@ -67,6 +67,11 @@ CREATE TABLE decision (
 );
 CREATE INDEX decision_by_plan ON decision (plan_id);
 
+CREATE TABLE declaration (              -- what one person declared and another may approve
+    id   TEXT PRIMARY KEY,
+    body TEXT NOT NULL
+);
+
 CREATE TABLE answer (
     caller  TEXT NOT NULL,
     key     TEXT NOT NULL,

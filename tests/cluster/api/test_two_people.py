@@ -1,0 +1,126 @@
+"""What needs two people, what is asked twice, what could be had."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.cluster.api.platform import Platform
+
+CRISIS = {"mode": "crisis", "hours": 4, "reason": "exercise"}
+
+
+@pytest.fixture
+def people(platform: Platform) -> Platform:
+    folder = platform.parts.settings.secrets / "operators"
+    folder.mkdir()
+    for name in ("anna", "ben"):
+        (folder / f"{name}.token").write_text(f"token-of-{name}")
+    return platform
+
+
+def declared(platform: Platform) -> str:
+    made = platform.call("POST", "/v1/modes", "token-of-anna", json=CRISIS)
+    assert made.status_code == 201, made.text
+    return str(made.json()["id"])
+
+
+def test_a_mode_is_in_force_only_once_another_person_approved_it(people: Platform) -> None:
+    name = declared(people)
+    people.turns(1)
+    assert people.call("GET", "/v1/status").json()["mode"] == "normal"
+    assert people.call("POST", f"/v1/modes/{name}/approve", "token-of-ben").status_code == 200
+    people.turns(1)
+    assert people.call("GET", "/v1/status").json()["mode"] == "crisis"
+    assert people.call("GET", "/v1/modes").json()["declaration"]["approvers"] == ["anna", "ben"]
+
+
+def test_nobody_approves_what_they_declared_themselves(people: Platform) -> None:
+    name = declared(people)
+    refused = people.call("POST", f"/v1/modes/{name}/approve", "token-of-anna")
+    assert (refused.status_code, refused.json()["code"]) == (409, "approval_refused")
+
+
+def test_an_approval_does_not_carry_over_to_a_changed_policy(people: Platform) -> None:
+    name = declared(people)
+    policy = people.call("GET", "/v1/policy").json() | {"revision": "changed"}
+    people.call("PUT", "/v1/policy", json=policy, headers={"If-Match": "*"})
+    assert people.call("POST", f"/v1/modes/{name}/approve", "token-of-ben").json()["code"] == "approval_refused"
+
+
+def test_an_approval_is_used_once(people: Platform) -> None:
+    name = declared(people)
+    people.call("POST", f"/v1/modes/{name}/approve", "token-of-ben")
+    assert people.call("POST", f"/v1/modes/{name}/approve", "token-of-ben").status_code == 404
+
+
+def test_a_declaration_that_nobody_approves_lapses(people: Platform) -> None:
+    name = declared(people)
+    people.clock.sleep_ms(3_600_001)
+    assert people.call("POST", f"/v1/modes/{name}/approve", "token-of-ben").status_code == 404
+
+
+def test_a_mode_ends_by_itself(people: Platform) -> None:
+    people.call("POST", f"/v1/modes/{declared(people)}/approve", "token-of-ben")
+    people.clock.sleep_ms(4 * 3_600_000)
+    people.turns(1)
+    assert people.call("GET", "/v1/status").json()["mode"] == "normal"
+
+
+def test_one_person_may_always_go_back_to_normal(people: Platform) -> None:
+    people.call("POST", f"/v1/modes/{declared(people)}/approve", "token-of-ben")
+    assert people.call("POST", "/v1/modes/end", "token-of-anna").status_code == 200
+    people.turns(1)
+    assert people.call("GET", "/v1/status").json()["mode"] == "normal"
+
+
+def test_the_same_order_sent_twice_is_carried_out_once(people: Platform) -> None:
+    headers = {"Idempotency-Key": "order-1"}
+    first = people.call("POST", "/v1/modes", "token-of-anna", json=CRISIS, headers=headers)
+    people.clock.sleep_ms(5_000)
+    second = people.call("POST", "/v1/modes", "token-of-anna", json=CRISIS, headers=headers)
+    assert second.json() == first.json()
+    assert second.headers["Idempotency-Replayed"] == "true"
+    assert len(people.call("GET", "/v1/modes").json()["pending"]) == 1
+
+
+def test_a_key_used_for_another_order_is_refused(people: Platform) -> None:
+    headers = {"Idempotency-Key": "order-1"}
+    people.call("POST", "/v1/modes", "token-of-anna", json=CRISIS, headers=headers)
+    other = people.call("POST", "/v1/modes", "token-of-anna", json=CRISIS | {"hours": 5}, headers=headers)
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
+
+
+def test_two_callers_may_use_the_same_key(people: Platform) -> None:
+    headers = {"Idempotency-Key": "order-1"}
+    people.call("POST", "/v1/modes", "token-of-anna", json=CRISIS, headers=headers)
+    assert (
+        people.call("POST", "/v1/modes", "token-of-ben", json=CRISIS | {"hours": 5}, headers=headers).status_code == 201
+    )
+
+
+def test_a_new_key_is_made_once_and_kept_nowhere(platform: Platform) -> None:
+    headers = {"Idempotency-Key": "key-1"}
+    first = platform.call("POST", "/v1/keys", json={"tenant": "civil/justice"}, headers=headers)
+    again = platform.call("POST", "/v1/keys", json={"tenant": "civil/justice"}, headers=headers)
+    assert (first.status_code, again.status_code) == (201, 409)
+    assert len(platform.call("GET", "/v1/keys").json()["items"]) == 1
+    assert first.json()["key"].encode() not in platform.parts.settings.journal.read_bytes()
+
+
+def test_an_offer_says_what_could_be_had_and_reserves_nothing(platform: Platform) -> None:
+    key = platform.key("civil/justice")
+    found = platform.call("POST", "/v1/offers", key, json={"tenant": "civil/justice", "replicas": 1}).json()
+    assert (found["granted_replicas"], found["wanted_replicas"]) == (1, 1)
+    assert len(platform.call("GET", "/v1/claims", key).json()["items"]) == 1
+
+
+def test_an_offer_beyond_what_there_is_says_why(platform: Platform) -> None:
+    wish = {"tenant": "civil/justice", "replicas": 1, "devices": 64}
+    found = platform.call("POST", "/v1/offers", json=wish).json()
+    assert found["granted_replicas"] == 0
+    assert found["reason"]["code"]
+
+
+def test_an_offer_for_another_tenant_is_not_made(platform: Platform) -> None:
+    key = platform.key("civil/justice")
+    assert platform.call("POST", "/v1/offers", key, json={"tenant": "defence/cyber"}).status_code == 404
