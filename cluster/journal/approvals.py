@@ -68,7 +68,7 @@ class SqliteApprovals:
         return tuple(sorted(current, key=lambda declared: (declared.declared_at_ms, declared.id)))
 
     def approved(self, name: str, person: str, policy: Policy) -> Policy:
-        """Return the policy with the mode in it; the declaration is used up. Raises ``ApprovalRefused``, ``NotFound``."""
+        """Return the policy with the mode in it; the declaration is used up. May raise ``ApprovalRefused``."""
         declared = next((found for found in self.pending() if found.id == name), None)
         if declared is None:
             raise NotFound("declaration", name)
