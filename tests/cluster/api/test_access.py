@@ -19,7 +19,7 @@ FOREIGN = {
     "prefix": "pk-000000000",
     "subject": "GPU-node-0",
     "number": "1",
-    "identity": "1",
+    "name": "0123456789ab",
 }
 
 
