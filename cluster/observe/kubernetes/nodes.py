@@ -27,6 +27,9 @@ LABELS = {
 OWN_TAINTS = ("partage.lu/", "nvidia.com/gpu")
 """Taints that our workers tolerate."""
 NOT_READY = "node_not_ready"
+MIG_STATE = "nvidia.com/mig.config.state"
+MIG_CHANGING = "mig_changing"
+"""The MIG manager is dividing the node's GPUs anew: what is on it now will not be there soon."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +50,12 @@ def in_nouns(objects: tuple[Object, ...], rules: NodeRules, now_ms: int) -> tupl
         for obj in objects
         if not _ready(obj)[0]
     )
-    return tuple(sorted(nodes, key=lambda node: node.id)), gaps
+    dividing = tuple(
+        Gap(kind=GapKind.NODE, subject=obj["metadata"]["name"], cause=MIG_CHANGING, since_ms=now_ms)
+        for obj in objects
+        if (obj["metadata"].get("labels") or {}).get(MIG_STATE) in {"pending", "rebooting"}
+    )
+    return tuple(sorted(nodes, key=lambda node: node.id)), gaps + dividing
 
 
 def lost(objects: tuple[Object, ...], rules: NodeRules, now_ms: int) -> frozenset[NodeId]:

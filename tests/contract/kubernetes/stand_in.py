@@ -131,6 +131,8 @@ class Machines:
             labels = {"kubernetes.io/hostname": host.name, "partage.lu/pool": host.pool}
             with contextlib.suppress(Exists):
                 self.api.create(NODES, None, {"metadata": {"name": host.name, "labels": labels}})
+            # A real server taints every new node until its controller finds it ready.
+            self.api.merge(NODES, None, host.name, {"spec": {"taints": None}})
             self.ready(host.name, since=LONG_AGO)
             if host.agent:
                 self._report(host)
