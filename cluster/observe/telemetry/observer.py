@@ -66,7 +66,7 @@ class TelemetryObserver:
         nodes = {device.node: self.store.node_missing(device.node) for device in seen.devices}
         self._keep_verdicts()
         gaps = blind_spots(seen, pictures, nodes, self._max_age_ms)
-        blind = frozenset(DeviceId(gap.subject) for gap in gaps)
+        blind = frozenset(gap.subject for gap in (*seen.gaps, *gaps))
         return replace(
             seen,
             devices=tuple(judged(device, verdicts.get(device.gpu)) for device in seen.devices),
@@ -82,7 +82,7 @@ class TelemetryObserver:
             self._keep(memories)
             self._kept = verdicts
 
-    def _weighed(self, seen: Snapshot, pictures: dict[DeviceId, Seen], blind: frozenset[DeviceId]) -> tuple[Group, ...]:
+    def _weighed(self, seen: Snapshot, pictures: dict[DeviceId, Seen], blind: frozenset[str]) -> tuple[Group, ...]:
         queued = {demand.claim: demand.queued for demand in seen.demands}
         real = {device.id for device in seen.devices if not device.simulated}
         known = self._usage
@@ -93,7 +93,7 @@ class TelemetryObserver:
                 weighed.append(group)
                 continue
             memory = known.get(group.id) or UsageMemory(group=group.id, since_ms=seen.observed_at_ms)
-            if blind.isdisjoint(group.devices):
+            if blind.isdisjoint(group.devices) and pictures.keys() >= set(group.devices):
                 memory = weigh(memory, evidence_of(group, pictures, queued.get(group.claim)), self._bounds)
             memory = forget_if_stale(memory, seen.observed_at_ms, self._bounds)
             self._usage[group.id] = memory

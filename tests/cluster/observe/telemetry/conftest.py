@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ import pytest
 from cluster.observe.telemetry.agent import Agent, AgentLimits
 from policies.model.telemetry import DeviceSample, NodeReport
 from policies.model.units import DeviceId, NodeId
+from tests.cluster.dashboards.programs import require
 from tests.cluster.observe.telemetry.fake_library import FakeLibrary
 from tests.cluster.observe.telemetry.fake_node import FakeNode
 
@@ -78,9 +78,7 @@ def sample_of(report: NodeReport, device: str) -> DeviceSample:
 
 def build(folder: Path, *flags: str) -> Path:
     """Compile the C library and return its path."""
-    compiler = shutil.which("cc")
-    if compiler is None:
-        pytest.skip("needs cc to build the fake libnvidia-ml.so.1")
+    compiler = require("cc")
     target = folder / "libnvidia-ml.so.1"
     command = [compiler, "-std=gnu11", "-shared", "-fPIC", "-O1", "-pthread", *flags]
     subprocess.run([*command, "-o", str(target), str(SOURCE)], check=True, timeout=60)

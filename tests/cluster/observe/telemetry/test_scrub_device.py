@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +14,7 @@ from cluster.observe.nvml import Inventory, inventory
 from cluster.observe.telemetry.scrub_device import NvmlDevice
 from policies.model.telemetry import DeviceFacts, Missing, MissingCause
 from policies.model.units import DeviceId, SecurityDomain
+from tests.cluster.dashboards.programs import require
 from tests.cluster.observe.telemetry.conftest import NODE, Rig
 from tests.cluster.observe.telemetry.fake_node import FakeGpu, FakeNode, FakeProcess, h100, h100_mig
 
@@ -78,9 +78,7 @@ def test_a_device_with_memory_left_behind_fails_its_scrub(rig: Rig) -> None:
 
 @pytest.fixture(scope="session")
 def cuda(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    compiler = shutil.which("cc")
-    if compiler is None:
-        pytest.skip("needs cc to build the fake libcuda.so.1")
+    compiler = require("cc")
     target = tmp_path_factory.mktemp("cuda") / "libcuda.so.1"
     source = Path(__file__).with_name("fake_cuda.c")
     subprocess.run([compiler, "-std=gnu11", "-shared", "-fPIC", "-O2", "-o", str(target), str(source)], check=True)
