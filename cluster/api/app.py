@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import FastAPI
 
-from cluster.api import claims, decisions, events, health, inventory, keys, modes, offers, policies, readings
+from cluster.api import claims, decisions, docs, events, health, inventory, keys, modes, offers, policies, readings
 from cluster.api.idempotency import Once
 from cluster.api.limits import Door
 from cluster.api.parts import Parts
@@ -22,6 +22,7 @@ ROUTERS = (
     offers.routes,
     modes.routes,
     events.routes,
+    docs.routes,
 )
 """Every group of routes."""
 

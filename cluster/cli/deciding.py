@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from cluster.cli import completion
 from cluster.cli.exits import Exit
 from cluster.cli.reading import ContextName, OutputKind, TokenFile
 from cluster.cli.screen import Column, Output, millis, say, show, span
@@ -14,7 +15,7 @@ mode_app = typer.Typer(help="Modes: declared by one person, in force once anothe
 
 
 def offer(
-    tenant: Annotated[str, typer.Argument(help="For whom, such as civil/justice.")],
+    tenant: Annotated[str, typer.Argument(help="For whom, such as civil/justice.", autocompletion=completion.tenants)],
     model: Annotated[str | None, typer.Option(help="Model of the catalogue; else devices are asked for.")] = None,
     replicas: Annotated[int, typer.Option(min=1, help="How many replicas.")] = 1,
     devices: Annotated[int, typer.Option(min=1, help="Devices per replica.")] = 1,

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cluster.cli import columns
+from cluster.cli import columns, completion
 from cluster.cli.screen import Column, Output, Row, say, show, warn_if_simulated
 
 ContextName = Annotated[str | None, typer.Option("--context", help="Context of the configuration to use.")]
@@ -58,7 +58,9 @@ PAUSE_MS = 1_000
 
 
 def get(
-    kind: Annotated[str, typer.Argument(help=f"One of: {', '.join([*KINDS, *UNPAGED])}.")],
+    kind: Annotated[
+        str, typer.Argument(help=f"One of: {', '.join([*KINDS, *UNPAGED])}.", autocompletion=completion.kinds)
+    ],
     name: Annotated[str | None, typer.Argument(help="Show this one alone.")] = None,
     output: OutputKind = Output.TABLE,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Show again on every change, until Ctrl-C.")] = False,
@@ -103,7 +105,7 @@ def shares(output: OutputKind = Output.TABLE, context: ContextName = None, token
 
 def why(
     kind: Annotated[str, typer.Argument(help="claim")],
-    name: Annotated[str, typer.Argument(help="Name of the claim, such as civil/justice:chat.")],
+    name: Annotated[str, typer.Argument(help="Such as civil/justice:chat.", autocompletion=completion.claims)],
     output: OutputKind = Output.TABLE,
     context: ContextName = None,
     token_file: TokenFile = None,
@@ -127,7 +129,7 @@ def why(
 
 def describe(
     kind: Annotated[str, typer.Argument(help="claim")],
-    name: Annotated[str, typer.Argument(help="Name of the claim.")],
+    name: Annotated[str, typer.Argument(help="Name of the claim.", autocompletion=completion.claims)],
     context: ContextName = None,
     token_file: TokenFile = None,
 ) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cluster.cli import completion
 from cluster.cli.exits import Exit
 from cluster.cli.reading import ContextName, TokenFile
 from cluster.cli.screen import say
@@ -65,7 +66,9 @@ def diff(file: File, context: ContextName = None, token_file: TokenFile = None) 
 
 def delete(
     kind: Annotated[str, typer.Argument(help="claim or key")],
-    name: Annotated[str, typer.Argument(help="Name of the claim, or prefix of the key.")],
+    name: Annotated[
+        str, typer.Argument(help="Name of the claim, or prefix of the key.", autocompletion=completion.claims)
+    ],
     context: ContextName = None,
     token_file: TokenFile = None,
 ) -> None:
@@ -82,7 +85,7 @@ def delete(
 
 
 def drain(
-    name: Annotated[str, typer.Argument(help="Node or device.")],
+    name: Annotated[str, typer.Argument(help="Node or device.", autocompletion=completion.places)],
     reason: Annotated[str, typer.Option("--reason", help="Why, for those who ask later.")],
     context: ContextName = None,
     token_file: TokenFile = None,
@@ -95,7 +98,7 @@ def drain(
 
 
 def uncordon(
-    name: Annotated[str, typer.Argument(help="Node or device.")],
+    name: Annotated[str, typer.Argument(help="Node or device.", autocompletion=completion.places)],
     context: ContextName = None,
     token_file: TokenFile = None,
 ) -> None:

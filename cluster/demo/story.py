@@ -149,6 +149,7 @@ def play(stage: Stage) -> None:
         traffic.clients(FEW)
     stage.until(lambda: all(stage.answering(claim) >= 1 for claim in stage.traffic), "every claim is answered")
     stage.until(lambda: stage.answering(CIVIL_CLAIM) == OWN, "civil holds its own devices alone")
+    stage.until(lambda: all(traffic.asked() for traffic in stage.traffic.values()), "each model has answered once")
     stage.tell("calm: every claim is answered, Defence leaves a device idle")
 
     stage.traffic[CIVIL_CLAIM].clients(MANY)

@@ -116,3 +116,17 @@ def test_the_snapshot_is_what_the_decision_was_taken_from(platform: Platform) ->
     assert [claim["id"] for claim in snapshot["claims"]] == [
         reason["claim"] for reason in decided["decision"]["reasons"]
     ]
+
+
+def test_the_documentation_names_every_operation_and_needs_no_network(platform: Platform) -> None:
+    page = platform.client.get("/docs")
+    paths = platform.client.get("/openapi.json").json()["paths"]
+    assert all(path in page.text for path in paths)
+    assert "http://" not in page.text.replace("http://127", "")
+    assert "<script" not in page.text
+
+
+def test_the_type_of_every_problem_leads_to_its_line(platform: Platform) -> None:
+    kind = platform.call("GET", "/v1/claims/civil/justice:nothing").json()["type"]
+    path, _, code = kind.partition("#")
+    assert f"id='{code}'" in platform.client.get(path).text
