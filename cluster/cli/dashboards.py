@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cluster.dashboards.push import Difference
-
+Result = TypeVar("Result")
 app = typer.Typer(help="Grafana dashboards: push, compare, export.", no_args_is_help=True)
 
 Address = Annotated[
@@ -21,6 +21,7 @@ TokenFile = Annotated[Path, typer.Option("--token-file", help="File with a servi
 DataSource = Annotated[str, typer.Option("--datasource", help="Name of the Prometheus data source in Grafana.")]
 CaFile = Annotated[Path | None, typer.Option("--ca-file", help="Certificates to trust, for an own authority.")]
 
+ANNOTATE_EVERY_MS = 15_000
 DIFFERENT = 1
 FAULT = 2
 UNREACHABLE = 7
@@ -73,6 +74,31 @@ def export(
         typer.echo(str(path))
 
 
+@app.command()
+def annotate(
+    grafana: Address,
+    token_file: TokenFile,
+    ca_file: CaFile = None,
+    context: Annotated[str | None, typer.Option("--context", help="Control plane whose record is read.")] = None,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Go on with what happens, until Ctrl-C.")] = False,
+) -> None:
+    """Mark decisions that move something, and modes, on every dashboard. Each once, however often it is run."""
+    from cluster.cli.contexts import connect as control_plane
+    from cluster.clock import SystemClock
+    from cluster.dashboards.annotate import publish
+    from cluster.dashboards.client import connect
+    from cluster.dashboards.history import marks
+
+    client, clock, newest = control_plane(context), SystemClock(), 0
+    target = _guarded(lambda: connect(grafana, token_file, ca_file=ca_file))
+    while True:
+        found, newest = marks(client, after=newest)
+        typer.echo(f"{_guarded(partial(publish, target, found))} marks added")
+        if not watch:
+            return
+        clock.sleep_ms(ANNOTATE_EVERY_MS)
+
+
 @app.command("export-alerts")
 def export_alerts(
     file: Annotated[Path, typer.Argument(help="File to write the Prometheus rules into.")],
@@ -88,7 +114,7 @@ def export_alerts(
 DONE = {"create": "created", "update": "updated", "move": "moved", "same": "unchanged"}
 
 
-def _guarded(call: Callable[[], tuple[Difference, ...]]) -> tuple[Difference, ...]:
+def _guarded(call: Callable[[], Result]) -> Result:
     from cluster.dashboards.refusals import GrafanaUnauthorised, GrafanaUnreachable
     from cluster.refusals import Refusal
 

@@ -11,7 +11,7 @@ from cluster.console.scene import Scene
 from cluster.console.selection import Selection, filtered, text, turn_page
 from cluster.console.words import Words
 
-MINUTES_MAX = 7 * 24 * 60
+HOURS_MAX = 7 * 24
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +63,7 @@ async def _select(asked: Asked) -> Selection:
 
 
 async def _offer(asked: Asked) -> Selection:
-    offer = await asked.source.offer(asked.token, _wish(asked))
+    offer = await asked.source.offer(asked.token, _wish(asked), asked.words)
     return replace(asked.selection, offer="\n".join(offer.lines), offered=offer.acceptable, notice="")
 
 
@@ -100,8 +100,8 @@ async def _uncordon(asked: Asked) -> Selection:
 
 
 async def _mode(asked: Asked) -> Selection:
-    minutes = asked.count("minutes", least=1, most=MINUTES_MAX)
-    await asked.source.propose_mode(asked.token, asked.field("mode"), minutes, asked.field("reason"))
+    hours = asked.count("hours", least=1, most=HOURS_MAX)
+    await asked.source.propose_mode(asked.token, asked.field("mode"), hours, asked.field("reason"))
     return replace(asked.selection, notice=asked.words("cluster.mode.proposed"))
 
 

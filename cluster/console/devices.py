@@ -56,7 +56,9 @@ def spots(scene: Scene) -> dict[str, list[Spot]]:
         worker, carried = workers.get(device.id), tuple(groups.get(device.id, ()))
         lost = device.id in unseen or device.node in unseen
         state = "unseen" if lost else _state(device, worker, carried)
-        spot = Spot(device=device, state=state, worker=worker, groups=carried, reading=readings.get(device.id))
+        spot = Spot(
+            device=device, state=state, worker=worker, groups=carried, reading=None if lost else readings.get(device.id)
+        )
         found.setdefault(device.node, []).append(spot)
     return found
 

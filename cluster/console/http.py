@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
-from urllib.parse import quote
 
 from cluster.client import Client, Problem, Unreachable
 from cluster.console.offers import offer_of
 from cluster.console.port import ConsoleRefused, ControlPlaneSilent, Offer, TokenRefused, Wish
 from cluster.console.reading import operator_scene, tenant_scene
 from cluster.console.scene import Scene, Viewer
+from cluster.console.words import Words
 from cluster.ports import Clock
 from policies.model.units import TenantId
 
@@ -41,16 +41,16 @@ class HttpSource:
         read = operator_scene if viewer.is_operator else tenant_scene
         return await self._ask(token, lambda client: read(client, viewer, self.clock.now_ms()))
 
-    async def offer(self, token: str, wish: Wish) -> Offer:
-        """Return what the wish would bring: the control plane checks it, the shares say what is there."""
-        scene = await self.scene(token)
+    async def offer(self, token: str, wish: Wish, words: Words) -> Offer:
+        """Return what the wish would bring: the control plane decides with the wish in it, and forgets it."""
         try:
             await self._put(token, wish, dry_run=True)
+            found = await self._change(token, "POST", "/v1/offers", _offered(wish), {})
         except TokenRefused:
             raise
         except ConsoleRefused as refusal:
             return Offer(lines=(str(refusal),), acceptable=False)
-        return offer_of(scene, wish)
+        return offer_of(found, words, self.clock.now_ms())
 
     async def submit(self, token: str, wish: Wish) -> None:
         """Make the wish a claim."""
@@ -77,14 +77,13 @@ class HttpSource:
         """Put the node or device back into use."""
         await self._change(token, "DELETE", f"/v1/cordons/{subject}", None, {})
 
-    async def propose_mode(self, token: str, mode: str, minutes: int, reason: str) -> None:
+    async def propose_mode(self, token: str, mode: str, hours: int, reason: str) -> None:
         """Propose a mode; a second person approves it."""
-        body = {"mode": mode, "minutes": minutes, "reason": reason}
-        await self._change(token, "POST", "/v1/modes", body, {})
+        await self._change(token, "POST", "/v1/modes", {"mode": mode, "hours": hours, "reason": reason}, {})
 
     async def approve(self, token: str, proposal: str) -> None:
         """Approve what another person proposed."""
-        await self._change(token, "POST", f"/v1/proposals/{quote(proposal, safe='')}/approve", {}, {})
+        await self._change(token, "POST", f"/v1/modes/{proposal}/approve", {}, {})
 
     async def _put(self, token: str, wish: Wish, *, dry_run: bool) -> None:
         body: dict[str, object] = {
@@ -116,3 +115,12 @@ class HttpSource:
             raise ConsoleRefused(str(problem)) from problem
         except Unreachable as silent:
             raise ControlPlaneSilent(str(silent)) from silent
+
+
+def _offered(wish: Wish) -> dict[str, object]:
+    return {
+        "tenant": wish.tenant,
+        "model": wish.model or None,
+        "replicas": max(1, wish.desired_replicas),
+        "priority_class": wish.priority_class,
+    }

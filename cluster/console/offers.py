@@ -1,35 +1,27 @@
-"""What a wish would bring, from the shares that its tenant may see anyway."""
+"""An offer in words: what would come now, of which kind, at whose cost, and when the rest."""
 
 from __future__ import annotations
 
-from cluster.console.port import Offer, Wish
-from cluster.console.scene import Scene, Share
+from typing import Any
 
-WHOLE = 1_000
-
-
-def offer_of(scene: Scene, wish: Wish) -> Offer:
-    """Return one line per flavor that the tenant may hold: what is left of its own, and what it would borrow.
-
-    An estimate from the latest decision, not a promise; it says so. Nothing of other tenants goes into it.
-    """
-    own = [share for share in scene.shares if share.entitlement.tenant == wish.tenant]
-    if not own:
-        return Offer(lines=("No entitlement has been decided for this tenant: it would wait.",), acceptable=True)
-    lines = [_line(share, wish) for share in own]
-    return Offer(
-        lines=(*lines, "An estimate from the latest decision; nothing is reserved by asking."), acceptable=True
-    )
+from cluster.console.port import Offer
+from cluster.console.words import Words
 
 
-def _line(share: Share, wish: Wish) -> str:
-    entry = share.entitlement
-    left = max(0, share.nominal_millis - (entry.held_millis - entry.borrowed_millis) - entry.lent_millis)
-    back = entry.lent_millis
-    parts = [f"{entry.flavor}: {left / WHOLE:g} GPUs of your own are idle"]
-    if back:
-        parts.append(f"{back / WHOLE:g} are lent and come back on demand")
-    wanted = wish.desired_replicas * WHOLE
-    if wanted > left + back:
-        parts.append(f"beyond that you would borrow {(wanted - left - back) / WHOLE:g}, while others leave them idle")
-    return "; ".join(parts)
+def offer_of(found: dict[str, Any], words: Words, now_ms: int) -> Offer:
+    """Return the control plane's answer as sentences; the last one says that it is an estimate."""
+    reason = found["reason"]
+    granted, wanted = int(found["granted_replicas"]), int(found["wanted_replicas"])
+    first = words("offer.granted", granted=granted, wanted=wanted)
+    if found["variant"]:
+        first += ", " + words("offer.variant", variant=found["variant"])
+    lines = [first]
+    if found["borrowed_millis"] > 0:
+        lines.append(words("offer.borrowed", gpus=words.number(found["borrowed_millis"])))
+    if found["displaces_own"]:
+        lines.append(words("offer.own", claims=", ".join(found["displaces_own"])))
+    if found["displaces_others"]:
+        lines.append(words("offer.others"))
+    if granted < wanted:
+        lines += [str(reason["sentence"]), words("offer.when", eta=words.ahead(reason["eta_ms"], now_ms))]
+    return Offer(lines=(*lines, words("offer.estimate")), acceptable=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from cluster.console.scene import Scene, Viewer
+from cluster.console.words import Words
 from cluster.refusals import Refusal
 
 
@@ -73,8 +74,8 @@ class Source(Protocol):
         """Return what the bearer may see now."""
         ...
 
-    async def offer(self, token: str, wish: Wish) -> Offer:
-        """Return what the wish would bring. Changes nothing."""
+    async def offer(self, token: str, wish: Wish, words: Words) -> Offer:
+        """Return what the wish would bring, in words of the reader. Changes nothing."""
         ...
 
     async def submit(self, token: str, wish: Wish) -> None:
@@ -101,7 +102,7 @@ class Source(Protocol):
         """Put the node or device back into use."""
         ...
 
-    async def propose_mode(self, token: str, mode: str, minutes: int, reason: str) -> None:
+    async def propose_mode(self, token: str, mode: str, hours: int, reason: str) -> None:
         """Propose a mode; a second person approves it."""
         ...
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Any, TypeVar
 
-from cluster.client import Client
-from cluster.console.scene import ClaimView, Entry, Key, Scene, Share, Viewer
+from cluster.client import Client, Problem
+from cluster.console.scene import Approval, ClaimView, Entry, Key, Reading, Scene, Share, Viewer
 from policies.model.catalogue import Model, Variant
 from policies.model.codec import from_plain
 from policies.model.decision import Entitlement, Reason
@@ -27,8 +28,8 @@ def operator_scene(client: Client, viewer: Viewer, now_ms: int) -> Scene:
     status = client.get("/v1/status")
     snapshot = from_plain(Snapshot, client.get("/v1/snapshot"))
     reasons = {reason.claim: reason for reason in _all(client, "/v1/reasons", Reason)}
-    policy = client.get("/v1/policy")
-    declared = policy.get("declaration")
+    modes = _optional(client, "/v1/modes", {"declaration": client.get("/v1/policy").get("declaration"), "pending": []})
+    declared = modes["declaration"]
     claims = tuple(
         ClaimView(
             claim=claim,
@@ -59,7 +60,19 @@ def operator_scene(client: Client, viewer: Viewer, now_ms: int) -> Scene:
         models=models_of(snapshot.claims),
         timeline=_timeline(client),
         keys=_keys(client),
-        can=frozenset({"cordon", "key"}),
+        approvals=tuple(_approval(each) for each in modes["pending"]),
+        readings=tuple(from_plain(Reading, each) for each in _optional(client, "/v1/readings", [])),
+        can=frozenset({"cordon", "key", "mode", "approve"}),
+    )
+
+
+def _approval(declared: dict[str, Any]) -> Approval:
+    text = f"{declared['mode']}, {declared['hours']} h: {declared['reason']}"
+    return Approval(
+        id=str(declared["id"]),
+        text=text,
+        proposer=str(declared["declared_by"]),
+        expires_at_ms=int(declared["lapses_at_ms"]),
     )
 
 
@@ -129,6 +142,16 @@ def _variant(name: str, shapes: list[Any]) -> Variant:
 
 def _all(client: Client, path: str, noun: type[Noun]) -> tuple[Noun, ...]:
     return tuple(from_plain(noun, item) for item in client.items(path))
+
+
+def _optional(client: Client, path: str, absent: Any) -> Any:
+    """Return what the control plane says, or ``absent`` from one that does not know the path yet."""
+    try:
+        return client.get(path)
+    except Problem as problem:
+        if problem.status != HTTPStatus.NOT_FOUND:
+            raise
+        return absent
 
 
 def _shares(client: Client) -> tuple[Share, ...]:

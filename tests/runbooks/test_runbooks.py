@@ -21,6 +21,7 @@ PAGES = sorted(path for path in BOOKS.rglob("*.md") if "decisions" not in path.p
 HEADINGS = ["## Meaning", "## Impact", "## Diagnosis", "## Mitigation"]
 BLOCK = re.compile(r"^(?P<indent> *)(?:\d+\. )?```(?P<kind>\w*)\n(?P<body>.*?)^ *```", re.MULTILINE | re.DOTALL)
 KINDS = {"sh", "console", "yaml"}
+EXPLAINED_WHERE_USED = {"KEY_PREFIX", "ANA", "LUC", "DECLARATION"}
 STATUS = re.compile(r"#\s*status (?P<allowed>\d(?: or \d)*)")
 
 
@@ -123,6 +124,9 @@ def desk(platform, tmp_path, monkeypatch):
         "TENANT": "civil/justice",
         "NODE": "simulated",
         "DEVICE": "GPU-simulated-3",
+        "ANA": str(platform.home / "secrets/operators/ana.token"),
+        "LUC": str(platform.home / "secrets/operators/luc.token"),
+        "DECLARATION": "",
         "KEY_PREFIX": re.search(r"pk-\S+", key).group()[:KEY_PREFIX_CHARACTERS],
     }
 
@@ -139,6 +143,7 @@ def run(line, names=None):
 def test_every_block_runs_on_a_platform_from_top_to_bottom(page, desk, platform):
     for line, allowed in commands(page):
         status, said = run(line, desk)
+        desk["DECLARATION"] = (said.split() or [""])[0] if "mode declare" in line else desk["DECLARATION"]
         assert status in allowed, f"{line}\nended with {status}, not {allowed}:\n{said}"
     for cordon in platform.client().get("/v1/cordons"):
         platform.client().call("DELETE", f"/v1/cordons/{cordon['subject']}")
@@ -146,5 +151,5 @@ def test_every_block_runs_on_a_platform_from_top_to_bottom(page, desk, platform)
 
 def test_nothing_of_the_environment_is_needed_beyond_what_the_first_page_names():
     text = (BOOKS / "README.md").read_text()
-    used = {name for page in PAGES for name in re.findall(r"\$([A-Z_]+)", page.read_text())} - {"KEY_PREFIX"}
+    used = {name for page in PAGES for name in re.findall(r"\$([A-Z_]+)", page.read_text())} - EXPLAINED_WHERE_USED
     assert all(f"{name}=" in text for name in used)

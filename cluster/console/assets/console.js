@@ -13,7 +13,7 @@
     const fields = byId("dialog-fields");
     byId("dialog-title").textContent = el.dataset.ask;
     fields.replaceChildren();
-    if (el.dataset.minutes) fields.append(field(el.dataset.minutes, "minutes", "number", "60"));
+    if (el.dataset.hours) fields.append(field(el.dataset.hours, "hours", "number", "4"));
     if (el.dataset.reason) fields.append(field(el.dataset.reasonLabel || el.dataset.reason, "reason", "text", ""));
     const form = box.querySelector("form");
     form.onsubmit = () => send({ ...el.dataset, ...fieldsOf(form) });

@@ -128,7 +128,7 @@ def approvals(scene: Scene, words: Words) -> Markup:
             data_do="mode",
             data_mode=mode,
             data_reason=words("cluster.mode.reason"),
-            data_minutes=words("cluster.mode.minutes"),
+            data_hours=words("cluster.mode.hours"),
             data_ask=words("cluster.mode.ask", mode=words(f"mode.{mode}")),
         )
         for mode in MODES
@@ -225,6 +225,8 @@ def _approval(each: Approval, scene: Scene, words: Words) -> Markup:
         data_id=each.id,
         data_ask=each.text,
     )
+    if each.proposer == scene.viewer.name:
+        return tag("li", tag("strong", each.text), tag("small", words("cluster.own")))
     return tag("li", tag("strong", each.text), tag("small", said), approve if "approve" in scene.can else None)
 
 

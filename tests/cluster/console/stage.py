@@ -44,7 +44,7 @@ class Stage:
             scene = shifted(scene, now)
         return replace(scene, **self.changes)
 
-    async def offer(self, token, wish):
+    async def offer(self, token, wish, words):
         self.note("offer", wish.claim)
         if wish.max_replicas > 10:
             return Offer(lines=("more than the largest quota: it would never be served",), acceptable=False)
@@ -71,8 +71,8 @@ class Stage:
     async def uncordon(self, token, subject):
         self.note("uncordon", subject)
 
-    async def propose_mode(self, token, mode, minutes, reason):
-        self.note("mode", mode, str(minutes), reason)
+    async def propose_mode(self, token, mode, hours, reason):
+        self.note("mode", mode, str(hours), reason)
 
     async def approve(self, token, proposal):
         self.note("approve", proposal)

@@ -166,11 +166,11 @@ def test_a_second_person_approves(open_page, stage):
 def test_a_mode_is_proposed_with_its_time_and_reason(open_page, stage):
     page = open_page("cluster")
     page.click("#mode-crisis")
-    page.fill("#dialog-minutes", "90")
+    page.fill("#dialog-hours", "9")
     page.fill("#dialog-reason", "storm")
     page.click("#dialog-go")
     shown(page, ".notice", "second person")
-    assert ["mode", "crisis", "90", "storm"] in stage.tell(ping=True)
+    assert ["mode", "crisis", "9", "storm"] in stage.tell(ping=True)
 
 
 def test_the_map_is_walked_with_the_keyboard_alone(open_page):

@@ -87,7 +87,7 @@ def test_every_view_can_be_drawn_from_what_the_api_says(source, operator, langua
 
 
 def test_an_offer_changes_nothing_and_a_wish_becomes_a_claim(source, tenant):
-    offer = asked(source.offer(tenant, WISH))
+    offer = asked(source.offer(tenant, WISH, Words("en")))
     assert offer.acceptable
     assert offer.lines
     assert "civil/health:night" not in {view.claim.id for view in asked(source.scene(tenant)).claims}
@@ -98,7 +98,7 @@ def test_an_offer_changes_nothing_and_a_wish_becomes_a_claim(source, tenant):
 
 
 def test_a_wish_that_makes_no_sense_is_refused_in_the_offer(source, tenant):
-    offer = asked(source.offer(tenant, Wish(**{**_fields(WISH), "priority_class": "no-such-class"})))
+    offer = asked(source.offer(tenant, Wish(**{**_fields(WISH), "priority_class": "no-such-class"}), Words("en")))
     assert not offer.acceptable
     assert "no-such-class" in " ".join(offer.lines)
 
@@ -120,6 +120,27 @@ def test_keys_are_made_and_revoked(source, operator):
     prefix = next(each.prefix for each in asked(source.scene(operator)).keys if key.startswith(each.prefix))
     asked(source.revoke(operator, prefix))
     assert prefix not in {each.prefix for each in asked(source.scene(operator)).keys}
+
+
+@pytest.fixture
+def second_person(platform):
+    folder = platform.home / "secrets/operators"
+    folder.mkdir(exist_ok=True)
+    (folder / "ana.token").write_text("ana-has-a-token-of-her-own")
+    return "ana-has-a-token-of-her-own"
+
+
+def test_a_mode_is_proposed_by_one_person_and_approved_by_another(source, operator, second_person):
+    asked(source.propose_mode(operator, "crisis", 4, "flood"))
+    proposal = asked(source.scene(second_person)).approvals[0]
+    assert (proposal.text, proposal.proposer) == ("crisis, 4 h: flood", "operator")
+    with pytest.raises(ConsoleRefused):
+        asked(source.approve(operator, proposal.id))
+    asked(source.approve(second_person, proposal.id))
+    scene = asked(source.scene(operator))
+    assert scene.approvals == ()
+    assert scene.declaration is not None
+    assert scene.declaration.approvers == ("ana", "operator")
 
 
 def test_a_wrong_token_and_a_silent_control_plane_are_told_apart(source, operator):
