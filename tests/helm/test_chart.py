@@ -10,8 +10,13 @@ from typing import Any
 
 import kubernetes_validate
 import pytest
+import yaml
 
 from cluster.dashboards.chart import write_files
+from cluster.embedded.nodes import HEAD_ROLE, ROLE_LABEL
+from cluster.serve_apps import gateway_app
+from policies.model.routing import RoutingTable
+from policies.model.units import SecurityDomain
 from tests.contract.apiserver import schema as crd_schema
 from tests.contract.apiserver.kinds import resources_of_crd
 from tests.contract.kubernetes.conftest import crds
@@ -173,6 +178,17 @@ def test_each_domain_has_its_own_namespace_and_rayservice_and_asks_for_no_device
         for group in config["workerGroupSpecs"]:
             assert (group["replicas"], group["minReplicas"]) == (0, 0)
             assert group["template"]["spec"]["schedulingGates"] == [{"name": "partage.lu/placement"}]
+
+
+def test_the_gateway_that_a_domain_starts_with_is_the_one_that_the_platform_writes() -> None:
+    files = {name: f"/etc/partage/gateway/{name.split('_')[0]}" for name in ("pepper_file", "control_token_file")}
+    for service in of_kind(rendered("default"), "RayService"):
+        domain = SecurityDomain(service["metadata"]["name"])
+        written = gateway_app(RoutingTable(generation=0, domain=domain), files, {ROLE_LABEL: HEAD_ROLE})
+        seed = yaml.safe_load(service["spec"]["serveConfigV2"])
+        assert seed["applications"] == [written]
+        assert (seed["proxy_location"], seed["http_options"]) == ("HeadOnly", {"host": "0.0.0.0", "port": 8000})  # noqa: S104 - in the pod
+        assert service["spec"]["rayClusterConfig"]["headGroupSpec"]["labels"] == {ROLE_LABEL: HEAD_ROLE}
 
 
 def test_a_worker_group_asks_for_as_many_devices_as_it_says() -> None:
