@@ -3,7 +3,7 @@ VENV ?= .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
-.PHONY: bench-gateway up down demo test check e2e sim chart bundle lock clean
+.PHONY: bench-gateway bench-packing up down demo test check e2e sim chart bundle lock clean
 
 $(STAMP): requirements/runtime.txt requirements/weights.txt requirements/tools.txt requirements/dev.txt pyproject.toml
 	test -x $(PY) || python3 -m venv $(VENV)
@@ -44,6 +44,9 @@ chart: $(STAMP)     ## write dashboards and alerts into the chart again
 
 bundle: $(STAMP)    ## wheels, chart, images, models manifest, bill of materials, checksums: make bundle BUNDLE="--registry R"
 	$(PY) -m cluster.bundle.build --helm "$$($(PY) -m tests.tools helm)" $(BUNDLE)
+
+bench-packing: $(STAMP) ## placement on the published trace beside the published rules; writes runbooks/packing.md
+	$(PY) -m tests.benchmarks.bench_packing
 
 lock: $(STAMP)      ## write the hash-pinned requirement files again
 	$(VENV)/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-header pyproject.toml -o requirements/runtime.txt
