@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cluster.observe.sights import DomainSight
 from cluster.ray_rest import ServeApp
-from cluster.serve_apps import GroupRecord, record_of, routed_groups, table_of
+from cluster.serve_apps import GroupRecord, node_of, record_of, routed_groups, table_of
 from policies.model.inventory import Group, GroupState, UsageState
 from policies.model.routing import GatewayLoad, GroupLoad
 from policies.model.units import GroupId
@@ -12,6 +12,7 @@ from policies.model.workload import Demand
 
 ACTIVE_FOR_MS = 15_000
 """A group that worked this recently is ACTIVE: between two requests it is not idle."""
+STRANDED = "the Ray node of its worker is gone"
 FAILED_WORDS = frozenset({"DEPLOY_FAILED", "UNHEALTHY"})
 
 
@@ -67,6 +68,7 @@ def demands(sight: DomainSight) -> tuple[Demand, ...]:
 
 
 def _group(sight: DomainSight, app: ServeApp, record: GroupRecord, now_ms: int) -> Group:
+    stranded = _is_stranded(sight, app)
     return Group(
         id=record.group,
         claim=record.claim,
@@ -76,14 +78,22 @@ def _group(sight: DomainSight, app: ServeApp, record: GroupRecord, now_ms: int) 
         devices=record.devices,
         replicas=app.target,
         running=app.running,
-        state=_state(app),
+        state=GroupState.FAILED if stranded else _state(app),
         routed=record.group in (sight.acknowledged or frozenset()),
         in_flight=_in_flight(sight, record.group),
         since_ms=record.started_at_ms,
         usage=_usage(sight, record.group, now_ms),
         cold_start_ms=record.cold_start_ms,
-        message=app.message,
+        message=STRANDED if stranded else app.message,
     )
+
+
+def _is_stranded(sight: DomainSight, app: ServeApp) -> bool:
+    """Return whether the group is pinned to a node that is gone: it would wait for it for ever."""
+    pinned = node_of(app)
+    if pinned is None or app.running or app.status == "DELETING" or not sight.nodes.is_current:
+        return False
+    return pinned not in {node.id for node in sight.nodes.picture or ()}
 
 
 def _state(app: ServeApp) -> GroupState:

@@ -11,8 +11,9 @@ import pytest
 
 from cluster.embedded.processes import find, is_alive
 from cluster.observe import nvml
+from cluster.observe.groups import STRANDED
 from cluster.observe.inventory import read_inventory, simulated_inventory, this_node
-from policies.model.inventory import UsageState, WorkerState
+from policies.model.inventory import GroupState, UsageState, WorkerState
 from policies.model.plan import StartGroup, StartRouting, StopRouting
 from policies.model.snapshot import Gap, GapKind
 from policies.model.units import NodeId, SecurityDomain
@@ -98,6 +99,21 @@ def test_a_worker_is_starting_until_it_has_joined_and_lost_when_its_process_is(p
     os.kill(record.pid, signal.SIGKILL)
     until(lambda: not is_alive(record), platform)
     assert platform.observer.observe().workers[0].state is WorkerState.LOST
+
+
+def test_a_group_whose_node_is_gone_has_failed_though_its_worker_runs_again(platform: LocalPlatform) -> None:
+    group = routed_group(platform)
+    record = find(platform.here.processes, group.worker)
+    assert record is not None
+    os.kill(record.pid, signal.SIGKILL)
+    until(lambda: not is_alive(record), platform)
+    platform.rays[CIVIL].stuck.add(group.group)
+    platform.rays[CIVIL].apps[group.group].replicas = {"anew": "STARTING"}
+    do(platform)
+    platform.settle()
+    seen = platform.observer.observe()
+    assert seen.workers[0].state is WorkerState.READY
+    assert (seen.groups[0].state, seen.groups[0].message) == (GroupState.FAILED, STRANDED)
 
 
 def test_a_standby_is_no_worker(platform: LocalPlatform) -> None:
