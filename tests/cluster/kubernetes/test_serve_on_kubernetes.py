@@ -63,7 +63,7 @@ class Bench:
             end=DomainEnd(
                 domain=CIVIL, dashboard=dashboard, gateway_host="127.0.0.1", gateway_port=8000, gateway_files={}
             ),
-            engines=EngineRoom(models=(SMALL,), cache=tmp_path, limits=EngineLimits()),
+            engines=EngineRoom(models=lambda: (SMALL,), cache=tmp_path, limits=EngineLimits()),
             ledger=self.ledger,
             processes=ProcessFolder(records=tmp_path, logs=tmp_path, environment={}),
             promised=lambda which: promises(which, None, (), (), simulated=True),
