@@ -25,7 +25,11 @@ from policies.model.workload import Claim, ClaimKind, Shape
 NOW_MS = 1_000_000_000
 ORGANISATIONS = 50
 DEVICES_PER_NODE = 8
-WHOLE, HALF, NODE = Shape(flavors=("H100",)), Shape(flavors=("H100",), gpu_millis=500), Shape(flavors=("H100",), devices=8)
+WHOLE, HALF, NODE = (
+    Shape(flavors=("H100",)),
+    Shape(flavors=("H100",), gpu_millis=500),
+    Shape(flavors=("H100",), devices=8),
+)
 
 
 def policy(nodes: int) -> Policy:
@@ -71,7 +75,9 @@ def fleet(nodes: int) -> Snapshot:
                 ))  # fmt: skip
     running = len(claims)
     for index in range(running, running + running // 9):
-        claims.append(_claim(list(SecurityDomain)[index % 2], index, (WHOLE, HALF, NODE)[index % 3 if index % 30 else 2]))
+        claims.append(
+            _claim(list(SecurityDomain)[index % 2], index, (WHOLE, HALF, NODE)[index % 3 if index % 30 else 2])
+        )
     node = tuple(Node(id=f"n{host:05}", cpu_millis=128_000, memory_mib=1_000_000) for host in range(nodes))
     return Snapshot(
         generation=1, observed_at_ms=NOW_MS, flavors=(Flavor(id="H100", model="H100", memory_mib=80_000),), nodes=node,
@@ -109,7 +115,9 @@ def main(sizes: tuple[int, ...]) -> None:
         print(f"{nodes:6} nodes {len(snapshot.devices):6} devices {len(snapshot.claims):7} claims ({waiting} waiting): "
               f"{middle:.2f} s (of {min(taken):.2f} to {max(taken):.2f})")  # fmt: skip
     if len(points) > 1:
-        print(f"growth exponent over {len(points)} sizes: {statistics.linear_regression(*zip(*points, strict=True)).slope:.2f}")
+        print(
+            f"growth exponent over {len(points)} sizes: {statistics.linear_regression(*zip(*points, strict=True)).slope:.2f}"
+        )
 
 
 if __name__ == "__main__":

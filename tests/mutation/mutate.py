@@ -1,0 +1,117 @@
+"""Change one thing in ``policies/`` at a time and see whether the tests notice. Run by ``make mutate``.
+
+Each mutant lives in a copy of the tree; nothing here is written to the checkout. Prints the score and every survivor.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+TESTS = ("tests/policies/test_entitlement.py", "tests/policies/test_usage.py", "tests/policies/test_properties.py",
+         "tests/policies/test_explain.py", "tests/policies/test_document.py", "tests/scenarios")  # fmt: skip
+MODULES = ("admission", "allocation", "board", "certificate", "displacing", "entitlement", "explain", "fairness", "fitting",
+           "granting", "holding", "ladders", "limits", "modes", "outcome", "places", "planning", "quota", "recall",
+           "reclaim", "setting", "soundness", "survey", "usage", "working", "yamltext")  # fmt: skip
+COMPARISONS = {ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
+               ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In}  # fmt: skip
+SUMS = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.FloorDiv, ast.FloorDiv: ast.Mult}
+TIMEOUT_S = 240
+
+
+def mutants(source: str) -> Iterator[tuple[int, str, str]]:
+    """Yield line, what was changed, and the changed source of every mutant."""
+    count = sum(1 for node in ast.walk(ast.parse(source)) if _change(node) is not None)
+    for number in range(count):
+        tree = ast.parse(source)
+        nodes = [node for node in ast.walk(tree) if _change(node) is not None]
+        said = _change(nodes[number])()
+        yield nodes[number].lineno, said, ast.unparse(tree)
+
+
+def _change(node):
+    if isinstance(node, ast.Compare) and type(node.ops[0]) in COMPARISONS:
+        return lambda: _swap_comparison(node)
+    if isinstance(node, ast.BinOp) and type(node.op) in SUMS and not isinstance(node.right, ast.Constant):
+        return lambda: _swap_sum(node)
+    if isinstance(node, ast.BoolOp):
+        return lambda: _swap_bool(node)
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("min", "max"):
+        return lambda: _swap_extreme(node)
+    return None
+
+
+def _swap_comparison(node: ast.Compare) -> str:
+    before = ast.unparse(node)
+    node.ops[0] = COMPARISONS[type(node.ops[0])]()
+    return f"{before}  ->  {ast.unparse(node)}"
+
+
+def _swap_sum(node: ast.BinOp) -> str:
+    before = ast.unparse(node)
+    node.op = SUMS[type(node.op)]()
+    return f"{before}  ->  {ast.unparse(node)}"
+
+
+def _swap_bool(node: ast.BoolOp) -> str:
+    before = ast.unparse(node)
+    node.op = ast.Or() if isinstance(node.op, ast.And) else ast.And()
+    return f"{before}  ->  {ast.unparse(node)}"
+
+
+def _swap_extreme(node: ast.Call) -> str:
+    before = ast.unparse(node)
+    node.func.id = "max" if node.func.id == "min" else "min"
+    return f"{before}  ->  {ast.unparse(node)}"
+
+
+def is_killed(tree: Path) -> bool:
+    """Say whether some test fails, or none ends in time."""
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *TESTS]
+    try:
+        return subprocess.run(command, cwd=tree, capture_output=True, timeout=TIMEOUT_S, check=False).returncode != 0
+    except subprocess.TimeoutExpired:
+        return True
+
+
+def chosen(most: int) -> list[tuple[str, int, str, str]]:
+    """Return a repeatable sample over all modules, spread by hash."""
+    every = [
+        (name, line, said, text) for name in MODULES
+        for line, said, text in mutants((ROOT / "policies" / f"{name}.py").read_text())
+    ]  # fmt: skip
+    every.sort(key=lambda one: hashlib.sha256(f"{one[0]}:{one[1]}:{one[2]}".encode()).digest())
+    print(f"{len(every)} mutants are possible, {min(most, len(every))} are tried", flush=True)
+    return every[:most]
+
+
+def main(most: int) -> None:
+    """Print each survivor as it is found, then the score."""
+    with tempfile.TemporaryDirectory() as folder:
+        tree = Path(folder) / "tree"
+        shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(".git", ".venv", "__pycache__", ".hypothesis"))
+        if is_killed(tree):
+            sys.exit("the tests fail without any mutant")
+        killed = 0
+        sample = chosen(most)
+        for tried, (name, line, said, text) in enumerate(sample, start=1):
+            target = tree / "policies" / f"{name}.py"
+            before = target.read_text()
+            target.write_text(text)
+            if is_killed(tree):
+                killed += 1
+            else:
+                print(f"survived: policies/{name}.py:{line}: {said}", flush=True)
+            target.write_text(before)
+            print(f"{killed} of {tried} killed", flush=True)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 10_000)
