@@ -3,7 +3,7 @@ VENV ?= .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
-.PHONY: bench-gateway bench-packing up down demo test check e2e sim chart bundle lock clean
+.PHONY: bench-decide mutate bench-gateway bench-packing up down demo test check e2e sim chart bundle lock clean
 
 $(STAMP): requirements/runtime.txt requirements/weights.txt requirements/tools.txt requirements/dev.txt pyproject.toml
 	test -x $(PY) || python3 -m venv $(VENV)
@@ -53,3 +53,10 @@ lock: $(STAMP)      ## write the hash-pinned requirement files again
 	$(VENV)/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --extra dev pyproject.toml requirements/build.in -o requirements/dev.txt
 	$(VENV)/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-deps requirements/weights.in -o requirements/weights.txt
 	$(VENV)/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-deps requirements/tools.in -o requirements/tools.txt
+
+bench-decide: $(STAMP) ## what a decision costs, how that grows, and Kueue's set-ups replayed in virtual time
+	$(PY) -m tests.benchmarks.bench_decide
+	$(PY) -m tests.benchmarks.replay_kueue
+
+mutate: $(STAMP)    ## changes one thing in policies/ at a time; prints what the tests did not notice (hours)
+	$(PY) tests/mutation/mutate.py

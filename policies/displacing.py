@@ -9,7 +9,7 @@ from itertools import combinations
 
 from policies.board import Board, Kind, Need, Reach, Seat, Site
 from policies.model.units import DeviceId, NodeId
-from policies.places import candidates, ending_for, may_end, worker_for
+from policies.places import candidates, carries, ending_for, may_end, worker_for
 
 TRIED_AS_SETS = 6
 """Replicas on one device of which every set is tried; with more, the cheapest leave first and the needless return."""
@@ -115,7 +115,10 @@ def _displacing_site(
 
 def _least_victims(board: Board, need: Need, device: DeviceId, price: Price) -> list[Seat] | None:
     """Return a minimal set of replicas whose leaving makes room on the device; None if those that may go do not do."""
-    if not all(may_end(board, worker) for worker in ending_for(board, need, device)):
+    ending, worker = ending_for(board, need, device), board.worker_of.get(device)
+    if not all(may_end(board, one) for one in ending):
+        return None
+    if worker is not None and len(worker.devices) > 1 and worker not in ending and carries(board, worker, need):
         return None
     forced = board.foreigners(device, need.domain) + _in_the_way(board, need, device)
     own = [seat for seat in board.seats[device] if seat not in forced]

@@ -71,7 +71,7 @@ def _reach(board: Board, need: Need, device: Device) -> Reach | None:
     if ending:
         return Reach.REBIND
     if len(worker.devices) > 1:
-        return None if _carries(board, worker, need) else Reach.REBIND
+        return None if carries(board, worker, need) else Reach.REBIND
     return Reach.BOUND if board.is_idle(device.id) else Reach.SHARED
 
 
@@ -136,7 +136,7 @@ def _multiple_sites(board: Board, need: Need, node: NodeId) -> Iterator[Site]:
     if len(free) < need.devices:
         return
     own = {w.id: w for one in free if (w := board.worker_of.get(one.id)) and w.domain == need.domain}
-    for worker in (one for one in own.values() if not _carries(board, one, need)):
+    for worker in (one for one in own.values() if not carries(board, one, need)):
         inside = sorted(one.id for one in free if one.id in worker.devices)
         if len(inside) >= need.devices:
             yield _site(board, need, tuple(inside[: need.devices]), Reach.BOUND)
@@ -147,7 +147,7 @@ def _multiple_sites(board: Board, need: Need, node: NodeId) -> Iterator[Site]:
         yield _site(board, need, chosen, max(_reach_of_many(board, need, one) for one in chosen))
 
 
-def _carries(board: Board, worker: Worker, need: Need) -> bool:
+def carries(board: Board, worker: Worker, need: Need) -> bool:
     """Say whether a replica of the claim is on the worker: a group cannot grow onto further devices once started."""
     return any(seat.claim == need.claim for one in worker.devices for seat in board.seats.get(one, ()))
 

@@ -10,7 +10,6 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 
 from policies.decide import decide
 from policies.model.inventory import Device, Flavor, Group, GroupState, Node, ScrubState, Worker, WorkerState
@@ -52,14 +51,12 @@ def policy(nodes: int) -> Policy:
 
 
 def fleet(nodes: int) -> Snapshot:
-    """A full fleet: per eight hosts one claim of eight devices, 52 of one, 8 devices halved; one waiting per nine running."""
+    """Return a full fleet: whole hosts, single devices and halves, and one waiting claim per nine that run."""
     devices, workers, groups, claims = [], [], [], []
     for host in range(nodes):
         domain = list(SecurityDomain)[host % 2]
         names = tuple(f"GPU-{host:05}-{index}" for index in range(DEVICES_PER_NODE))
-        for one in names:
-            devices.append(Device(id=one, node=f"n{host:05}", flavor="H100", gpu=one, memory_mib=80_000, domain=domain,
-                                  scrub=ScrubState.DIRTY))  # fmt: skip
+        devices += [_device(one, host, domain) for one in names]
         layout = [names] if host % 8 in (0, 1) and host % 16 < 2 else [(one,) for one in names]
         for held in layout:
             worker = worker_id(domain, held)
@@ -70,18 +67,22 @@ def fleet(nodes: int) -> Snapshot:
                 claims.append(claim)
                 groups.append(Group(
                     id=group_id(claim.id, worker, 0), claim=claim.id, worker=worker, rung=0, variant=None, devices=held,
-                    replicas=1, running=1, state=GroupState.RUNNING, routed=True, in_flight=1, since_ms=NOW_MS - 3_600_000,
-                    cold_start_ms=10_000,
+                    replicas=1, running=1, state=GroupState.RUNNING, routed=True, in_flight=1,
+                    since_ms=NOW_MS - 3_600_000, cold_start_ms=10_000,
                 ))  # fmt: skip
     running = len(claims)
-    for index in range(running, running + running // 9):
-        claims.append(
-            _claim(list(SecurityDomain)[index % 2], index, (WHOLE, HALF, NODE)[index % 3 if index % 30 else 2])
-        )
+    shapes = [NODE if index % 30 == 0 else (WHOLE, HALF, NODE)[index % 3] for index in range(running // 9)]
+    claims += [_claim(list(SecurityDomain)[i % 2], running + i, shape) for i, shape in enumerate(shapes)]
     node = tuple(Node(id=f"n{host:05}", cpu_millis=128_000, memory_mib=1_000_000) for host in range(nodes))
     return Snapshot(
         generation=1, observed_at_ms=NOW_MS, flavors=(Flavor(id="H100", model="H100", memory_mib=80_000),), nodes=node,
         devices=tuple(devices), workers=tuple(workers), groups=tuple(groups), claims=tuple(claims),
+    )  # fmt: skip
+
+
+def _device(name: str, host: int, domain: SecurityDomain) -> Device:
+    return Device(
+        id=name, node=f"n{host:05}", flavor="H100", gpu=name, memory_mib=80_000, domain=domain, scrub=ScrubState.DIRTY
     )  # fmt: skip
 
 
@@ -112,12 +113,12 @@ def main(sizes: tuple[int, ...]) -> None:
         middle = statistics.median(taken)
         points.append((math.log(len(snapshot.claims)), math.log(middle)))
         waiting = len(snapshot.claims) - len(snapshot.groups)
-        print(f"{nodes:6} nodes {len(snapshot.devices):6} devices {len(snapshot.claims):7} claims ({waiting} waiting): "
+        size = f"{nodes:6} nodes {len(snapshot.devices):6} devices {len(snapshot.claims):7} claims"
+        print(f"{size} ({waiting} waiting): "
               f"{middle:.2f} s (of {min(taken):.2f} to {max(taken):.2f})")  # fmt: skip
     if len(points) > 1:
-        print(
-            f"growth exponent over {len(points)} sizes: {statistics.linear_regression(*zip(*points, strict=True)).slope:.2f}"
-        )
+        slope = statistics.linear_regression(*zip(*points, strict=True)).slope
+        print(f"growth exponent over {len(points)} sizes: {slope:.2f}")
 
 
 if __name__ == "__main__":

@@ -17,9 +17,9 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 TESTS = ("tests/policies/test_entitlement.py", "tests/policies/test_usage.py", "tests/policies/test_properties.py",
          "tests/policies/test_explain.py", "tests/policies/test_document.py", "tests/scenarios")  # fmt: skip
-MODULES = ("admission", "allocation", "board", "certificate", "displacing", "entitlement", "explain", "fairness", "fitting",
-           "granting", "holding", "ladders", "limits", "modes", "outcome", "places", "planning", "quota", "recall",
-           "reclaim", "setting", "soundness", "survey", "usage", "working", "yamltext")  # fmt: skip
+MODULES = ("admission", "allocation", "board", "certificate", "displacing", "entitlement", "explain", "fairness",
+           "fitting", "granting", "holding", "ladders", "limits", "modes", "outcome", "places", "planning", "quota",
+           "recall", "reclaim", "setting", "soundness", "survey", "usage", "working", "yamltext")  # fmt: skip
 COMPARISONS = {ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
                ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In}  # fmt: skip
 SUMS = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.FloorDiv, ast.FloorDiv: ast.Mult}

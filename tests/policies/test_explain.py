@@ -54,7 +54,7 @@ def test_p31_the_smallest_unblocking_change_really_admits_the_claim(kind):
     assert for_operator(after, "civil/x:new").granted_replicas > 0
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10, deadline=None, derandomize=True)
 @given(st.integers(0, 100_000))
 def test_p31_in_random_worlds_every_unblocking_change_that_is_named_admits(seed):
     dice = Dice(seed)
@@ -72,7 +72,7 @@ def test_p31_in_random_worlds_every_unblocking_change_that_is_named_admits(seed)
             assert after.granted_replicas > reason.granted_replicas
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15, deadline=None, derandomize=True)
 @given(st.integers(0, 100_000))
 def test_every_claim_has_exactly_one_reason_and_every_wait_a_code(seed):
     dice = Dice(seed)

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 
-from policies.model.inventory import Device, DeviceHealth, Flavor, Node, UsageState
+from policies.model.inventory import Device, DeviceHealth, Flavor, GroupState, Node, UsageState
 from policies.model.policy import Bounds, ModeDeclaration, ModeOverlay, OperatingMode, Policy
 from policies.model.snapshot import Gap, GapKind
 from policies.model.tenancy import PriorityClass, Quota, Tenant
@@ -128,7 +128,7 @@ def event(rng: Dice, made: World, number: int) -> str:
     """Change the world in one way; return what was done, in words."""
     tenants = [tenant.id for tenant in made.policy.tenants if tenant.parent]
     kind = rng.choice(("arrive", "arrive", "arrive", "leave", "demand", "demand", "sick", "well", "cordon", "mode",
-                       "gap", "seen", "stuck", "idle", "suspend", "adopt", "crash"))  # fmt: skip
+                       "gap", "seen", "stuck", "idle", "suspend", "adopt", "crash", "fail"))  # fmt: skip
     if kind == "arrive":
         one = claim(rng, number, tenants, made.now_ms)
         made.claims[one.id] = one
@@ -175,5 +175,10 @@ def _event_of_sight(rng: Dice, made: World, kind: str) -> None:
     elif kind == "suspend" and made.claims:
         one = rng.choice(sorted(made.claims))
         made.claims[one] = replace(made.claims[one], suspended=rng.random() < 0.6)
+    elif kind == "fail" and made.groups:
+        one = rng.choice(sorted(made.groups))
+        made.groups[one] = replace(
+            made.groups[one], state=GroupState.FAILED, running=0, routed=False, since_ms=made.now_ms
+        )  # fmt: skip
     elif kind == "crash":
         made.memory = type(made.memory)()
