@@ -112,6 +112,7 @@ def test_a_domain_that_was_not_seen_holds_and_the_other_one_goes_on():
 
     for one in (chat("civil/justice", "chat", 2), chat("defence/cyber", "triage", 2)):
         made.claims[one.id] = one
+    made.demands = {"civil/justice:chat": 2, "defence/cyber:triage": 1}
     made.settle()
     made.gaps = [Gap(kind=GapKind.CLUSTER, subject="civil", cause="timeout", since_ms=made.now_ms)]
     del made.claims["civil/justice:chat"]
