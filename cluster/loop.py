@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from cluster.completion import complete
 from cluster.ports import Actuator, Clock, Journal, Observer
+from cluster.refusals import Refusal
 from policies.decide import decide
 from policies.invariants import Violation, check
 from policies.model.decision import Decision
@@ -104,7 +105,9 @@ def run(
             publish(loop.turn())
             last = ""
         except Exception as error:
-            if repr(error) != last:
+            if repr(error) != last and isinstance(error, Refusal):
+                log.warning("holding (%s): %s", error.code, error)
+            elif repr(error) != last:
                 log.exception("a turn was not taken")
             last = repr(error)
             if not hold(error):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 
 from cluster.api.claims import visible_reason
-from cluster.api.parts import Anyone, Cursor, Limit, Operator, Page, Platform, page_of
+from cluster.api.parts import LARGEST, Anyone, Cursor, Limit, Number, Operator, Page, Platform, page_of
 from cluster.journal.history import Evidence, PastDecision
 from policies.decide import decide
 from policies.invariants import Violation
@@ -78,26 +79,26 @@ def reasons(parts: Platform, caller: Anyone, limit: Limit = 500, cursor: Cursor 
 
 @routes.get("/decisions")
 def decisions(
-    parts: Platform, _caller: Operator, limit: Limit = 50, before: int | None = None
+    parts: Platform, _caller: Operator, limit: Limit = 50, before: Annotated[int | None, Query(ge=0, le=LARGEST)] = None
 ) -> tuple[PastDecision, ...]:
     """Return past decisions that changed something, newest first."""
     return tuple(parts.history.newest(limit, before))
 
 
 @routes.get("/decisions/{number}")
-def past_decision(parts: Platform, _caller: Operator, number: int) -> Decision:
+def past_decision(parts: Platform, _caller: Operator, number: Number) -> Decision:
     """Return one past decision in full."""
     return parts.history.decision(number)
 
 
 @routes.get("/decisions/{number}/evidence")
-def evidence(parts: Platform, _caller: Operator, number: int) -> Evidence:
+def evidence(parts: Platform, _caller: Operator, number: Number) -> Evidence:
     """Return everything that a past decision was taken from."""
     return parts.history.evidence(number)
 
 
 @routes.get("/decisions/{number}/replay")
-def replay(parts: Platform, _caller: Operator, number: int) -> Replayed:
+def replay(parts: Platform, _caller: Operator, number: Number) -> Replayed:
     """Take a past decision again and compare."""
     found = parts.history.evidence(number)
     again = decide(found.snapshot, found.policy, found.memory, found.decision.decided_at_ms)

@@ -12,7 +12,7 @@ from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from cluster.api.access import Caller
-from cluster.api.parts import Anyone, Limit, Operator, Parts, Platform, revision
+from cluster.api.parts import LARGEST, Anyone, Limit, Operator, Parts, Platform, revision
 from cluster.journal.audit import AuditRecord, AuditVerdict, read, verify
 
 routes = APIRouter(prefix="/v1", tags=["events"])
@@ -43,7 +43,7 @@ class Events:
     """Ask again with ``after`` set to this."""
 
 
-After = Annotated[int, Query(ge=0, description="Only events with a higher sequence number.")]
+After = Annotated[int, Query(ge=0, le=LARGEST, description="Only events with a higher sequence number.")]
 
 
 @routes.get("/events", response_model=Events)
@@ -61,7 +61,7 @@ async def watch(
     parts: Platform,
     caller: Anyone,
     after: After = 0,
-    last_event_id: Annotated[int | None, Header(alias="Last-Event-ID", ge=0)] = None,
+    last_event_id: Annotated[int | None, Header(alias="Last-Event-ID", ge=0, le=LARGEST)] = None,
 ) -> StreamingResponse:
     """Stream events as they happen (server-sent events), each with its sequence number as id, bookmarks in between."""
     start = last_event_id if last_event_id is not None else after
@@ -72,7 +72,10 @@ async def watch(
 
 @routes.get("/audit/verify")
 def audit_verify(
-    parts: Platform, _caller: Operator, anchor_seq: int | None = None, anchor_hash: str | None = None
+    parts: Platform,
+    _caller: Operator,
+    anchor_seq: Annotated[int | None, Query(ge=0, le=LARGEST)] = None,
+    anchor_hash: str | None = None,
 ) -> AuditVerdict:
     """Verify the whole chain; with an anchor noted elsewhere, also that its tail was not cut."""
     anchor = (anchor_seq, anchor_hash) if anchor_seq is not None and anchor_hash is not None else None

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Generic, TypeVar
 
-from fastapi import Depends, Header, Query, Request
+from fastapi import Depends, Header, Path, Query, Request
 
 from cluster.api.access import Caller, Gate
 from cluster.api.problems import ApiRefusal
@@ -88,6 +88,9 @@ Anyone = Annotated[Caller, Depends(caller_of)]
 Operator = Annotated[Caller, Depends(operator_of)]
 Limit = Annotated[int, Query(ge=1, le=500, description="Most items to return.")]
 Cursor = Annotated[str | None, Query(alias="continue", max_length=400, description="`next` of the page before.")]
+LARGEST = 2**53 - 1
+"""Largest number that every reader of JSON and the journal hold alike."""
+Number = Annotated[int, Path(ge=0, le=LARGEST)]
 IfMatch = Annotated[str | None, Header(alias="If-Match")]
 IfNoneMatch = Annotated[str | None, Header(alias="If-None-Match")]
 
