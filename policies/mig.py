@@ -66,7 +66,9 @@ GEOMETRIES: dict[str, Geometry] = {
     "A100-40GB": _seven_slices("7g.40gb", "4g.20gb", "3g.20gb", "2g.10gb", "1g.10gb", "1g.5gb"),
     "A100-80GB": _seven_slices("7g.80gb", "4g.40gb", "3g.40gb", "2g.20gb", "1g.20gb", "1g.10gb"),
     "H100-80GB": _seven_slices("7g.80gb", "4g.40gb", "3g.40gb", "2g.20gb", "1g.20gb", "1g.10gb"),
+    "H100-94GB": _seven_slices("7g.94gb", "4g.47gb", "3g.47gb", "2g.24gb", "1g.24gb", "1g.12gb"),
     "H200-141GB": _seven_slices("7g.141gb", "4g.71gb", "3g.71gb", "2g.35gb", "1g.35gb", "1g.18gb"),
+    "B200-180GB": _seven_slices("7g.180gb", "4g.90gb", "3g.90gb", "2g.45gb", "1g.45gb", "1g.23gb"),
     "A30-24GB": Geometry(
         compute=4,
         memory=4,

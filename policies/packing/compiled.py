@@ -17,4 +17,8 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
     The arithmetic stays as written (no fast-math), so results equal those of the interpreter. Numba sees changes of
     the file that holds a function, not of others that it calls: functions that call each other share a file.
     """
-    return cast("Callable[P, R]", numba.njit(cache=True, nogil=True, error_model="numpy")(function))
+    try:
+        made = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
+    except RuntimeError:  # nowhere to keep it: an installation that may not be written to
+        made = numba.njit(nogil=True, error_model="numpy")(function)
+    return cast("Callable[P, R]", made)

@@ -17,6 +17,25 @@ def test_two_free_slices_are_not_always_one_larger_instance() -> None:
     assert starts(H100, present, "2g.20gb") == ()
 
 
+MOST = {"1g.10gb": 7, "1g.20gb": 4, "2g.20gb": 3, "3g.40gb": 2, "4g.40gb": 1, "7g.80gb": 1}
+"""Instances per GPU in mig-parted's own configurations of an H100-80GB that use one profile."""
+
+
+@pytest.mark.parametrize(("name", "most"), MOST.items())
+def test_as_many_instances_of_one_profile_fit_as_the_vendor_configures(name: str, most: int) -> None:
+    present: tuple[Instance, ...] = ()
+    while (start := best_start(H100, present, name)) is not None:
+        present = (*present, Instance(start, name))
+    assert len(present) == most
+
+
+@pytest.mark.parametrize("model", sorted(set(GEOMETRIES) - {"A30-24GB"}))
+def test_the_vendors_balanced_layout_is_one_of_ours(model: str) -> None:
+    names = [name for name, _ in GEOMETRIES[model].profiles]
+    balanced = sorted([names[2], names[3], names[5], names[5]])
+    assert any(sorted(one.profile for one in layout) == balanced for layout in layouts(GEOMETRIES[model]))
+
+
 def test_seven_small_instances_fill_a_gpu_and_an_eighth_has_no_compute() -> None:
     present = [Instance(start, "1g.10gb") for start in range(7)]
     assert all(starts(H100, present, name) == () for name, _ in H100.profiles)
