@@ -9,8 +9,8 @@ from cluster.console.port import ConsoleRefused, Source, TokenRefused
 from cluster.console.scene import Scene, Viewer
 from cluster.ports import Clock
 
-READ_EVERY_MS = 700
-"""Least time between two readings; with a page's own second it keeps the lag under two."""
+READ_EVERY_MS = 500
+"""Least time between two readings; with the rhythm of a page it keeps the lag of a change well under two seconds."""
 REST_PER_READING = 2
 """A reading that takes long is followed by a rest this many times as long, so that we never are the load."""
 FORGET_AFTER_MS = 60_000

@@ -1,4 +1,4 @@
-"""One open page: fragments on a frame, drawn again every second, and whenever its reader does something."""
+"""One open page: fragments on a frame, drawn again twice a second, and whenever its reader does something."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from cluster.console.sessions import Session
 from cluster.console.views import asking, capacity, cluster, frame, models
 from cluster.console.words import Words
 
-DRAW_EVERY_S = 1.0
+DRAW_EVERY_S = 0.5
 
 Drawing = dict[str, Markup]
 

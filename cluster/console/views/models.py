@@ -10,6 +10,7 @@ from cluster.console.words import Words
 from policies.model.catalogue import Model, Variant
 from policies.model.inventory import Group
 
+NUMBERS = dict.fromkeys(("memory", "quality", "speed", "cold"), "number")
 HEADS = ("variant", "memory", "quality", "speed", "cold", "where")
 
 
@@ -33,11 +34,10 @@ def _model(model: Model, running: dict[tuple[str, str], list[Group]], nodes: dic
     head = tag(
         "tr",
         tag("th", words("column.rung"), scope="col"),
-        *(tag("th", words(f"column.{key}"), scope="col") for key in HEADS),
+        *(tag("th", words(f"column.{key}"), scope="col", class_=NUMBERS.get(key)) for key in HEADS),
     )
-    facts = ", ".join(
-        (f"{model.context_tokens} tokens", *model.modalities, *((model.licence,) if model.licence else ()))
-    )
+    context = f"{model.context_tokens} tokens" if model.context_tokens else ""
+    facts = ", ".join(filter(None, (context, *model.modalities, model.licence)))
     return tag(
         "article",
         tag("h3", model.id, tag("small", facts)),
@@ -49,14 +49,15 @@ def _model(model: Model, running: dict[tuple[str, str], list[Group]], nodes: dic
 def _variant(rung: int, variant: Variant, groups: list[Group], nodes: dict[str, str], words: Words) -> Markup:
     quality = max((shape.quality for shape in variant.shapes), default=0)
     where = _where(groups, nodes, words)
-    cold = words.span(variant.cold_start_ms)
+    cold = words.span(variant.cold_start_ms) if variant.cold_start_ms else "-"
+    made = ", ".join(filter(None, (variant.engine, variant.precision)))
     return tag(
         "tr",
         tag("td", rung + 1, class_="number", data_label=words("column.rung")),
         tag(
             "th",
             tag("code", variant.id),
-            tag("small", f"{variant.engine}, {variant.precision}"),
+            tag("small", made),
             scope="row",
             data_label=words("column.variant"),
         ),

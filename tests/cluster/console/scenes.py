@@ -1,6 +1,7 @@
 """Scenes to draw: a morning on which much happens, and as many devices and claims as the console promises to bear."""
 
 from dataclasses import replace
+from functools import cache
 
 from cluster.console.scene import Approval, ClaimView, Entry, Key, Reading, Scene, Share, Usage, Viewer
 from policies.model.catalogue import Model, Variant
@@ -40,7 +41,7 @@ MISTRAL = Model(
             shapes=(Shape(flavors=("H100-80GB",), variant="bf16", quality=1000),),
             cold_start_ms=74_000,
             tokens_per_s=48,
-            provenance="published",
+            provenance="example",
         ),
         Variant(
             id="fp8",
@@ -51,7 +52,7 @@ MISTRAL = Model(
             shapes=(Shape(flavors=("H100-80GB",), gpu_millis=500, variant="fp8", quality=985),),
             cold_start_ms=41_000,
             tokens_per_s=71,
-            provenance="published",
+            provenance="example",
         ),
         Variant(
             id="int4",
@@ -62,7 +63,7 @@ MISTRAL = Model(
             shapes=(Shape(flavors=("H100-80GB",), gpu_millis=333, variant="int4", quality=940),),
             cold_start_ms=29_000,
             tokens_per_s=64,
-            provenance="published",
+            provenance="example",
         ),
     ),
 )
@@ -245,8 +246,15 @@ def _place(node, slot, devices, workers, groups, readings):
     )
 
 
-def crowd(devices=1_000, claims=5_000, at_ms=NOW):
-    """As many devices and claims as the console promises to bear."""
+def crowd(at_ms=NOW):
+    """As many devices and claims as the console promises to bear, with loads that change each second."""
+    second, still = at_ms // 1000, _crowd()
+    loads = (Reading(device=d.id, utilisation_percent=(n * 37 + second) % 101) for n, d in enumerate(still.devices))
+    return replace(still, now_ms=at_ms, observed_at_ms=at_ms, readings=tuple(loads))
+
+
+@cache
+def _crowd(devices=1_000, claims=5_000):
     base = morning()
     nodes = devices // 8
     many = tuple(
@@ -267,11 +275,8 @@ def crowd(devices=1_000, claims=5_000, at_ms=NOW):
     views = tuple(
         ClaimView(claim=each, reason=waiting(each) if n % 7 == 0 else served(each)) for n, each in enumerate(asked)
     )
-    second = at_ms // 1000
     return replace(
         base,
-        now_ms=at_ms,
-        observed_at_ms=at_ms,
         devices=many,
         claims=views,
         gaps=(),
@@ -281,5 +286,4 @@ def crowd(devices=1_000, claims=5_000, at_ms=NOW):
         ),
         groups=(),
         nodes=tuple(Node(id=f"node-{n:03}", cpu_millis=64_000, memory_mib=1_048_576) for n in range(nodes)),
-        readings=tuple(Reading(device=d.id, utilisation_percent=(n * 37 + second) % 101) for n, d in enumerate(many)),
     )
