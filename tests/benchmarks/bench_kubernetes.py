@@ -23,6 +23,8 @@ from cluster.observe.kubernetes import devices, nodes, workers
 from cluster.observe.kubernetes.mirrors import node_in_brief, pod_in_brief
 from cluster.sim.journal import MemoryLedger, Shared
 from policies.decide import decide
+from policies.model.decision import Placement
+from policies.model.inventory import Group, GroupState, UsageState
 from policies.model.memory import Memory
 from policies.model.naming import worker_id
 from policies.model.plan import Plan, StartWorker, StopWorker
@@ -145,13 +147,37 @@ def decide_once(site: Site, snapshot: Snapshot, now_ms: int) -> dict[str, Any]:
     began = process_time()
     decision = decide(asked, policy, Memory(), now_ms)
     decided = process_time()
-    plan = plan_moves(asked, decision, policy, 1)
+    actions = len(plan_moves(asked, decision, policy, 1).actions)
+    planned = process_time()
+    steady = replace(
+        asked, groups=tuple(sorted((_running(p) for p in decision.placements), key=lambda group: group.id))
+    )
+    again = decide(steady, policy, decision.memory, now_ms + 1000)
     return {
-        "decide_cpu_s": round(decided - began, 2),
-        "plan_cpu_s": round(process_time() - decided, 2),
-        "actions": len(plan.actions),
+        "decide_all_new_cpu_s": round(decided - began, 2),
+        "plan_cpu_s": round(planned - decided, 2),
+        "decide_steady_cpu_s": round(process_time() - planned, 2),
         "placements": len(decision.placements),
+        "actions": actions,
+        "evictions_when_steady": len(again.evictions),
     }
+
+
+def _running(placement: Placement) -> Group:
+    return Group(
+        id=placement.group,
+        claim=placement.claim,
+        worker=placement.worker,
+        rung=placement.rung,
+        variant=placement.variant,
+        devices=placement.devices,
+        replicas=placement.replicas,
+        running=placement.replicas,
+        state=GroupState.RUNNING,
+        routed=True,
+        in_flight=1,
+        usage=UsageState.ACTIVE,
+    )
 
 
 def act(site: Site, moves: int) -> dict[str, Any]:
