@@ -282,4 +282,4 @@ if __name__ == "__main__":
     parser.add_argument("--nodes", type=int, default=1_000)
     parser.add_argument("--moves", type=int, default=50)
     chosen = parser.parse_args()
-    print(json.dumps(measure(Site(nodes=chosen.nodes), chosen.moves), indent=1))  # noqa: T201 - the result
+    print(json.dumps(measure(Site(nodes=chosen.nodes), chosen.moves), indent=1))
