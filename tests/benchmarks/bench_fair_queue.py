@@ -158,21 +158,21 @@ def main() -> None:
     options = parser.parse_args()
     alone = flood(0, slots=SLOTS // 2).p99_ms()
     promised = alone + 2 * LONGEST_MS
-    print(f"p99 of a modest tenant, ms; {alone} with its share of the places to itself, promised {promised}")  # noqa: T201
+    print(f"p99 of a modest tenant, ms; {alone} with its share of the places to itself, promised {promised}")
     rows = [(times, *(flood(times * CAPACITY_PER_S, fair=fair).p99_ms() for fair in (True, False))) for times in FLOODS]
     for times, fair, unfair in rows:
-        print(f"  flood {times:5} times the capacity   fair {fair:6}   in order of arrival {unfair:6}")  # noqa: T201
+        print(f"  flood {times:5} times the capacity   fair {fair:6}   in order of arrival {unfair:6}")
     if options.figure:
         draw(rows, promised, options.figure)
     if not DATA.exists():
-        print(f"no recordings at {DATA}: the replay is left out")  # noqa: T201
+        print(f"no recordings at {DATA}: the replay is left out")
         return
-    print(f"requests that wait at most {PROMISE_MS} ms for a place")  # noqa: T201
+    print(f"requests that wait at most {PROMISE_MS} ms for a place")
     for load in LOADS:
         told = {fair: replay(load, fair=fair) for fair in (True, False)}
         for each in CLASSES:
             ours, theirs = (told[fair][each.tenant].attainment() for fair in (True, False))
-            print(f"  load {load:3}  {each.name:32} fair {ours:7.1%}   in order of arrival {theirs:7.1%}")  # noqa: T201
+            print(f"  load {load:3}  {each.name:32} fair {ours:7.1%}   in order of arrival {theirs:7.1%}")
 
 
 def draw(rows: list[tuple[float, int, int]], promised_ms: int, file: Path) -> None:

@@ -197,7 +197,7 @@ def _free_port() -> int:
 
 def _print_row(row: dict[str, Any]) -> None:
     kind = "stream" if row["stream"] else "unary "
-    print(  # noqa: T201  # the result
+    print(  # the result
         f"{row['side']:16} {kind} c={row['connections']:<3} {row['requests_per_s']:>9.1f}/s  p50 {row['p50_us']:>8} "
         f"p95 {row['p95_us']:>8} p99 {row['p99_us']:>8} us  first {row['first_p50_us']:>8} us  "
         f"{row['tokens_per_s']:>8} tok/s  {row['memory_mib']:>5} MiB  not ok {row['not_ok']}",
@@ -215,7 +215,7 @@ def _judge(rows: list[dict[str, Any]]) -> int:
         ratio = ours / theirs
         verdict = "kept" if ratio >= wanted else "MISSED"
         missed += ratio < wanted
-        print(f"{ratio:6.1f} times {side} at {connections} connections, promised {wanted}: {verdict}")  # noqa: T201
+        print(f"{ratio:6.1f} times {side} at {connections} connections, promised {wanted}: {verdict}")
     return 1 if missed else 0
 
 

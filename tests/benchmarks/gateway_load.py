@@ -138,4 +138,4 @@ async def run(load: Load) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(uvloop.run(run(Load(**json.loads(sys.argv[1]))))))  # noqa: T201  # its result
+    print(json.dumps(uvloop.run(run(Load(**json.loads(sys.argv[1]))))))  # its result
