@@ -20,6 +20,7 @@ from policies.model.units import SecurityDomain
 
 POLL_S = 0.5
 RAYLET_ENDED = 4
+MAX_WORDS = 600
 PORTS_PER_NODE = 6
 
 
@@ -49,8 +50,8 @@ def main(arguments: list[str]) -> None:
     services: Any = import_module("ray._private.services")
     services.resolve_ip_for_localhost = lambda host: host
     node_class = _node_class()
-    threading.Thread(target=_leave_with_raylet, name="raylet-watch", daemon=True).start()
     spec = from_json(NodeSpec, arguments[1])
+    threading.Thread(target=_leave_with_raylet, args=(spec.temp,), name="raylet-watch", daemon=True).start()
     head = spec.dashboard_port is not None
     node = node_class(_parameters(spec), head=head, shutdown_at_exit=True, spawn_reaper=True, connect_only=False)
     while not node.dead_processes():
@@ -83,7 +84,7 @@ def _node_class() -> Any:
     return type("NodeWithKnownPorts", (base,), {"start_raylet": start_raylet})
 
 
-def _leave_with_raylet() -> None:
+def _leave_with_raylet(temp: str) -> None:
     """End this process, and by the kernel all of its children, once the raylet has ended.
 
     Ray's own start would go on waiting for it to answer.
@@ -92,10 +93,19 @@ def _leave_with_raylet() -> None:
     while True:
         found = _raylet()
         if found == "ended" or (was_there and found is None):
-            sys.stderr.write("the raylet ended; its log says why\n")
+            sys.stderr.write(f"the raylet ended: {_last_words(temp)}\n")
             os._exit(RAYLET_ENDED)
         was_there = found is not None
         time.sleep(POLL_S)  # noqa: TID251  # a process of its own, outside of every simulation
+
+
+def _last_words(temp: str) -> str:
+    """Return what the raylet that wrote last died of; Ray's folder of logs goes when the platform is taken down."""
+    logs = [file for file in Path(temp, "session_latest", "logs").glob("raylet*.err") if file.stat().st_size]
+    if not logs:
+        return "it left no word"
+    lines = max(logs, key=lambda file: file.stat().st_mtime).read_text(encoding="utf-8", errors="replace").splitlines()
+    return next((line for line in lines if "Check failed" in line), lines[-1])[:MAX_WORDS]
 
 
 def _raylet() -> str | None:
