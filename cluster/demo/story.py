@@ -145,6 +145,7 @@ def play(stage: Stage) -> None:
     """Let demand rise and fall; each sentence is told when it has come true."""
     if stage.ask("/v1/status")["simulated"]:
         say(SIMULATED)
+    stage.until(lambda: all(traffic.is_known() for traffic in stage.traffic.values()), "the gateways know the new keys")
     for traffic in stage.traffic.values():
         traffic.clients(FEW)
     stage.until(lambda: all(stage.answering(claim) >= 1 for claim in stage.traffic), "every claim is answered")

@@ -69,6 +69,18 @@ class Traffic:
                 self._threads.append(thread)
                 thread.start()
 
+    def is_known(self) -> bool:
+        """Whether the gateway knows the key by now: a new one travels with the next routing table."""
+        try:
+            answer = httpx.get(
+                f"{self._line.gateway}/v1/models",
+                headers={"Authorization": f"Bearer {self._line.key}"},
+                timeout=ANSWER_TIMEOUT_S,
+            )
+        except httpx.HTTPError:
+            return False
+        return answer.status_code == httpx.codes.OK
+
     def stop(self) -> None:
         """Return once the last answer is there."""
         self.clients(0)
