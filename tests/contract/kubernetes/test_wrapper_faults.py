@@ -272,7 +272,7 @@ def test_two_writers_of_one_object_do_not_both_win(fake: Served) -> None:
         except Stale:
             pass
 
-    threads = [threading.Thread(target=write, args=(number,)) for number in range(4)]
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(1, 5)]
     for thread in threads:
         thread.start()
     for thread in threads:
