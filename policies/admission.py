@@ -9,7 +9,7 @@ from policies.model.decision import PendingReason
 from policies.model.inventory import Group, GroupState, UsageState
 from policies.model.memory import ClaimMemory
 from policies.model.tenancy import PriorityClass, Tenant
-from policies.model.units import WHOLE_GPU_MILLIS, FlavorId, NodeId, SecurityDomain
+from policies.model.units import WHOLE_GPU_MILLIS, ClaimId, FlavorId, NodeId, SecurityDomain
 from policies.model.workload import Claim, ClaimKind, Demand, Shape
 from policies.modes import is_paused
 from policies.survey import Survey
@@ -129,6 +129,8 @@ class Form:
         return (lower, tuple(one for one in self.options if one.rung < rung)) if lower else (self.options, ())
 
 
+NEW = ClaimMemory(claim=ClaimId(""))
+"""What is remembered of a claim that was never seen before."""
 Forms = dict[tuple[object, ...], Form]
 
 
@@ -165,7 +167,7 @@ def _new_form(survey: Survey, claim: Claim, fleet: Fleet) -> Form:
 
 
 def _ask(survey: Survey, claim: Claim, form: Form) -> Ask:
-    remembered = survey.remembered.get(claim.id) or ClaimMemory(claim=claim.id)
+    remembered = survey.remembered.get(claim.id) or NEW
     groups = survey.groups_of.get(claim.id)
     rung, held, leaving = _held(survey, groups or [], remembered, form)
     refusal, detail = form.refusal, form.detail
@@ -270,7 +272,7 @@ def _may_stay(survey: Survey, group: Group, domain: SecurityDomain) -> bool:
 
 def _wanted(survey: Survey, claim: Claim, remembered: ClaimMemory, held: tuple[Group, ...]) -> tuple[int, int | None]:
     """Return the replicas wanted, and since when fewer would have been enough."""
-    holding = sum(group.replicas for group in held)
+    holding = sum([group.replicas for group in held])
     demand = survey.demands.get(claim.id)
     if claim.kind is ClaimKind.JOB or (demand is None and not _unheard(survey, claim)):
         target = claim.desired_replicas
@@ -288,6 +290,8 @@ def _wanted(survey: Survey, claim: Claim, remembered: ClaimMemory, held: tuple[G
 
 
 def _unheard(survey: Survey, claim: Claim) -> bool:
+    if not survey.unheard:
+        return False
     tenant = survey.tenants.get(claim.tenant)
     return claim.id in survey.unheard or (tenant is not None and str(tenant.domain) in survey.unheard)
 

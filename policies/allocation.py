@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from policies.admission import Ask
 from policies.board import Seat
+from policies.entitlement import Share
 from policies.fairness import in_fair_order
 from policies.granting import choices, grant
 from policies.holding import keep_for_the_large, recall_holds
@@ -14,7 +15,7 @@ from policies.limits import is_allowed
 from policies.model.decision import PendingReason
 from policies.model.units import ClaimId, FlavorId, TenantId
 from policies.reclaim import Lot, Tier
-from policies.working import Allocation, amounts, first_option, has_base, keep
+from policies.working import Allocation, amounts, first_option, has_base, keep, keep_all
 
 RETRY_ROUNDS = 8
 """Times per tier that quota set free by a lot without a place is offered to the tenant's next ones."""
@@ -22,6 +23,8 @@ RETRY_ROUNDS = 8
 
 def lots_of(ask: Ask, seats: Sequence[Seat]) -> list[Lot]:
     """Return the claim's lots, its minimum first, filled with the seats that it holds; seats too many are left out."""
+    if ask.wanted == 1 == ask.minimum:
+        return [Lot(ask=ask, size=1, is_base=True, seats=list(seats[:1]))]
     sizes = ([ask.minimum] if ask.minimum else []) + [1] * (ask.wanted - ask.minimum)
     lots, position = [], 0
     for index, size in enumerate(sizes):
@@ -53,7 +56,7 @@ def allocate(work: Allocation) -> None:
 
 
 def _keep_what_is_blind(work: Allocation) -> None:
-    for lot in work.lots():
+    for lot in work.lots() if work.survey.blind else ():
         if lot.ask.domain in work.survey.blind:
             lot.has_failed = lot.missing > 0
             if lot.seats:
@@ -69,13 +72,36 @@ def _rate(work: Allocation, tenant: TenantId) -> None:
     """
     used = {flavor: work.used.get((tenant, flavor), 0) for flavor in work.shares}
     below_floor = dict(used)
+    shares = {flavor: of_tenants.get(tenant) for flavor, of_tenants in work.shares.items()}
     for lot in work.queues[tenant]:
         if lot.is_kept or lot.has_failed:
             continue
+        if lot.size == 1 == len(lot.seats) and _is_plain(lot):
+            seat = lot.seats[0]
+            flavor, amount, share = seat.flavor, seat.charge, shares.get(seat.flavor)
+            if share is not None:
+                lot.tier = _tier_of_plain(share, used[flavor] + amount, below_floor[flavor] + amount)
+                used[flavor] += amount if lot.tier <= Tier.ENTITLED else 0
+                below_floor[flavor] += amount if lot.tier is Tier.FLOOR else 0
+                continue
         lot.tier, needs = _strongest(work, lot, used, below_floor)
         for flavor, amount in needs.items():
             used[flavor] += amount if lot.tier <= Tier.ENTITLED else 0
             below_floor[flavor] += amount if lot.tier is Tier.FLOOR else 0
+
+
+def _is_plain(lot: Lot) -> bool:
+    """Say whether the right of a replica that has its place depends on its charge alone."""
+    ask = lot.ask
+    return bool(ask.options) and ask.options[0].rung == lot.seats[0].rung and not ask.idle and not ask.paused
+
+
+def _tier_of_plain(share: Share, total: int, below_floor: int) -> Tier:
+    if below_floor <= share.floor:
+        return Tier.FLOOR
+    if total <= share.guaranteed:
+        return Tier.GUARANTEED
+    return Tier.ENTITLED if total <= share.entitled else Tier.LEFTOVER
 
 
 def _strongest(
@@ -113,18 +139,18 @@ def _tier(work: Allocation, lot: Lot, flavor: FlavorId, total: int) -> Tier:
 
 
 def _serve(work: Allocation, tier: Tier) -> None:
+    open_ = work.lots()
     for _ in range(RETRY_ROUNDS):
-        lots = [lot for lot in work.lots() if lot.tier is tier and not lot.is_kept and not lot.has_failed]
+        lots = [lot for lot in open_ if lot.tier is tier and not lot.is_kept and not lot.has_failed]
         work.weak.clear()
-        for lot in lots:
-            if not lot.missing and has_base(work, lot):
-                keep(work, lot)
+        keep_all(work, [lot for lot in lots if len(lot.seats) == lot.size])
         waiting = sorted((lot for lot in lots if not lot.is_kept), key=across_tenants)
-        failed = {lot.ask.tenant.id for lot in waiting if not grant(work, lot, tier)}
-        for tenant in sorted(failed):
+        failed = sorted({lot.ask.tenant.id for lot in waiting if not grant(work, lot, tier)})
+        for tenant in failed:
             _rate(work, tenant)
         if not failed:
             return
+        open_ = [lot for tenant in failed for lot in work.queues[tenant]]
 
 
 def across_tenants(lot: Lot) -> tuple[int, int, ClaimId]:

@@ -12,7 +12,7 @@ from policies.model.policy import Policy
 from policies.model.snapshot import Snapshot
 from policies.modes import mode_in_force
 from policies.outcome import bindings, entitlements, evictions, held_by_gaps, placements
-from policies.quota import caps, healthy_capacity, shares
+from policies.quota import Demands, caps, demands, healthy_capacity, shares
 from policies.recall import remember
 from policies.setting import start
 from policies.survey import survey
@@ -34,13 +34,14 @@ def decide(snapshot: Snapshot, policy: Policy, memory: Memory, now_ms: int) -> D
     seen = survey(snapshot, policy, memory, now_ms)
     capacity = healthy_capacity(seen)
     wishes = asks(seen, fleet(seen, caps(seen)))
-    entitled = shares(seen, wishes, capacity)
+    asked = demands(seen, wishes)
+    entitled = shares(seen, asked, capacity)
     work = start(seen, memory, wishes, entitled, capacity)
     allocate(work)
-    return _decision(work, wishes, digest(policy), mode_in_force(policy, now_ms))
+    return _decision(work, wishes, asked, digest(policy), mode_in_force(policy, now_ms))
 
 
-def _decision(work: Allocation, wishes: list[Ask], policy_digest: str, mode: str) -> Decision:
+def _decision(work: Allocation, wishes: list[Ask], asked: Demands, policy_digest: str, mode: str) -> Decision:
     placed = placements(work)
     gone = evictions(work, placed)
     work.victims.leaving_devices.update(one for left in gone for one in work.survey.groups[left.group].devices)
@@ -49,7 +50,7 @@ def _decision(work: Allocation, wishes: list[Ask], policy_digest: str, mode: str
         decided_at_ms=work.survey.now_ms,
         policy_digest=policy_digest,
         mode=mode,
-        entitlements=entitlements(work, wishes),
+        entitlements=entitlements(work, asked),
         bindings=bindings(work),
         placements=placed,
         evictions=gone,

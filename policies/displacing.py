@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import combinations
 
@@ -24,6 +24,8 @@ class Weak:
 
     nodes: frozenset[NodeId]
     """Hosts that carry something which somebody may move."""
+    least: Mapping[NodeId, int] | None = None
+    """Cost that the cheapest move on each host cannot fall below, with nothing free there; None if not looked at."""
     heaps: dict[Kind, list[tuple[int, NodeId]]] = field(default_factory=dict)
 
 
@@ -41,7 +43,7 @@ def find_by_displacing(board: Board, need: Need, price: Price, anybodys: Price, 
         A place whose victims are minimal: without any one of them leaving, the replica does not fit. None if there is
         none. Cost: hosts are looked at in the order of their least cost, until no cheaper one can follow.
     """
-    heap = _heap(board, need, anybodys, weak)
+    heap = _heap(board, need, weak)
     best: Site | None = None
     aside: list[tuple[int, NodeId]] = []
     while heap and (best is None or heap[0][0] < best.cost):
@@ -61,13 +63,21 @@ def find_by_displacing(board: Board, need: Need, price: Price, anybodys: Price, 
     return best
 
 
-def _heap(board: Board, need: Need, anybodys: Price, weak: Weak) -> list[tuple[int, NodeId]]:
+def _heap(board: Board, need: Need, weak: Weak) -> list[tuple[int, NodeId]]:
     heap = weak.heaps.get(need.kind)
     if heap is None:
-        bounds = ((_least(board, need, anybodys, node), node) for node in sorted(weak.nodes))
+        bounds = ((_bound(board, need, weak, node), node) for node in weak.nodes)
         heap = weak.heaps[need.kind] = [(bound, node) for bound, node in bounds if bound is not None]
         heapq.heapify(heap)
     return heap
+
+
+def _bound(board: Board, need: Need, weak: Weak, node: NodeId) -> int | None:
+    """Return a cost at or below the least one, without looking at the host; None if nothing there can be moved."""
+    if weak.least is None or board.free_on_node(node):
+        return 0
+    cheapest = weak.least.get(node)
+    return None if cheapest is None else cheapest * need.devices
 
 
 def _least(board: Board, need: Need, anybodys: Price, node: NodeId) -> int | None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from policies.admission import Ask
 from policies.board import Seat
+from policies.model.building import builder
 from policies.model.decision import ClaimState, Decision, PendingReason, Reason
 from policies.model.inventory import ScrubState
 from policies.model.units import ClaimId, DeviceId, FlavorId, TenantId
@@ -39,29 +41,52 @@ SENTENCES = {
 }
 
 
+_built = builder(Reason)
+Eta = tuple[int | None, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What the reasons of many claims rest on, found once for all of them."""
+
+    work: Allocation
+    positions: dict[ClaimId, int]
+    holders: dict[FlavorId, list[ClaimId]]
+    first_ends: dict[TenantId, Eta] = field(default_factory=dict)
+    """When the first running job of a tenant ends; found when it is asked for."""
+
+
+def known(work: Allocation) -> Known:
+    """Return what the reasons of all claims rest on."""
+    return Known(work=work, positions=_positions(work), holders=_holders(work))
+
+
 def reasons(work: Allocation, wishes: Sequence[Ask]) -> tuple[Reason, ...]:
     """Return exactly one Reason per claim, sorted by claim."""
-    positions = _positions(work)
-    holders = _holders(work)
-    return tuple(_reason(work, wish, positions.get(wish.claim.id), holders) for wish in wishes)
+    facts = known(work)
+    return tuple([reason(facts, wish) for wish in wishes])
 
 
-def _reason(work: Allocation, wish: Ask, position: int | None, holders: dict[FlavorId, list[ClaimId]]) -> Reason:
-    lots = work.of_claim.get(wish.claim.id, [])
-    seats = [seat for lot in lots if lot.is_kept for seat in lot.seats]
+def reason(facts: Known, wish: Ask) -> Reason:
+    """Return why the claim is where it is."""
+    work, claim = facts.work, wish.claim.id
+    lots = work.of_claim.get(claim, [])
+    seats = (
+        lots[0].seats if len(lots) == 1 and lots[0].is_kept else [s for lot in lots if lot.is_kept for s in lot.seats]
+    )
     code = wish.refusal or _code(work, wish, lots, seats)
     if code is None:
-        return Reason(
-            claim=wish.claim.id, state=ClaimState.SERVED, code=None, granted_replicas=len(seats),
+        return _built(
+            claim=claim, state=ClaimState.SERVED, code=None, granted_replicas=len(seats),
             sentence=f"all {wish.wanted} replicas are served" if wish.wanted else "nothing is asked for",
             wanted_replicas=wish.wanted, rung=seats[0].rung if seats else None,
         )  # fmt: skip
-    eta, assumption = _eta(work, wish, code, seats)
-    return Reason(
-        claim=wish.claim.id, state=_state(wish, len(seats), code), code=code, position=position, eta_ms=eta,
+    eta, assumption = _eta(facts, wish, code, seats)
+    return _built(
+        claim=claim, state=_state(wish, len(seats), code), code=code, position=facts.positions.get(claim), eta_ms=eta,
         sentence=_sentence(wish, len(seats), code), eta_assumption=assumption, granted_replicas=len(seats),
         wanted_replicas=wish.wanted, rung=seats[0].rung if seats else None, score_terms=_terms(work, wish, lots),
-        blockers=_blockers(wish, lots, holders),
+        blockers=_blockers(wish, lots, facts.holders),
     )  # fmt: skip
 
 
@@ -75,13 +100,18 @@ def _positions(work: Allocation) -> dict[ClaimId, int]:
 
 
 def _holders(work: Allocation) -> dict[FlavorId, list[ClaimId]]:
-    """Return who holds each flavor, those with the weakest right first."""
+    """Return the first few who hold each flavor, those with the weakest right first."""
     found: dict[FlavorId, dict[ClaimId, tuple[int, int]]] = {}
     for lot in work.lots():
         if lot.is_kept and lot.seats:
             held = found.setdefault(lot.seats[0].flavor, {})
-            held.setdefault(lot.ask.claim.id, (-lot.tier, lot.ask.value))
-    return {flavor: sorted(held, key=lambda one: (held[one], one)) for flavor, held in found.items()}
+            claim = lot.ask.claim.id
+            if claim not in held:
+                held[claim] = (-lot.tier, lot.ask.value)
+    return {
+        flavor: [claim for _, claim in heapq.nsmallest(BLOCKERS_SHOWN + 1, zip(held.values(), held, strict=True))]
+        for flavor, held in found.items()
+    }
 
 
 def _state(wish: Ask, granted: int, code: PendingReason) -> ClaimState:
@@ -93,7 +123,7 @@ def _state(wish: Ask, granted: int, code: PendingReason) -> ClaimState:
 
 
 def _code(work: Allocation, wish: Ask, lots: list[Lot], seats: list[Seat]) -> PendingReason | None:
-    if all(lot.is_kept for lot in lots):
+    if lots[0].is_kept if len(lots) == 1 else all(lot.is_kept for lot in lots):
         return _progress(work, seats)
     if wish.domain in work.survey.blind:
         return PendingReason.TELEMETRY_STALE
@@ -120,6 +150,8 @@ def _why_no_place(work: Allocation, lot: Lot) -> PendingReason:
 
 
 def _progress(work: Allocation, seats: list[Seat]) -> PendingReason | None:
+    if len(seats) == 1 and seats[0].group is not None and seats[0].group.running:
+        return None
     starting = [seat for seat in seats if seat.group is None or not seat.group.running]
     if not starting:
         return None
@@ -154,8 +186,8 @@ def _terms(work: Allocation, wish: Ask, lots: list[Lot]) -> tuple[tuple[str, int
     )  # fmt: skip
 
 
-def _eta(work: Allocation, wish: Ask, code: PendingReason, seats: list[Seat]) -> tuple[int | None, str]:
-    bounds, now = work.survey.policy.bounds, work.survey.now_ms
+def _eta(facts: Known, wish: Ask, code: PendingReason, seats: list[Seat]) -> Eta:
+    bounds, now = facts.work.survey.policy.bounds, facts.work.survey.now_ms
     cold = max((seat.group.cold_start_ms for seat in seats if seat.group is not None), default=bounds.worker_start_ms)
     if code is PendingReason.STARTING:
         return now + max(cold, bounds.worker_start_ms), "starts take as long as before"
@@ -165,11 +197,14 @@ def _eta(work: Allocation, wish: Ask, code: PendingReason, seats: list[Seat]) ->
         wait = bounds.drain_deadline_ms + bounds.scrub_time_ms + bounds.worker_start_ms
         return now + wait, "draining takes no longer than its deadline"
     if code in (PendingReason.WAITING_FOR_QUOTA, PendingReason.TOPOLOGY_UNSATISFIED):
-        return _first_end(work, wish.tenant.id)
+        tenant = wish.tenant.id
+        if tenant not in facts.first_ends:
+            facts.first_ends[tenant] = _first_end(facts.work, tenant)
+        return facts.first_ends[tenant]
     return None, ""
 
 
-def _first_end(work: Allocation, tenant: TenantId) -> tuple[int | None, str]:
+def _first_end(work: Allocation, tenant: TenantId) -> Eta:
     """Return when the first running job of the same tenant is expected to end: nothing else may be told."""
     ends = [
         seat.group.since_ms + lot.ask.claim.duration_s * 1000
@@ -185,7 +220,7 @@ def _blockers(wish: Ask, lots: list[Lot], holders: dict[FlavorId, list[ClaimId]]
     if not lots or all(lot.is_kept for lot in lots):
         return ()
     flavors = dict.fromkeys(option.flavor for option in wish.options)
-    found = dict.fromkeys(one for flavor in flavors for one in holders.get(flavor, ())[: BLOCKERS_SHOWN + 1])
+    found = dict.fromkeys(one for flavor in flavors for one in holders.get(flavor, ()))
     return tuple(one for one in found if one != wish.claim.id)[:BLOCKERS_SHOWN]
 
 

@@ -26,7 +26,7 @@ def keep_for_the_large(work: Allocation) -> None:
     Without this a stream of small claims takes every device that comes free, and a claim that needs several of one host
     waits for ever. Only claims that have waited for the cool-down time have devices kept.
     """
-    waiting = [lot for lot in work.lots() if _is_large_and_waits(work, lot)]
+    waiting = [lot for lot in work.lots() if not lot.seats and lot.is_base and _is_large_and_waits(work, lot)]
     waiting.sort(key=lambda lot: (_strength(work, lot), -lot.ask.claim.submitted_at_ms), reverse=True)
     for lot in waiting[:LARGE_CLAIMS]:
         for device in _best_host(work, lot, first_option(lot)):

@@ -36,7 +36,8 @@ def _leaves_what_others_keep(work: Allocation, tenant: TenantId, flavor: FlavorI
     while at is not None:
         if work.used.get((at.id, flavor), 0) + amount > shares[at.id].cap:
             return False
-        withheld += sum(_unlent(work, one, flavor) for one in work.beside[at.id] if (one, flavor) in work.keeping)
+        for one in work.keeping_beside.get((at.id, flavor), ()):
+            withheld += _unlent(work, one, flavor)
         at = work.survey.tenants.get(at.parent) if at.parent else None
     return _used(work, flavor) + amount + withheld <= work.capacity.get(flavor, 0)
 

@@ -3,63 +3,75 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import attrgetter
 
 from policies.admission import Ask
 from policies.board import Seat
+from policies.model.building import builder
 from policies.model.decision import Binding, Entitlement, Eviction, EvictionReason, Placement
 from policies.model.inventory import DeviceHealth, Group, GroupState
 from policies.model.naming import group_id
-from policies.model.units import ClaimId, FlavorId, TenantId, WorkerId
-from policies.quota import wanted_of
-from policies.reclaim import cost
-from policies.survey import Survey
+from policies.model.units import FlavorId, TenantId, WorkerId
+from policies.quota import Demands
+from policies.reclaim import Lot, cost
 from policies.working import Allocation
 
 
 def placements(work: Allocation) -> tuple[Placement, ...]:
     """Return the groups that should exist, sorted by id: the kept replicas of each claim, worker and rung together."""
-    found: dict[tuple[ClaimId, WorkerId, int], list[Seat]] = {}
-    for lot in work.lots():
-        if lot.is_kept:
-            for seat in lot.seats:
-                found.setdefault((seat.claim, seat.worker, seat.rung), []).append(seat)
-    return tuple(sorted((_placement(work, key, seats) for key, seats in found.items()), key=lambda one: one.group))
+    made = [placement for lots in work.of_claim.values() for placement in of_claim(lots)]
+    made.sort(key=attrgetter("group"))
+    return tuple(made)
 
 
-def _placement(work: Allocation, key: tuple[ClaimId, WorkerId, int], seats: list[Seat]) -> Placement:
-    claim, worker, rung = key
-    existing = next((seat.group.id for seat in seats if seat.group is not None), None)
-    return Placement(
-        group=existing or group_id(claim, worker, rung), claim=claim, worker=worker, rung=rung,
-        variant=work.survey.claims[claim].ladder[rung].variant,
-        devices=tuple(sorted({one for seat in seats for one in seat.devices})), replicas=len(seats),
+def of_claim(lots: Sequence[Lot]) -> list[Placement]:
+    """Return the groups of one claim that should exist."""
+    if len(lots) == 1 and len(lots[0].seats) == 1:
+        return [_placement(lots[0], lots[0].seats)] if lots[0].is_kept else []
+    found: dict[tuple[WorkerId, int], list[Seat]] = {}
+    for lot in lots:
+        for seat in lot.seats if lot.is_kept else ():
+            found.setdefault((seat.worker, seat.rung), []).append(seat)
+    return [_placement(lots[0], seats) for seats in found.values()]
+
+
+def _placement(lot: Lot, seats: list[Seat]) -> Placement:
+    first, claim = seats[0], lot.ask.claim
+    group = first.group or next((seat.group for seat in seats if seat.group is not None), None)
+    devices = first.devices
+    if len(seats) > 1 or len(devices) > 1:
+        devices = tuple(sorted({one for seat in seats for one in seat.devices}))
+    return _placed(
+        group=group.id if group is not None else group_id(claim.id, first.worker, first.rung), claim=claim.id,
+        worker=first.worker, rung=first.rung, variant=claim.ladder[first.rung].variant, devices=devices,
+        replicas=len(seats),
     )  # fmt: skip
+
+
+_placed, _bound = builder(Placement), builder(Binding)
 
 
 def bindings(work: Allocation) -> tuple[Binding, ...]:
     """Return the workers that should exist, sorted by id. Idle ones stay where they are until someone needs them."""
-    workers = {worker.id: worker for worker in work.board.worker_of.values()}
-    return tuple(
-        Binding(worker=one.id, domain=one.domain, node=one.node, devices=one.devices)
-        for one in sorted(workers.values(), key=lambda worker: worker.id)
-        if any(not work.board.is_idle(device) or _is_sound(work.survey, device) for device in one.devices)
+    workers, seats, lost = (
+        {worker.id: worker for worker in work.board.worker_of.values()},
+        work.board.seats,
+        work.survey.lost,
     )
-
-
-def _is_sound(survey: Survey, device: str) -> bool:
-    known = survey.devices.get(device)  # type: ignore[call-overload]  # a worker may hold a device that is not listed
-    return known is None or known.health not in (DeviceHealth.QUARANTINED, DeviceHealth.RETIRED)
+    return tuple([
+        _bound(worker=one.id, domain=one.domain, node=one.node, devices=one.devices)
+        for _, one in sorted(workers.items())
+        if any(bool(seats.get(device)) or device not in lost for device in one.devices)
+    ])  # fmt: skip
 
 
 def evictions(work: Allocation, placed: Sequence[Placement]) -> tuple[Eviction, ...]:
     """Return the groups that should go, sorted by id, each with why and for whom."""
     stays = {placement.group for placement in placed}
-    complete = {lot.ask.claim.id: True for lot in work.lots()}
-    for lot in work.lots():
-        complete[lot.ask.claim.id] &= lot.is_kept
-    asks = {lot.ask.claim.id: lot.ask for lot in work.lots()}
-    gone = [group for group in work.survey.groups.values() if group.id not in stays and not _is_blind(work, group)]
-    return tuple(_eviction(work, group, asks.get(group.claim), complete.get(group.claim, False)) for group in gone)
+    gone = [group for group in work.survey.groups.values() if group.id not in stays]
+    if work.survey.blind:
+        gone = [group for group in gone if not _is_blind(work, group)]
+    return tuple(_eviction(work, group) for group in gone)
 
 
 def _is_blind(work: Allocation, group: Group) -> bool:
@@ -67,7 +79,9 @@ def _is_blind(work: Allocation, group: Group) -> bool:
     return worker is not None and worker.domain in work.survey.blind
 
 
-def _eviction(work: Allocation, group: Group, ask: Ask | None, is_complete: bool) -> Eviction:  # noqa: FBT001  # a fact about the claim, not a switch
+def _eviction(work: Allocation, group: Group) -> Eviction:
+    lots = work.of_claim.get(group.claim) or []
+    ask, is_complete = lots[0].ask if lots else None, bool(lots) and all(lot.is_kept for lot in lots)
     reason, beneficiary, price = work.victims.taken.get(
         group.id, (_own_reason(work, group, ask), None, cost(group, work.survey.now_ms))
     )
@@ -95,18 +109,19 @@ def _is_on_bad_device(work: Allocation, group: Group) -> bool:
     return any(one is None or one.health in (DeviceHealth.QUARANTINED, DeviceHealth.RETIRED) for one in devices)
 
 
-def entitlements(work: Allocation, wishes: Sequence[Ask]) -> tuple[Entitlement, ...]:
+def entitlements(work: Allocation, demands: Demands) -> tuple[Entitlement, ...]:
     """Return what each tenant may hold of each flavor and holds in this decision, sorted by tenant and flavor."""
-    demand = _demand(work, wishes)
+    demand = _summed(work, demands)
     found = []
     for flavor in sorted(work.shares):
+        lendable = _free_to_lend(work, flavor)
         for tenant, share in sorted(work.shares[flavor].items()):
             held, wants = work.used.get((tenant, flavor), 0), demand.get((tenant, flavor), 0)
             unused = max(0, share.nominal - held)
             found.append(Entitlement(
                 tenant=tenant, flavor=flavor, guaranteed_millis=share.guaranteed, entitled_millis=share.entitled,
                 held_millis=held, demand_millis=wants, borrowed_millis=max(0, held - share.nominal),
-                lent_millis=min(unused, share.lending, _free_to_lend(work, flavor)),
+                lent_millis=min(unused, share.lending, lendable),
             ))  # fmt: skip
     return tuple(sorted(found, key=lambda one: (one.tenant, one.flavor)))
 
@@ -117,11 +132,12 @@ def _free_to_lend(work: Allocation, flavor: FlavorId) -> int:
     return sum(max(0, work.used.get((root, flavor), 0) - shares[root].nominal) for root in work.roots)
 
 
-def _demand(work: Allocation, wishes: Sequence[Ask]) -> dict[tuple[TenantId, FlavorId], int]:
+def _summed(work: Allocation, demands: Demands) -> dict[tuple[TenantId, FlavorId], int]:
+    """Return what each tenant and everything below it asks for."""
     found: dict[tuple[TenantId, FlavorId], int] = {}
-    for wish in wishes:
-        for flavor, amount in wanted_of(wish).items():
-            tenant: TenantId | None = wish.tenant.id
+    for flavor, of_tenants in demands.items():
+        for name, amount in of_tenants.items():
+            tenant: TenantId | None = name
             while tenant is not None:
                 found[tenant, flavor] = found.get((tenant, flavor), 0) + amount
                 known = work.survey.tenants.get(tenant)

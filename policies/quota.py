@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from policies.admission import Ask
 from policies.entitlement import Share, entitle, tree
-from policies.model.units import WHOLE_GPU_MILLIS, FlavorId, TenantId
+from policies.model.units import WHOLE_GPU_MILLIS, DeviceId, FlavorId, TenantId
 from policies.survey import Survey
 
 
@@ -16,8 +16,10 @@ def healthy_capacity(survey: Survey) -> dict[FlavorId, int]:
     Devices that take no new work, cordoned or suspect, count while they carry what may stay there.
     """
     capacity = dict.fromkeys(survey.flavors, 0)
-    wanted = (group for group in survey.groups.values() if group.claim in survey.claims)
-    occupied = {one for group in wanted for one in group.devices}
+    occupied: set[DeviceId] = set()
+    if len(survey.open) < len(survey.devices):
+        wanted = (group for group in survey.groups.values() if group.claim in survey.claims)
+        occupied = {one for group in wanted for one in group.devices}
     for device in survey.devices.values():
         if device.id in survey.open or (device.id in occupied and survey.may_carry(device)):
             capacity[device.flavor] = capacity.get(device.flavor, 0) + WHOLE_GPU_MILLIS
@@ -57,15 +59,25 @@ def starts_ms(survey: Survey, at_ms: int) -> int:
     return at_ms - bounds.drain_deadline_ms - bounds.scrub_time_ms - bounds.worker_start_ms
 
 
-def shares(
-    survey: Survey, wishes: Sequence[Ask], capacity: Mapping[FlavorId, int]
-) -> dict[FlavorId, dict[TenantId, Share]]:
-    """Return each tenant's share of each flavor. A flavor's shares depend on that flavor's demand alone."""
-    demand: dict[FlavorId, dict[TenantId, int]] = {flavor: {} for flavor in survey.flavors}
+Demands = Mapping[FlavorId, Mapping[TenantId, int]]
+"""Millis of each flavor that the claims of each tenant ask for, without what is below it in the tree."""
+
+
+def demands(survey: Survey, wishes: Sequence[Ask]) -> dict[FlavorId, dict[TenantId, int]]:
+    """Return what the claims of each tenant ask for of each flavor."""
+    found: dict[FlavorId, dict[TenantId, int]] = {flavor: {} for flavor in survey.flavors}
     for wish in wishes:
+        tenant = wish.tenant.id
         for flavor, amount in wanted_of(wish).items():
-            of_flavor = demand.setdefault(flavor, {})
-            of_flavor[wish.tenant.id] = of_flavor.get(wish.tenant.id, 0) + amount
+            of_flavor = found.get(flavor)
+            if of_flavor is None:
+                of_flavor = found[flavor] = {}
+            of_flavor[tenant] = of_flavor.get(tenant, 0) + amount
+    return found
+
+
+def shares(survey: Survey, demand: Demands, capacity: Mapping[FlavorId, int]) -> dict[FlavorId, dict[TenantId, Share]]:
+    """Return each tenant's share of each flavor. A flavor's shares depend on that flavor's demand alone."""
     return {
         flavor: entitle(
             tree(survey.policy.tenants, flavor, wanted, reserved_now(survey, flavor)), capacity.get(flavor, 0)
@@ -82,6 +94,8 @@ def wanted_of(wish: Ask) -> dict[FlavorId, int]:
     """
     if wish.idle or wish.refusal is not None:
         return {}
+    if len(wish.options) == 1 and not wish.upgrades:
+        return {wish.options[0].flavor: wish.options[0].charge * wish.wanted}
     wanted: dict[FlavorId, int] = {}
     for option in (*wish.upgrades, *wish.options):
         wanted.setdefault(option.flavor, option.charge * wish.wanted)

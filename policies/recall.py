@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from policies.admission import Ask
+from policies.admission import NEW, Ask
 from policies.model.decision import Eviction, EvictionReason
 from policies.model.inventory import GroupState
 from policies.model.memory import ClaimMemory, Drain, Hold, Memory, UsageRecord
@@ -84,8 +84,8 @@ def _claim(work: Allocation, wish: Ask, evicted: frozenset[ClaimId]) -> ClaimMem
     survey, claim = work.survey, wish.claim.id
     before = survey.remembered.get(claim)
     granted = [seat for lot in work.of_claim.get(claim, ()) if lot.is_kept for seat in lot.seats]
-    running = sum(1 for seat in granted if seat.group is not None and seat.group.running)
-    was = before or ClaimMemory(claim=claim)
+    running = sum([1 for seat in granted if seat.group is not None and seat.group.running])
+    was = before or NEW
     failures, failed_at = _failures(survey, wish, was)
     now = (
         granted[0].rung if granted else None, work.better_since.get(claim), wish.seen_lower_since_ms,

@@ -42,14 +42,21 @@ def start(
         queue.sort(key=serving_order)
     made.leaving = [seat for some in seats.values() for seat in some if id(seat) not in victims.lot_of]
     beside, roots = _family(survey)
-    keeping = frozenset(
-        (tenant, flavor) for flavor, some in shares.items() for tenant, share in some.items()
-        if share.reserved or share.lending < share.nominal
-    )  # fmt: skip
     return Allocation(
         survey=survey, memory=memory, board=made, shares=shares, victims=victims, queues=queues, of_claim=of_claim,
-        capacity=capacity, beside=beside, roots=roots, used=used, keeping=keeping,
+        capacity=capacity, keeping_beside=_keeping(shares, beside), roots=roots, used=used,
     )  # fmt: skip
+
+
+def _keeping(
+    shares: Shares, beside: Mapping[TenantId, Sequence[TenantId]]
+) -> dict[tuple[TenantId, FlavorId], list[TenantId]]:
+    found: dict[tuple[TenantId, FlavorId], list[TenantId]] = {}
+    for flavor, some in shares.items():
+        keeping = {one for one, share in some.items() if share.reserved or share.lending < share.nominal}
+        for tenant, others in beside.items() if keeping else ():
+            found[tenant, flavor] = [one for one in others if one in keeping]
+    return found
 
 
 def score_named(name: str) -> Score:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from operator import attrgetter
 
 from policies.model.inventory import Device, DeviceHealth, Group, Node, ScrubState, Worker, WorkerState
 from policies.model.memory import ClaimMemory, Memory
@@ -14,6 +15,7 @@ from policies.model.units import ClaimId, DeviceId, FlavorId, GroupId, NodeId, S
 from policies.model.workload import Claim, Demand
 from policies.modes import effective, overlay_in_force
 
+_BY_ID = attrgetter("id")
 _BAD = (DeviceHealth.QUARANTINED, DeviceHealth.RETIRED)
 
 
@@ -68,11 +70,11 @@ def survey(snapshot: Snapshot, policy: Policy, memory: Memory, now_ms: int) -> S
         now_ms=now_ms,
         flavors=tuple(sorted(in_force.flavors or flavors)),
         nodes={node.id: node for node in snapshot.nodes},
-        devices={device.id: device for device in sorted(snapshot.devices, key=lambda d: d.id)},
-        workers={w.id: w for w in sorted(snapshot.workers, key=lambda w: w.id) if w.state is not WorkerState.LOST},
-        groups={group.id: group for group in sorted(snapshot.groups, key=lambda g: g.id)},
+        devices={device.id: device for device in sorted(snapshot.devices, key=_BY_ID)},
+        workers={w.id: w for w in sorted(snapshot.workers, key=_BY_ID) if w.state is not WorkerState.LOST},
+        groups={group.id: group for group in sorted(snapshot.groups, key=_BY_ID)},
         groups_of=_by_claim(snapshot.groups),
-        claims={claim.id: claim for claim in sorted(snapshot.claims, key=lambda c: c.id)},
+        claims={claim.id: claim for claim in sorted(snapshot.claims, key=_BY_ID)},
         demands={demand.claim: demand for demand in snapshot.demands},
         tenants={tenant.id: tenant for tenant in in_force.tenants},
         classes={cls.name: cls for cls in in_force.priority_classes},
@@ -98,7 +100,7 @@ def _is_sound(device: Device, policy: Policy, unseen: frozenset[str]) -> bool:
 
 def _by_claim(groups: Iterable[Group]) -> dict[ClaimId, list[Group]]:
     found: dict[ClaimId, list[Group]] = {}
-    for group in sorted(groups, key=lambda g: g.id):
+    for group in sorted(groups, key=_BY_ID):
         found.setdefault(group.claim, []).append(group)
     return found
 

@@ -8,15 +8,17 @@ from functools import partial
 
 from policies.admission import Option
 from policies.board import Board, Seat
-from policies.displacing import Weak
+from policies.displacing import Price, Weak
 from policies.entitlement import Share
 from policies.model.decision import PendingReason
 from policies.model.memory import Memory
 from policies.model.units import ClaimId, DeviceId, FlavorId, NodeId, SecurityDomain, TenantId
-from policies.reclaim import Lot, Tier, Victims
+from policies.reclaim import Lot, Tier, Victims, anybodys_price
 from policies.survey import Survey
 
 Signature = tuple[SecurityDomain, FlavorId, int, int, int, frozenset[NodeId]]
+NEVER = 1 << 62
+"""More than any place costs."""
 Shares = Mapping[FlavorId, Mapping[TenantId, Share]]
 
 
@@ -32,15 +34,13 @@ class Allocation:
     queues: dict[TenantId, list[Lot]]
     of_claim: dict[ClaimId, list[Lot]]
     capacity: Mapping[FlavorId, int]
-    beside: Mapping[TenantId, Sequence[TenantId]]
-    """The other children of each tenant's parent."""
+    keeping_beside: Mapping[tuple[TenantId, FlavorId], Sequence[TenantId]]
+    """The other children of each tenant's parent that do not lend all of a flavor."""
     roots: Sequence[TenantId]
     used: dict[tuple[TenantId, FlavorId], int]
     """Millis granted to each tenant and everything below it."""
     hopeless: set[Signature] = field(default_factory=set)
     """Needs that found no free place in this decision; places only become fewer."""
-    keeping: frozenset[tuple[TenantId, FlavorId]] = frozenset()
-    """Tenants that do not lend all of a flavor."""
     weak: dict[Tier, Weak] = field(default_factory=dict)
     """Hosts that carry something which may be moved, by the right that is needed; emptied when rights change."""
     in_order: list[Lot] = field(default_factory=list)
@@ -66,10 +66,22 @@ def weak_hosts(work: Allocation, tier: Tier) -> Weak:
     """Return the hosts that carry something which somebody with this right may move; made anew when rights change."""
     weak = work.weak.get(tier)
     if weak is None:
-        weaker = (seat for lot in work.lots() if not lot.is_kept for seat in lot.seats)
-        nodes = {work.survey.devices[seat.devices[0]].node for seat in (*weaker, *work.board.leaving)}
-        weak = work.weak[tier] = Weak(frozenset(nodes))
+        weak = work.weak[tier] = _weak(work, anybodys_price(work.victims, tier))
     return weak
+
+
+def _weak(work: Allocation, price: Price) -> Weak:
+    devices, nodes, least = work.survey.devices, set(), dict[NodeId, int]()
+    for seat in work.board.leaving:
+        least[devices[seat.devices[0]].node] = 0
+    for lot in work.lots():
+        for seat in () if lot.is_kept else lot.seats:
+            node = devices[seat.devices[0]].node
+            nodes.add(node)
+            cost = price(seat)
+            if cost is not None and cost < least.get(node, NEVER):
+                least[node] = cost
+    return Weak(frozenset(nodes | set(least)), least)
 
 
 def roll_back(work: Allocation, mark: int) -> None:
@@ -130,6 +142,19 @@ def keep(work: Allocation, lot: Lot) -> None:
     for seat in lot.seats:
         count(work, lot.ask.tenant.id, seat.flavor, seat.charge)
     work.log.append(partial(_unkeep, work, lot))
+
+
+def keep_all(work: Allocation, lots: Sequence[Lot]) -> None:
+    """Grant the complete lots where they are, those whose claim has its minimum. Never taken back: not logged."""
+    counted: dict[tuple[TenantId, FlavorId], int] = {}
+    for lot in lots:
+        if lot.is_base or has_base(work, lot):
+            lot.is_kept = True
+            tenant = lot.ask.tenant.id
+            for seat in lot.seats:
+                counted[tenant, seat.flavor] = counted.get((tenant, seat.flavor), 0) + seat.charge
+    for (tenant, flavor), amount in counted.items():
+        count(work, tenant, flavor, amount)
 
 
 def _unkeep(work: Allocation, lot: Lot) -> None:

@@ -26,7 +26,7 @@ from policies.model.units import SecurityDomain
 from policies.model.workload import ClaimKind, Reservation, Shape
 from policies.modes import effective, mode_in_force
 from policies.planning import plan
-from policies.quota import caps, healthy_capacity, shares
+from policies.quota import caps, demands, healthy_capacity, shares
 from policies.setting import start
 from policies.survey import survey
 from tests.policies.situations import LONG_AGO_MS, NOW_MS, claim, device, rules, running, snapshot
@@ -473,7 +473,7 @@ def _arguments(seen, policy):
     looked = survey(seen, policy, Memory(), NOW_MS)
     wishes = asks(looked, fleet_of(looked, caps(looked)))
     capacity = healthy_capacity(looked)
-    return looked, Memory(), wishes, shares(looked, wishes, capacity), capacity
+    return looked, Memory(), wishes, shares(looked, demands(looked, wishes), capacity), capacity
 
 
 def _cheapest(name: str, left: int, need: int, costs) -> int:
