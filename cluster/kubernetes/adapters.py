@@ -36,7 +36,14 @@ from policies.model.units import SecurityDomain, WorkerId
 OBSERVE_DEADLINE_MS = 3_000
 ACT_TIMEOUT_S = 15.0
 DASHBOARD_PORT = 8265
-SERVE_PORT = 8000
+GATEWAY_PORT = 8000
+GATEWAY_ARGUMENTS = {
+    "pepper_file": "/etc/partage/gateway/pepper",
+    "control_token_file": "/etc/partage/gateway/control",
+    "door_host": "0.0.0.0",  # noqa: S104 - the pod's own address; network policies say who reaches it
+    "door_port": str(GATEWAY_PORT),
+}
+"""What the chart's seed gives the gateway too: the first write by the platform changes nothing."""
 ELECTION_PATIENCE = Patience(attempts=1, timeout_s=2)
 """A renewal is tried again by the next one; waiting here would only use up the lease."""
 
@@ -124,8 +131,14 @@ def _address(copies: Mirrors, worker: WorkerId) -> str:
     return next((str((pod.get("status") or {}).get("podIP") or "") for pod in pods), "")
 
 
-def _url(domain: SecurityDomain, namespace: str, service: str, port: int) -> str:
-    return f"http://{domain}-{service}-svc.{namespace}.svc:{port}"
+def _ray_url(domain: SecurityDomain, namespace: str) -> str:
+    """Return the address of the head's dashboard: the service that KubeRay makes."""
+    return f"http://{domain}-head-svc.{namespace}.svc:{DASHBOARD_PORT}"
+
+
+def gateway_url(domain: SecurityDomain, namespace: str) -> str:
+    """Return the address of the gateway: a service of the chart's, as KubeRay's would name workers too."""
+    return f"http://{domain}-gateway.{namespace}.svc:{GATEWAY_PORT}"
 
 
 def _secret(settings: Settings, domain: SecurityDomain, purpose: str) -> str:
@@ -135,22 +148,22 @@ def _secret(settings: Settings, domain: SecurityDomain, purpose: str) -> str:
 def _looks(settings: Settings, domain: SecurityDomain, namespace: str) -> DomainLooks:
     timeout_s = OBSERVE_DEADLINE_MS / 1000
     token = _secret(settings, domain, "ray")
-    ray = RayDashboard(_url(domain, namespace, "head", DASHBOARD_PORT), token, timeout_s)
+    ray = RayDashboard(_ray_url(domain, namespace), token, timeout_s)
     control = _secret(settings, domain, "control")
-    gateway = GatewayClient(_url(domain, namespace, "serve", SERVE_PORT), control, timeout_s)
+    gateway = GatewayClient(gateway_url(domain, namespace), control, timeout_s)
     return DomainLooks(domain=domain, apps=ray.applications, nodes=ray.nodes, load=gateway.load)
 
 
 def _end(settings: Settings, domain: SecurityDomain, namespace: str, api: Api, fencing: Callable[[], int]) -> DomainEnd:
-    base_url, token = _url(domain, namespace, "head", DASHBOARD_PORT), _secret(settings, domain, "ray")
+    base_url, token = _ray_url(domain, namespace), _secret(settings, domain, "ray")
     dashboard = ServiceDashboard(base_url, token, ACT_TIMEOUT_S, api, (namespace, str(domain)), fencing)
-    folder = "/etc/partage/gateway"
     return DomainEnd(
         domain=domain,
         dashboard=dashboard,
         gateway_host="0.0.0.0",  # noqa: S104 - the pod's own address; network policies say who reaches it
-        gateway_port=SERVE_PORT,
-        gateway_files={"pepper_file": f"{folder}/pepper", "control_token_file": f"{folder}/control"},
+        gateway_port=GATEWAY_PORT,
+        gateway_files=GATEWAY_ARGUMENTS,
+        proxy_location="Disabled",  # the gateway answers by itself, KubeRay's health check too
     )
 
 

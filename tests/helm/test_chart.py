@@ -14,6 +14,7 @@ import yaml
 
 from cluster.dashboards.chart import write_files
 from cluster.embedded.nodes import HEAD_ROLE, ROLE_LABEL
+from cluster.kubernetes.adapters import GATEWAY_ARGUMENTS, gateway_url
 from cluster.serve_apps import gateway_app
 from policies.model.routing import RoutingTable
 from policies.model.units import SecurityDomain
@@ -181,14 +182,31 @@ def test_each_domain_has_its_own_namespace_and_rayservice_and_asks_for_no_device
 
 
 def test_the_gateway_that_a_domain_starts_with_is_the_one_that_the_platform_writes() -> None:
-    files = {name: f"/etc/partage/gateway/{name.split('_')[0]}" for name in ("pepper_file", "control_token_file")}
     for service in of_kind(rendered("default"), "RayService"):
         domain = SecurityDomain(service["metadata"]["name"])
-        written = gateway_app(RoutingTable(generation=0, domain=domain), files, {ROLE_LABEL: HEAD_ROLE})
+        written = gateway_app(RoutingTable(generation=0, domain=domain), GATEWAY_ARGUMENTS, {ROLE_LABEL: HEAD_ROLE})
         seed = yaml.safe_load(service["spec"]["serveConfigV2"])
         assert seed["applications"] == [written]
-        assert (seed["proxy_location"], seed["http_options"]) == ("HeadOnly", {"host": "0.0.0.0", "port": 8000})  # noqa: S104 - in the pod
+        assert (seed["proxy_location"], seed["http_options"]) == ("Disabled", {"host": "0.0.0.0", "port": 8000})  # noqa: S104 - in the pod
         assert service["spec"]["rayClusterConfig"]["headGroupSpec"]["labels"] == {ROLE_LABEL: HEAD_ROLE}
+
+
+def test_a_worker_is_ready_without_a_proxy_and_only_the_head_is_behind_the_gateways_service() -> None:
+    objects = rendered("default")
+    for service in of_kind(objects, "RayService"):
+        config = service["spec"]["rayClusterConfig"]
+        for group in config["workerGroupSpecs"]:
+            probe = group["template"]["spec"]["containers"][0]["readinessProbe"]
+            assert probe["httpGet"] == {"path": "/api/healthz", "port": 52365}
+        domain = service["metadata"]["name"]
+        (door,) = [s for s in of_kind(objects, "Service") if s["metadata"]["name"] == f"{domain}-gateway"]
+        head = config["headGroupSpec"]["template"]["metadata"]["labels"]
+        assert door["spec"]["selector"].items() <= head.items()
+        for group in config["workerGroupSpecs"]:
+            assert not door["spec"]["selector"].items() <= group["template"]["metadata"]["labels"].items()
+        assert f"http://{door['metadata']['name']}.{door['metadata']['namespace']}.svc:8000" == gateway_url(
+            SecurityDomain(domain), service["metadata"]["namespace"]
+        )
 
 
 def test_a_worker_group_asks_for_as_many_devices_as_it_says() -> None:
@@ -231,7 +249,9 @@ def _matches(selector: dict, labels: dict) -> bool:
 
 
 def _port(rule: dict, port: int) -> bool:
-    return "ports" not in rule or any(each["port"] == port for each in rule["ports"])
+    return "ports" not in rule or any(
+        each["port"] <= port <= each.get("endPort", each["port"]) for each in rule["ports"]
+    )
 
 
 def _peer(peer: dict, namespace: str, there: tuple[str, dict]) -> bool:
@@ -261,7 +281,8 @@ PLACES = {
     "defence worker": ("partage-defence", _pod("ray-worker", "defence")),
     "civil head": ("partage-civil", _pod("ray-head", "civil")),
     "civil worker": ("partage-civil", _pod("ray-worker", "civil")),
-    "operator": ("kuberay-operator", {}),
+    "operator": ("kuberay-operator", {"app.kubernetes.io/name": "kuberay-operator"}),
+    "operator's neighbour": ("kuberay-operator", {}),
     "Prometheus": ("monitoring", {}),
     "anyone": ("default", {}),
 }
@@ -282,12 +303,18 @@ def test_domains_cannot_reach_each_other_on_any_port() -> None:
         assert not network.allows(other, one, port)
 
 
-def test_the_dashboard_is_reached_by_control_plane_operator_and_its_own_workers_alone() -> None:
-    assert _who_reaches("civil head", 8265) == {"control plane", "operator", "civil worker"}
+def test_the_dashboard_is_reached_by_the_control_plane_and_the_operators_own_pods_alone() -> None:
+    for domain in ("civil", "defence"):
+        assert _who_reaches(f"{domain} head", 8265) == {"control plane", "operator"}
+
+
+def test_workers_reach_every_other_port_of_their_own_head() -> None:
+    for port in (1, 6379, 8264, 8266, 10001, 65535):
+        assert "civil worker" in _who_reaches("civil head", port)
 
 
 def test_models_are_reached_through_the_gateway_by_named_clients_alone() -> None:
-    assert _who_reaches("civil head", 8000) == {"control plane", "civil worker"}
+    assert _who_reaches("civil head", 8000) == {"control plane", "operator", "civil worker"}
     for port in (8000, 8265, 6379):
         assert _who_reaches("civil worker", port) == {"civil head"}
 

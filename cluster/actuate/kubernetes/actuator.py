@@ -7,11 +7,13 @@ from typing import Any, Protocol
 
 from cluster.actuate.kubernetes import scrubs
 from cluster.actuate.kubernetes.domain import DomainCluster
-from cluster.actuate.kubernetes.refusals import NodeUnsafe
+from cluster.actuate.kubernetes.refusals import FROZEN, NodeUnsafe
+from cluster.actuate.refusals import WorkerCarriesGroups
 from cluster.kubernetes.api import Api
 from cluster.kubernetes.kinds import NODE_DEVICES, NODES, POOL
 from cluster.kubernetes.refusals import Absent, ApiRefusal
 from cluster.ports import Clock, Ledger
+from cluster.ray_rest import RayUnreadable
 from cluster.refusals import Refusal, StaleGeneration
 from policies.model.inventory import ScrubState
 from policies.model.plan import (
@@ -24,7 +26,7 @@ from policies.model.plan import (
     StartWorker,
     StopWorker,
 )
-from policies.model.units import SecurityDomain
+from policies.model.units import GroupId, SecurityDomain, WorkerId
 
 Object = dict[str, Any]
 DEFAULT_POOL = "default"
@@ -35,6 +37,10 @@ class ServeActions(Protocol):
 
     def execute(self, plan: Plan) -> Outcome:
         """Begin every action of the plan, all of which concern groups."""
+        ...
+
+    def carried(self, domain: SecurityDomain, worker: WorkerId) -> tuple[GroupId, ...]:
+        """Return the groups that are on the worker now, stopping ones included. Raises ``RayUnreadable``."""
         ...
 
 
@@ -82,9 +88,18 @@ class KubernetesActuator:
         try:
             if plan.fencing_generation < self._newest:
                 raise StaleGeneration(plan.fencing_generation, self._newest)
+            if isinstance(action, StopWorker):
+                self._refuse_carrying(action)
             return ActionOutcome(action=action, status=OutcomeStatus.ACCEPTED, detail=turn.begin(action))
+        except RayUnreadable as error:
+            return ActionOutcome(action=action, status=OutcomeStatus.REFUSED, detail=f"{FROZEN}: {error}")
         except (Refusal, ApiRefusal) as refusal:
             return _refused(action, refusal)
+
+    def _refuse_carrying(self, action: StopWorker) -> None:
+        """Ask Ray itself, after what this plan began: the snapshot that the plan came from is older than that."""
+        if carried := self._serve.carried(action.domain, action.worker):
+            raise WorkerCarriesGroups(action.worker, carried)
 
     def _written(self, turn: _Turn, results: list[ActionOutcome]) -> list[ActionOutcome]:
         """Write each domain's RayCluster; where that fails, so have the actions that waited for it."""

@@ -5,6 +5,9 @@ from __future__ import annotations
 from cluster.refusals import Refusal
 from policies.model.units import DeviceId, NodeId, SecurityDomain, WorkerId
 
+FROZEN = "ray_frozen"
+"""The domain's Ray does not take changes now, such as while its control store recovers: tried again, nothing failed."""
+
 
 class NoActiveCluster(Refusal):
     """The domain has no RayCluster that serves; the operator is making, upgrading or suspending it."""

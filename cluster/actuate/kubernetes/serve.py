@@ -8,7 +8,8 @@ from typing import Any
 
 import yaml
 
-from cluster.actuate.draft import RoutingAction
+from cluster.actuate.draft import RoutingAction, begin, groups_on
+from cluster.actuate.kubernetes.refusals import FROZEN
 from cluster.actuate.kubernetes.writes import refuse_stale
 from cluster.actuate.refusals import WorkerNotBound, WorkerNotJoined
 from cluster.actuate.serve_domain import ServeDomain
@@ -19,10 +20,7 @@ from cluster.ports import Clock, Ledger
 from cluster.ray_rest import RayDashboard, RayUnreadable
 from cluster.refusals import Refusal
 from policies.model.plan import ActionOutcome, Outcome, OutcomeStatus, Plan, StartGroup
-from policies.model.units import SecurityDomain, WorkerId
-
-FROZEN = "ray_frozen"
-"""The domain's Ray does not take changes now, such as while its control store recovers: tried again, nothing failed."""
+from policies.model.units import GroupId, SecurityDomain, WorkerId
 
 
 class ServiceDashboard(RayDashboard):
@@ -90,6 +88,11 @@ class ServeOnKubernetes:
             results |= dict(zip(chosen, _taken(domain, actions), strict=True))
         ordered = tuple(results[index] for index in range(len(plan.actions)))
         return Outcome(plan=plan.id, results=ordered, finished_at_ms=self.clock.now_ms())
+
+    def carried(self, domain: SecurityDomain, worker: WorkerId) -> tuple[GroupId, ...]:
+        """Return the groups that are on the worker now, stopping ones included. Raises ``RayUnreadable``."""
+        (dashboard,) = (each.end.dashboard for each in self.domains if each.end.domain is domain)
+        return groups_on(begin(domain, dashboard.applications()), worker)
 
 
 def _taken(domain: ServeDomain, actions: tuple[RoutingAction, ...]) -> tuple[ActionOutcome, ...]:

@@ -120,6 +120,8 @@ applications:
 - args:
     control_token_file: /etc/partage/gateway/control
     domain: {{ . }}
+    door_host: 0.0.0.0
+    door_port: "8000"
     pepper_file: /etc/partage/gateway/pepper
   deployments:
   - name: Gateway
@@ -141,5 +143,5 @@ applications:
 http_options:
   host: 0.0.0.0
   port: 8000
-proxy_location: HeadOnly
+proxy_location: Disabled
 {{- end }}

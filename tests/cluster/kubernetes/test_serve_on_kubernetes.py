@@ -15,6 +15,7 @@ from cluster.actuate.serve_domain import DomainEnd, EngineRoom
 from cluster.embedded.processes import ProcessFolder
 from cluster.kubernetes.api import Api, Connection
 from cluster.kubernetes.kinds import FENCING, RAY_SERVICES
+from cluster.ray_rest import RayUnreadable
 from cluster.serve_apps import EngineLimits
 from cluster.sim.clock import VirtualClock
 from cluster.sim.journal import MemoryLedger, Shared
@@ -185,6 +186,15 @@ def test_a_stale_leader_reaches_neither_the_rayservice_nor_ray(bench: Bench) -> 
     assert (outcome.status, "stale_generation" in outcome.detail) == (OutcomeStatus.REFUSED, True)
     assert len(bench.ray.puts) == puts
     assert names(bench.kept()) == ["gateway"]
+
+
+def test_a_worker_carries_its_group_until_ray_no_longer_lists_it(bench: Bench) -> None:
+    assert bench.serve.carried(CIVIL, WORKER) == ()
+    bench.execute(start_group())
+    assert bench.serve.carried(CIVIL, WORKER) == (GROUP,)
+    bench.ray.refuse = 503
+    with pytest.raises(RayUnreadable):
+        bench.serve.carried(CIVIL, WORKER)
 
 
 def test_what_does_not_differ_is_not_written(bench: Bench) -> None:

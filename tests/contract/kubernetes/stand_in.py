@@ -23,10 +23,24 @@ from cluster.ports import Clock
 
 Object = dict[str, Any]
 LONG_AGO = "2020-01-01T00:00:00Z"
+PROXY_HEALTH = "/-/healthz"
 
 
 def _now() -> str:
     return dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")  # noqa: TID251 - a kubelet has a clock
+
+
+def _with_probe(spec: Object) -> Object:
+    """Return the worker's spec with the operator's readiness probe, which a RayService's template may forestall."""
+    first, *others = spec["containers"]
+    command = ["bash", "-c", f"wget --tries 1 -q -O- http://localhost:8000{PROXY_HEALTH} | grep success"]
+    return {**spec, "containers": [{"readinessProbe": {"exec": {"command": command}}, **first}, *others]}
+
+
+def _is_ready(pod: Object) -> bool:
+    """Return what the kubelet would find: no worker has a Serve proxy, as only the head answers requests."""
+    probe = pod["spec"]["containers"][0].get("readinessProbe") or {}
+    return PROXY_HEALTH not in str((probe.get("exec") or {}).get("command"))
 
 
 def _is_alive(pod: Object) -> bool:
@@ -96,7 +110,7 @@ class KubeRay:
                 "labels": {**(meta.get("labels") or {}), **labels},
                 "annotations": {"ray.io/ft-enabled": "false", **(meta.get("annotations") or {})},
             },
-            "spec": template["spec"],
+            "spec": _with_probe(template["spec"]) if kind == "worker" else template["spec"],
         }
         self.api.create(PODS, cluster["metadata"]["namespace"], body)
 
@@ -185,7 +199,7 @@ class Machines:
             self.api._tried("DELETE", PODS.path(meta["namespace"], meta["name"]), {}, {"gracePeriodSeconds": 0})
             self.given = {d: p for d, p in self.given.items() if p != f"{meta['namespace']}/{meta['name']}"}
         elif pod.get("status", {}).get("phase") == "Pending":
-            ready = {"type": "Ready", "status": "True", "lastTransitionTime": _now()}
+            ready = {"type": "Ready", "status": str(_is_ready(pod)), "lastTransitionTime": _now()}
             status = {"phase": "Running", "podIP": f"10.0.0.{len(meta['name']) % 250}", "conditions": [ready]}
             self.api.merge(PODS, meta["namespace"], meta["name"], {"status": status}, "status")
 
@@ -223,6 +237,7 @@ def ray_service(name: str, pool: str = "h100", sizes: tuple[int, ...] = (1, 2)) 
 
     def group(devices: int) -> Object:
         limits = {"cpu": "4", "memory": "16Gi", "nvidia.com/gpu": str(devices)}
+        probe = {"httpGet": {"path": "/api/healthz", "port": 52365}}
         labels = {"partage.lu/pool": pool, "partage.lu/devices-per-worker": str(devices)}
         return {
             "groupName": f"{pool}-{devices}x",
@@ -235,7 +250,14 @@ def ray_service(name: str, pool: str = "h100", sizes: tuple[int, ...] = (1, 2)) 
                 "spec": {
                     "schedulingGates": [{"name": "partage.lu/placement"}],
                     "nodeSelector": {"partage.lu/pool": pool},
-                    "containers": [{"name": "ray-worker", "image": "registry/ray:1", "resources": {"limits": limits}}],
+                    "containers": [
+                        {
+                            "name": "ray-worker",
+                            "image": "registry/ray:1",
+                            "resources": {"limits": limits},
+                            "readinessProbe": probe,
+                        }
+                    ],
                 },
             },
         }

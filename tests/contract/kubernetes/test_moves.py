@@ -11,6 +11,7 @@ from policies.model.inventory import DeviceHealth, ScrubState, WorkerState
 from policies.model.naming import worker_id
 from policies.model.plan import OutcomeStatus
 from policies.model.snapshot import GapKind
+from policies.model.units import GroupId
 
 from .conftest import Served, make_namespace
 from .stand_in import Machine
@@ -82,6 +83,24 @@ def test_shrinking_names_its_victim_and_the_operator_never_has_to_choose(world: 
     assert worker.devices == ("GPU-3",)
     assert world.replicas(DEFENCE)["h100-1x"] == 1
     assert world.kuberay.random_deletions == []
+
+
+def test_a_worker_leaves_only_after_ray_itself_says_that_nothing_is_on_it(world: World) -> None:
+    world.until_ready(start(DEFENCE, "n1", "GPU-1"))
+    leave = stop(DEFENCE, "GPU-1")
+    world.serve.groups[leave.worker] = (GroupId("chat"),)
+    (refused,) = world.execute(leave)
+    assert (refused.status, "worker_carries_groups" in refused.detail) == (OutcomeStatus.REFUSED, True)
+    world.serve.groups.clear()
+    world.serve.unreadable = True
+    (refused,) = world.execute(leave)
+    assert (refused.status, "ray_frozen" in refused.detail) == (OutcomeStatus.REFUSED, True)
+    world.step(2)
+    assert len(world.pods(DEFENCE)) == 1
+    world.serve.unreadable = False
+    world.execute(leave)
+    world.step(2)
+    assert world.pods(DEFENCE) == []
 
 
 def test_a_device_changes_domain_only_after_worker_gone_scrub_and_proof(world: World) -> None:
@@ -307,6 +326,17 @@ def test_another_writer_of_the_cluster_is_not_overwritten(world: World) -> None:
     now = world.api.get(*where)
     assert now["metadata"]["labels"]["team"] == "ops"
     assert now["spec"]["workerGroupSpecs"][0]["replicas"] == 0
+
+
+def test_a_worker_whose_readiness_is_left_to_the_operator_is_never_ready(world: World) -> None:
+    where = (RAY_CLUSTERS, world.namespaces[DEFENCE], "defence-abcde")
+    cluster = world.api.get(*where)
+    for group in cluster["spec"]["workerGroupSpecs"]:
+        del group["template"]["spec"]["containers"][0]["readinessProbe"]
+    world.api.replace(*where, cluster)
+    with pytest.raises(AssertionError):
+        world.until_ready(start(DEFENCE, "n1", "GPU-1"))
+    assert [worker.state for worker in world.observe().workers] == [WorkerState.STARTING]
 
 
 def test_a_seed_for_the_next_cluster_asks_for_no_device(world: World) -> None:

@@ -14,6 +14,7 @@ from cluster.kubernetes.mirror import MirrorLimits
 from cluster.observe.kubernetes.mirrors import Mirrors, mirrors
 from cluster.observe.kubernetes.nodes import unreachable
 from cluster.observe.kubernetes.observer import KubernetesObserver, ObservationRules, Served
+from cluster.ray_rest import RayUnreadable
 from cluster.sim.journal import MemoryLedger, Shared
 from policies.model.inventory import WorkerState
 from policies.model.naming import worker_id
@@ -28,7 +29,7 @@ from policies.model.plan import (
     StopWorker,
 )
 from policies.model.snapshot import Snapshot
-from policies.model.units import DeviceId, NodeId, SecurityDomain
+from policies.model.units import DeviceId, GroupId, NodeId, SecurityDomain, WorkerId
 
 from .stand_in import KubeRay, Machine, Machines, ray_service
 
@@ -42,6 +43,9 @@ class NoServe:
     """A Ray Serve that has nothing and takes everything: what is tested here is below it."""
 
     plans: list[Plan] = field(default_factory=list)
+    groups: dict[WorkerId, tuple[GroupId, ...]] = field(default_factory=dict)
+    unreadable: bool = False
+    """Whether the head does not answer."""
 
     def look(self) -> dict[SecurityDomain, Served]:
         return {domain: Served() for domain in SecurityDomain}
@@ -50,6 +54,11 @@ class NoServe:
         self.plans.append(plan)
         results = tuple(ActionOutcome(action=action, status=OutcomeStatus.ACCEPTED) for action in plan.actions)
         return Outcome(plan=plan.id, results=results, finished_at_ms=0)
+
+    def carried(self, domain: SecurityDomain, worker: WorkerId) -> tuple[GroupId, ...]:
+        if self.unreadable:
+            raise RayUnreadable(f"http://{domain}", "read_timeout")
+        return self.groups.get(worker, ())
 
 
 class World:
