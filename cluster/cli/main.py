@@ -24,6 +24,7 @@ from cluster.cli import (
     pure,
     reading,
     records,
+    simulating,
     telemetry,
     writing,
 )
@@ -55,6 +56,7 @@ COMMANDS: dict[str, Callable[..., None] | typer.Typer] = {
     "schema": pure.schema,
     "snapshot": records.snapshot_app,
     "replay": records.replay,
+    "simulate": simulating.simulate,
     "audit": records.audit_app,
     "key": configuring.key_app,
     "operator": configuring.operator_app,
@@ -99,7 +101,16 @@ def joined() -> dict[str, Command]:
     """Return the commands that other packages bring, by name."""
     from importlib.metadata import entry_points
 
-    return {found.name: typer.main.get_command(found.load()) for found in entry_points(group=GROUP)}
+    return {found.name: as_command(found.load(), found.name) for found in entry_points(group=GROUP)}
+
+
+def as_command(found: Callable[..., None] | typer.Typer, name: str) -> Command:
+    """Return the command that an entry point named: a group of commands, or one function."""
+    if isinstance(found, typer.Typer):
+        return typer.main.get_command(found)
+    alone = typer.Typer(rich_markup_mode=None)
+    alone.command(name)(found)
+    return typer.main.get_command(alone)
 
 
 def application() -> typer.Typer:

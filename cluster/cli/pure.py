@@ -34,7 +34,7 @@ def decide(
     from policies.model.codec import from_json, to_plain
     from policies.model.memory import Memory
 
-    seen, rules = _snapshot(snapshot), _policy(policy)
+    seen, rules = snapshot_in(snapshot), policy_in(policy)
     remembered = from_json(Memory, memory.read_text()) if memory else Memory()
     decision = taken(seen, rules, remembered, seen.observed_at_ms)
     warn_if_simulated(simulated=any(device.simulated for device in seen.devices))
@@ -67,7 +67,7 @@ def check(
     from policies.model.decision import Decision
     from policies.planning import plan as plan_moves
 
-    seen, rules = _snapshot(snapshot), _policy(policy)
+    seen, rules = snapshot_in(snapshot), policy_in(policy)
     plan = plan_moves(seen, from_json(Decision, decision.read_text()), rules, 0)
     violations = [to_plain(violation) for violation in checked(seen, plan, rules)]
     if output in {Output.JSON, Output.YAML}:
@@ -102,7 +102,7 @@ policy_app = typer.Typer(help="Policy documents: check one, see what it would do
 @policy_app.command()
 def lint(file: Annotated[Path, typer.Argument(help="Policy document (YAML).")]) -> None:
     """Check a policy document; an error names line, column and path."""
-    rules = _policy(file)
+    rules = policy_in(file)
     say(f"{file}: policy {rules.revision} is sound: {len(rules.tenants)} tenants")
 
 
@@ -138,7 +138,7 @@ def plan(
     from policies.model.codec import to_plain
 
     client = connect(context, token_file)
-    found = client.call("POST", "/v1/policy/preview", body=to_plain(_policy(file))).body
+    found = client.call("POST", "/v1/policy/preview", body=to_plain(policy_in(file))).body
     if output in {Output.JSON, Output.YAML}:
         show(found, [], output)
     else:
@@ -147,14 +147,16 @@ def plan(
         raise typer.Exit(Exit.USAGE)
 
 
-def _snapshot(path: Path) -> Snapshot:
+def snapshot_in(path: Path) -> Snapshot:
+    """Return the snapshot that the file holds, as `partage snapshot save` wrote it."""
     from policies.model.codec import from_json
     from policies.model.snapshot import Snapshot
 
     return from_json(Snapshot, path.read_text(encoding="utf-8"))
 
 
-def _policy(path: Path) -> Policy:
+def policy_in(path: Path) -> Policy:
+    """Return the policy that the file describes, in YAML or as JSON. Raises ``DocumentInvalid``."""
     from policies.document import parse_policy
     from policies.model.codec import from_json
     from policies.model.policy import Policy

@@ -16,7 +16,7 @@ from typer.core import TyperGroup
 
 from cluster.api.problems import STATUS_OF
 from cluster.cli.exits import Exit
-from cluster.cli.main import application
+from cluster.cli.main import application, as_command
 from cluster.refusals import Refusal
 
 ROOT = Path(__file__).parents[2]
@@ -46,7 +46,7 @@ def declared() -> dict[str, Command]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     entries = project.get("entry-points", {}).get("partage.commands", {})
     found = {name: EntryPoint(name, target, "partage.commands").load() for name, target in entries.items()}
-    return {name: typer.main.get_command(app) for name, app in found.items()}
+    return {name: as_command(app, name) for name, app in found.items()}
 
 
 def resolved(command: Command, words: list[str]) -> str:

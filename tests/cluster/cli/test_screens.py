@@ -12,6 +12,7 @@ from tests.cluster.api.platform import Platform
 
 GOLDEN = Path(__file__).parent / "golden"
 PROFILES = Path(__file__).parents[3] / "policies" / "profiles"
+STORM = Path(__file__).parents[3] / "docs" / "examples" / "storm.csv"
 SCREENS: dict[str, list[str]] = {
     "status": ["status"],
     "get-claims": ["get", "claims"],
@@ -38,6 +39,7 @@ SCREENS: dict[str, list[str]] = {
     "diff-nothing": ["diff", "-f", str(PROFILES / "claims.yaml")],
     "plan-nothing": ["plan", "-f", str(PROFILES / "default.yaml")],
     "policy-lint": ["policy", "lint", str(PROFILES / "default.yaml")],
+    "simulate": ["simulate", "--trace", str(STORM), "--policy", str(PROFILES / "default.yaml")],
     "context-list": ["context", "list"],
     "unknown-claim": ["why", "claim", "civil/justice:nothing"],
     "unknown-device": ["get", "device", "GPU-node-9"],
