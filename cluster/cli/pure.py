@@ -126,6 +126,26 @@ def plan_policy(
     plan(file, output, context, token_file)
 
 
+@policy_app.command()
+def activate(
+    file: Annotated[Path, typer.Argument(help="Policy document (YAML).")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    context: ContextName = None,
+    token_file: TokenFile = None,
+) -> None:
+    """Show what the policy would do to the platform as it is, ask, and put it in force."""
+    from cluster.cli.contexts import connect
+    from cluster.cli.texts import preview_text
+    from cluster.cli.writing import apply
+    from policies.model.codec import to_plain
+
+    client = connect(context, token_file)
+    typer.echo(preview_text(client.call("POST", "/v1/policy/preview", body=to_plain(policy_in(file))).body))
+    if not yes:
+        typer.confirm("Put it in force?", abort=True, err=True)
+    apply(file, context=context, token_file=token_file)
+
+
 def plan(
     file: Annotated[Path, typer.Option("--file", "-f", help="Policy document (YAML).")],
     output: OutputKind = Output.TABLE,

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cluster.cli.exits import Exit
 from cluster.cli.reading import ContextName, OutputKind, TokenFile
 from cluster.cli.screen import Output, say, show
+
+if TYPE_CHECKING:
+    from cluster.client import Client
 
 snapshot_app = typer.Typer(help="The world as the control plane sees it, as a file.", no_args_is_help=True)
 audit_app = typer.Typer(help="The audit log: verify it, export it.", no_args_is_help=True)
@@ -66,14 +70,40 @@ def export(
     """Write every record as it is sealed."""
     from cluster.cli.contexts import connect
 
-    client, after = connect(context, token_file), 0
+    count = 0
     target = sys.stdout if str(file) == "-" else file.open("w", encoding="utf-8")
     with target:
-        while records := client.get("/v1/audit", after=after, limit=PAGE):
-            for record in records:
-                target.write(json.dumps(record, sort_keys=True, ensure_ascii=False) + "\n")
-            after = records[-1]["seq"]
-    say(f"{after} records exported")
+        for record in _records(connect(context, token_file)):
+            target.write(json.dumps(record, sort_keys=True, ensure_ascii=False) + "\n")
+            count = record["seq"]
+    say(f"{count} records exported")
+
+
+@audit_app.command()
+def trace(
+    file: Annotated[Path, typer.Argument(help="CSV file to write; - writes to standard output.")],
+    context: ContextName = None,
+    token_file: TokenFile = None,
+) -> None:
+    """Write what was asked for, when and for how long, as a trace that `partage simulate` lives through again."""
+    from cluster.cli.contexts import connect
+    from cluster.sim.recorded import recorded, written
+
+    arrivals = recorded(_records(connect(context, token_file)))
+    text = written(arrivals)
+    if str(file) == "-":
+        sys.stdout.write(text)
+    else:
+        file.write_text(text, encoding="utf-8")
+    say(f"{len(arrivals)} claims recorded; try a policy on them: partage simulate --trace {file} --policy FILE")
+
+
+def _records(client: Client) -> Iterator[dict[str, Any]]:
+    """Yield every audit record, oldest first, a page at a time."""
+    after = 0
+    while records := client.get("/v1/audit", after=after, limit=PAGE):
+        yield from records
+        after = records[-1]["seq"]
 
 
 def replay(

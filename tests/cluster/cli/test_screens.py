@@ -167,3 +167,20 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert outcome(["--help"]) == 0
     printed = capsys.readouterr().out
     assert all(name in printed for name in COMMANDS)
+
+
+def test_the_audit_log_becomes_a_trace_that_simulate_lives_through(
+    platform: Platform, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    trace = tmp_path / "past.csv"
+    assert outcome(["audit", "trace", str(trace)]) == 0
+    assert "civil/justice:assistant" in trace.read_text()
+    assert outcome(["simulate", "--trace", str(trace), "--policy", str(PROFILES / "default.yaml"), "-o", "json"]) == 0
+    assert '"domain_changes"' in capsys.readouterr().out
+
+
+def test_a_policy_is_shown_before_it_is_put_in_force_and_nobody_is_asked_twice(
+    platform: Platform, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert outcome(["policy", "activate", str(PROFILES / "default.yaml"), "--yes"]) == 0
+    assert "unchanged" in capsys.readouterr().err

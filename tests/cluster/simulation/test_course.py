@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from cluster.sim.course import Course, Report
+from cluster.sim.recorded import recorded, written
 from cluster.sim.trace import COLUMNS, TraceFault, parse
 from cluster.sim.world import World
 from policies.document import parse_policy
+from policies.model.codec import to_plain
 from policies.model.policy import Policy
 
 PROFILES = Path(__file__).parents[3] / "policies" / "profiles"
@@ -102,3 +104,39 @@ def test_a_line_that_cannot_be_read_is_named_with_what_is_wrong(text: str, said:
     with pytest.raises(TraceFault, match=said) as fault:
         parse(text, "week.csv")
     assert "week.csv:" in str(fault.value)
+
+
+def put(at_ms: int, name: str, **changes: object) -> dict[str, object]:
+    claim = parse(f"{HEADER}\n0,{name},serving,standard,2,1,500,20000,60")[0].claim
+    return {
+        "at_ms": at_ms,
+        "kind": "claim.put",
+        "subject": name,
+        "body": {"claim": to_plain(replace(claim, **changes))},
+    }
+
+
+def test_what_the_audit_log_tells_of_becomes_a_trace_that_can_be_lived_through() -> None:
+    records = [
+        {"at_ms": 500, "kind": "policy.put", "subject": "p", "body": {}},
+        put(1_000, "civil/justice:a"),
+        put(61_000, "defence/cyber:b"),
+        put(121_000, "civil/justice:a", desired_replicas=1),
+        {"at_ms": 181_000, "kind": "claim.deleted", "subject": "defence/cyber:b", "body": {}},
+        put(200_000, "civil/health:c", suspended=True),
+        {"at_ms": 241_000, "kind": "mode.ended", "subject": "crisis", "body": {}},
+    ]
+    text = written(recorded(records))
+    assert text.splitlines()[1:] == [
+        "0,civil/justice:a,serving,standard,2,1,500,20000,120",
+        "60,defence/cyber:b,serving,standard,2,1,500,20000,120",
+        "120,civil/justice:a@2,serving,standard,1,1,500,20000,120",
+    ]
+    again = parse(text)
+    world = World()
+    world.add_node("n1", 4)
+    assert Course(shipped(), again, world).run().virtual_s >= 240
+
+
+def test_a_log_without_claims_is_an_empty_trace() -> None:
+    assert written(recorded([])).splitlines() == [HEADER]
