@@ -19,6 +19,8 @@ from serving.errors import CatalogueFault, UnknownModel
 SHIPPED = Path(__file__).parent / "models"
 DEFAULT_MODEL = "smollm2-135m-instruct"
 MEASURED = ".measured.yaml"
+ABOUT = ("family", "source", "architecture", "tokenizer", "published")
+"""Keys of a model in a file that are not of ``Model``."""
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -34,6 +36,24 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Architecture:
+    """What memory follows from, as published."""
+
+    parameters_millions: int
+    source: str
+    layers: int = 0
+    """0 if not known."""
+    kv_heads: int = 0
+    head_dim: int = 0
+    latent_dim: int = 0
+    """Values that one layer keeps of a token where attention is compressed; 0 elsewhere."""
+
+    def cached_values(self) -> int:
+        """Return how many numbers one token of context holds; 0 if not known."""
+        return self.layers * (self.latent_dim or 2 * self.kv_heads * self.head_dim)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
     """A model of the catalogue and, if its weights are made here, from what."""
 
@@ -41,6 +61,9 @@ class Entry:
     family: str = ""
     source: Source | None = None
     """None: the site brings the weights."""
+    architecture: Architecture | None = None
+    tokenizer: str = ""
+    """Tokenizer in mistral-common that counts for this model; empty if none of them does."""
     published: tuple[str, ...] = ()
     """Figures of others about this model, each with its source; measured ones stand in the variants."""
 
@@ -78,6 +101,14 @@ def find(model: str, among: Iterable[Entry]) -> Entry:
     return known[model]
 
 
+def find_variant(variant: str, among: Iterable[Entry]) -> Variant:
+    """Return the variant of this name. Raises ``UnknownModel`` with the names of all variants."""
+    known = {str(each.id): each for entry in among for each in entry.model.variants}
+    if variant not in known:
+        raise UnknownModel(variant, tuple(sorted(known)))
+    return known[variant]
+
+
 def _read(file: Path) -> tuple[Entry, ...]:
     try:
         documents = yaml.safe_load(file.read_text(encoding="utf-8"))
@@ -87,7 +118,7 @@ def _read(file: Path) -> tuple[Entry, ...]:
 
 
 def _entry(document: dict[str, Any]) -> Entry:
-    about = {key: document.pop(key) for key in ("family", "source", "published") if key in document}
+    about = {key: document.pop(key) for key in ABOUT if key in document}
     model = from_plain(Model, document)
     return from_plain(Entry, about | {"model": replace(model, variants=tuple(_named(v) for v in model.variants))})
 

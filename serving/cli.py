@@ -18,9 +18,10 @@ from rich.table import Table
 from policies.model.catalogue import Model
 from policies.model.codec import to_plain
 from serving import ledger, report
-from serving.catalogue import DEFAULT_MODEL, SHIPPED, Entry, entries, find, require_complete
-from serving.errors import ServingError, UnknownModel
+from serving.catalogue import ABOUT, DEFAULT_MODEL, SHIPPED, Entry, entries, find, find_variant, require_complete
+from serving.errors import ServingError, UnknownModel, WeightsUnrecorded
 from serving.measure import measure, written_back
+from serving.store import bring, place_of
 from serving.weights import prepare, verify
 
 NOT_FOUND = 3
@@ -63,12 +64,39 @@ def list_models(home: Home = STATE, output: Output = "table") -> None:
 def show(name: Annotated[str, typer.Argument(metavar="MODEL")], home: Home = STATE, output: Output = "yaml") -> None:
     """Show all that is known of one model, and where it comes from."""
     entry = _found(name, home)
-    _print(to_plain(entry.model) | {"published": list(entry.published), "family": entry.family}, output)
+    about = {"published": list(entry.published), "family": entry.family, "tokenizer": entry.tokenizer}
+    shape = {"architecture": to_plain(entry.architecture)} if entry.architecture else {}
+    _print(to_plain(entry.model) | about | shape, output)
 
 
 @model.command()
-def add(file: Path, home: Home = STATE) -> None:
-    """Add the models of a YAML file to this site's catalogue; each file of weights must have its SHA-256."""
+def add(
+    what: Annotated[str, typer.Argument(metavar="FILE|VARIANT", help="A YAML file, or a variant with --from.")],
+    *,
+    place: Annotated[str, typer.Option("--from", help="Directory, or s3://bucket/prefix.")] = "",
+    endpoint: Annotated[str, typer.Option(envvar="PARTAGE_STORE", help="Address of the site's store.")] = "",
+    credentials: Annotated[Path | None, typer.Option(help="YAML: access_key_id, secret_access_key.")] = None,
+    publisher: Annotated[Path | None, typer.Option(help="PEM: who must have signed SHA256SUMS.")] = None,
+    home: Home = STATE,
+    cache: Cache = CACHE,
+) -> None:
+    """Add the models of a YAML file to this site's catalogue, or bring the weights of a variant from the site's store.
+
+    Weights arrive with their list, SHA256SUMS; every file is held to it, and the list itself is recorded.
+    """
+    if not place:
+        _add_file(Path(what), home)
+        return
+    try:
+        variant = find_variant(what, _known(home))
+        source = place_of(place, endpoint, credentials)
+        digest = bring(variant, source, cache.expanduser(), publisher, _progress)
+    except ServingError as fault:
+        _refuse(fault)
+    typer.echo(f"added {variant.id}: recorded sha256 {digest}{', signed by ' + publisher.name if publisher else ''}")
+
+
+def _add_file(file: Path, home: Path) -> None:
     target = home.expanduser() / "models" / file.name
     try:
         new = entries(file)
@@ -91,10 +119,12 @@ def verify_model(
     """Check the kind and the SHA-256 of each variant's weights, reading every byte."""
     entry = _found(name, home)
     faults = 0
-    for variant in prepare(entry, cache.expanduser(), _progress).variants if entry.source else entry.model.variants:
+    for variant in prepare(entry, cache.expanduser(), _progress).variants:
         try:
+            if not variant.sha256:
+                raise WeightsUnrecorded(str(variant.id))
             verify(cache.expanduser() / variant.weights, variant.sha256)
-            typer.echo(f"{variant.id}: as recorded, {variant.sha256 or 'no SHA-256 recorded'}")
+            typer.echo(f"{variant.id}: as recorded, {variant.sha256}")
         except ServingError as fault:
             faults += 1
             typer.echo(f"{variant.id}: {fault}", err=True)
@@ -185,7 +215,7 @@ def _found(name: str, home: Path) -> Entry:
 
 
 def _document(entry: Entry, kept: Model) -> str:
-    plain: dict[str, Any] = {"family": entry.family, "source": to_plain(entry.source) if entry.source else None}
+    plain: dict[str, Any] = {name: to_plain(getattr(entry, name)) for name in ABOUT if getattr(entry, name)}
     document = [to_plain(kept) | {key: value for key, value in plain.items() if value}]
     return yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
 

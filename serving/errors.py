@@ -76,6 +76,35 @@ class WeightsRefused(ServingError):
         return f"{self.path}: only safetensors and GGUF are accepted; convert the model, pickle is never opened"
 
 
+class WeightsUnrecorded(ServingError):
+    """Nobody recorded what the weights must be."""
+
+    code = "weights_unrecorded"
+
+    def __init__(self, variant: str) -> None:
+        super().__init__(variant)
+        self.variant = variant
+
+    def __str__(self) -> str:
+        return (
+            f"no sha256 is recorded for the weights of {self.variant}; bring them with "
+            f"`partage model add {self.variant} --from PLACE`, then start the platform again"
+        )
+
+
+class StoreUnreadable(ServingError):
+    """The site's store did not give what was asked of it."""
+
+    code = "store_unreadable"
+
+    def __init__(self, what: str, cause: str) -> None:
+        super().__init__(what, cause)
+        self.what, self.cause = what, cause
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.cause}; check the address, the endpoint and the key of the store"
+
+
 class UnknownEngine(ServingError):
     """No engine of this name exists."""
 

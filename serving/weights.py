@@ -20,6 +20,7 @@ from serving.errors import WeightsAltered, WeightsMissing, WeightsRefused
 ACCEPTED_SUFFIXES = (".gguf", ".safetensors")
 """Formats that hold numbers only; anything else may run code when it is opened."""
 SUMS = "SHA256SUMS"
+SIGNATURE = SUMS + ".sig"
 DESCRIPTIONS = (".json", ".jinja", ".txt", ".md", ".model")
 """What may lie beside the weights: configuration, templates, tokenizers. No Python, no pickle."""
 
@@ -67,18 +68,19 @@ def _verify_folder(folder: Path, expected: str, publisher: Path | None) -> None:
         raise WeightsMissing(str(sums), "list every file of the model with sha256sum")
     _require_sha256(sums, expected)
     if publisher is not None:
-        _require_signature(sums, publisher)
-    listed = dict(_listed(sums))
-    for file in sorted(each for each in folder.rglob("*") if each.is_file() and each.name not in (SUMS, SUMS + ".sig")):
+        require_signature(sums, publisher)
+    names = dict(listed(sums))
+    for file in sorted(each for each in folder.rglob("*") if each.is_file() and each.name not in (SUMS, SIGNATURE)):
         name = file.relative_to(folder).as_posix()
-        if file.suffix not in (*ACCEPTED_SUFFIXES, *DESCRIPTIONS) or name not in listed:
+        if file.suffix not in (*ACCEPTED_SUFFIXES, *DESCRIPTIONS) or name not in names:
             raise WeightsRefused(str(file))
-        _require_sha256(file, listed.pop(name))
-    if listed:
-        raise WeightsMissing(str(folder / min(listed)), "copy the folder again: it is not complete")
+        _require_sha256(file, names.pop(name))
+    if names:
+        raise WeightsMissing(str(folder / min(names)), "copy the folder again: it is not complete")
 
 
-def _listed(sums: Path) -> Iterator[tuple[str, str]]:
+def listed(sums: Path) -> Iterator[tuple[str, str]]:
+    """Yield the name and the SHA-256 of each file in a list as ``sha256sum`` writes it."""
     for line in sums.read_text(encoding="utf-8").splitlines():
         digest, _, name = line.partition(" ")
         yield name.lstrip(" *"), digest
@@ -89,12 +91,13 @@ def _require_sha256(path: Path, expected: str) -> None:
         raise WeightsAltered(str(path), expected, found)
 
 
-def _require_signature(sums: Path, publisher: Path) -> None:
+def require_signature(sums: Path, publisher: Path) -> None:
+    """Return if the publisher, whose Ed25519 public key the file holds, signed the list. Raises ``WeightsAltered``."""
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
     from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-    signature = sums.with_name(SUMS + ".sig")
+    signature = sums.with_name(SIGNATURE)
     key = load_pem_public_key(publisher.read_bytes())
     if not signature.is_file() or not isinstance(key, Ed25519PublicKey):
         raise WeightsMissing(str(signature), "the publisher must sign the list with Ed25519")
@@ -128,13 +131,13 @@ def _alone(lock: Path) -> Iterator[None]:
 
 
 def _recorded(variant: Variant, cache: Path) -> Variant:
-    record = _record_of(cache / variant.weights)
+    record = record_of(cache / variant.weights)
     return replace(variant, sha256=record.read_text().strip()) if record.is_file() else variant
 
 
 def _prepared(variant: Variant, source: Source, cache: Path, progress: Progress) -> Variant:
     path = cache / variant.weights
-    if not (path.is_file() and _record_of(path).is_file()):
+    if not (path.is_file() and record_of(path).is_file()):
         progress(f"making {path.name} ({variant.precision}) of {path.parent.name}, once")
         _make(variant, shipped_file(source), path)
     return _recorded(variant, cache)
@@ -144,11 +147,12 @@ def _make(variant: Variant, shipped: Path, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".unfinished")
     requantise(shipped, unfinished, variant.precision)
-    _record_of(path).write_text(sha256_of(unfinished) + "\n")
+    record_of(path).write_text(sha256_of(unfinished) + "\n")
     unfinished.replace(path)
 
 
-def _record_of(path: Path) -> Path:
+def record_of(path: Path) -> Path:
+    """Return the file beside the weights that holds their recorded SHA-256."""
     return path.with_name(path.name + ".sha256")
 
 

@@ -18,7 +18,7 @@ from cluster.refusals import Refusal
 from cluster.serve_apps import ENGINE_DEPLOYMENT, EngineLimits, GroupRecord, group_app, rung_of, table_of
 from policies.model.catalogue import Model, Variant
 from policies.model.plan import ActionOutcome, OutcomeStatus, StartGroup
-from policies.model.units import SecurityDomain
+from policies.model.units import WHOLE_GPU_MILLIS, SecurityDomain
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +127,7 @@ class ServeDomain:
             "cache_dir": str(self.engines.cache),
             "context": model.context_tokens,
             "concurrency": action.concurrency,
+            "options": engine_options(action, variant),
         }
         return group_app(record, engine, action.replicas, self._node(action), self.engines.limits)
 
@@ -147,6 +148,17 @@ class ServeDomain:
         if node is None:
             raise WorkerNotJoined(action.worker)
         return node
+
+
+def engine_options(action: StartGroup, variant: Variant) -> dict[str, Any]:
+    """Return what an engine derives its flags from: precision, devices and share of each, for one replica."""
+    whole = action.gpu_millis == WHOLE_GPU_MILLIS
+    return {
+        "precision": variant.precision,
+        "devices": max(1, len(action.devices) // max(1, action.replicas)) if whole else 1,
+        "gpu_millis": action.gpu_millis,
+        "memory_mib": action.memory_mib,
+    }
 
 
 def refused(action: Any, refusal: Refusal) -> ActionOutcome:

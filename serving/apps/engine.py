@@ -13,6 +13,7 @@ from ray import serve
 from serving.channel.server import ChannelServer, Endpoint
 from serving.engines import open_engine
 from serving.engines.protocol import Call, EngineSpec, PieceKind
+from serving.errors import WeightsUnrecorded
 
 if TYPE_CHECKING:
     from ray.serve import Application
@@ -81,6 +82,8 @@ def build(args: dict[str, Any]) -> Application:
     sha256, publisher_key, context, concurrency, threads, options (see ``EngineSpec``), and ``channel_host``: the
     address on which gateways may call a replica straight, loopback unless given, empty for never.
     """
+    if args.get("weights") and not args.get("sha256"):
+        raise WeightsUnrecorded(str(args["variant"]))
     given = {name: args[name] for name in _FIELDS if name in args}
     spec = EngineSpec(weights=_weights(args), **given)
     deployment = serve.deployment(

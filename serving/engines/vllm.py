@@ -79,13 +79,17 @@ class Vllm:
 
     async def start(self) -> None:
         """Load the model and build vLLM's own OpenAI application around it, to be asked in this process."""
-        from vllm.entrypoints.openai.api_server import build_app, build_async_engine_client, init_app_state
-        from vllm.entrypoints.openai.cli_args import make_arg_parser
+        from vllm.entrypoints.launchers.api_server.app_state import init_app_state
+        from vllm.entrypoints.launchers.api_server.entry import build_async_engine_client
+        from vllm.entrypoints.launchers.app import build_app
+        from vllm.entrypoints.launchers.cli_args import make_arg_parser
+        from vllm.platforms import current_platform
         from vllm.utils.argparse_utils import FlexibleArgumentParser
 
         arguments = make_arg_parser(FlexibleArgumentParser()).parse_args([])
         for name, value in flags(self._spec).items():
             setattr(arguments, name, value)
+        arguments.enable_sleep_mode &= current_platform.is_sleep_mode_available()  # CPUs have none, and refuse to start
         self._client = await self._open.enter_async_context(build_async_engine_client(arguments))
         tasks = await self._client.get_supported_tasks()
         app = build_app(arguments, tasks, self._client.model_config)

@@ -12,12 +12,14 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from policies.model.codec import to_json
+from policies.model.routing import KeyRecord
 from serving.engines.protocol import PieceKind
 from serving.gateway.errors import ApiError, BadRequest, BodyTooLarge, EngineBroke, NoSuchPath, RateLimited, WrongKey
 from serving.gateway.exchange import Answer, Gateway, only_document
 from serving.gateway.files_http import FilesHttp
 from serving.gateway.metrics import CONTENT_TYPE
-from serving.gateway.request import OPERATIONS, parse
+from serving.gateway.request import OPERATIONS, RESPONSES, Request, parse, parse_response
+from serving.gateway.speech import ChatSpeech, ResponseSpeech, Speech
 from serving.gateway.tally import ANSWERED
 
 Scope = MutableMapping[str, Any]
@@ -64,7 +66,12 @@ class HttpGateway:
     async def _route(self, exchange: _Exchange) -> None:
         operation = OPERATIONS.get(exchange.path)
         if operation is not None and exchange.method == "POST":
-            await self._infer(exchange, operation)
+            key = self._gateway.identify(exchange.header(b"authorization"))
+            await self._infer(exchange, key, parse(operation, await exchange.body()), ChatSpeech())
+        elif exchange.path == RESPONSES and exchange.method == "POST":
+            key = self._gateway.identify(exchange.header(b"authorization"))
+            speech = ResponseSpeech(exchange.safe_id(), self._gateway.clock() // 1000)
+            await self._infer(exchange, key, parse_response(await exchange.body()), speech)
         elif exchange.path == "/v1/models" and exchange.method == "GET":
             await self._models(exchange)
         elif self._files is not None and exchange.path.startswith(("/v1/files", "/v1/batches")):
@@ -79,15 +86,13 @@ class HttpGateway:
         else:
             raise NoSuchPath(f"Invalid URL ({exchange.method} {exchange.path})")
 
-    async def _infer(self, exchange: _Exchange, operation: str) -> None:
-        key = self._gateway.identify(exchange.header(b"authorization"))
-        request = parse(operation, await exchange.body())
+    async def _infer(self, exchange: _Exchange, key: KeyRecord, request: Request, speech: Speech) -> None:
         tally = self._gateway.open(key, request, exchange.safe_id(), exchange.header(b"x-session-id"))
         try:
             async with exchange.until_disconnect():
                 answer = await self._gateway.answer(tally)
                 exchange.extra = self._gateway.limits.headers(key.tenant, self._gateway.clock())
-                await (exchange.stream(answer) if request.is_stream else exchange.whole(answer))
+                await (exchange.stream if request.is_stream else exchange.whole)(answer, speech)
                 tally.status = EngineBroke.status if answer.failed else ANSWERED
         except RateLimited:
             exchange.extra = self._gateway.limits.headers(key.tenant, self._gateway.clock())
@@ -169,25 +174,25 @@ class _Exchange:
         """Return a context in which a client that goes away ends the work for it."""
         return _UntilDisconnect(self._receive)
 
-    async def whole(self, answer: Answer) -> None:
+    async def whole(self, answer: Answer, speech: Speech) -> None:
         """Send the answer as one JSON document."""
         try:
-            document = await only_document(answer)
+            document = speech.whole(await only_document(answer))
         finally:
             await answer.close()
         await self.json(200, document, _about(answer))
 
-    async def stream(self, answer: Answer) -> None:
-        """Send each piece as it comes, as server-sent events. A break is told inside the stream, without [DONE]."""
+    async def stream(self, answer: Answer, speech: Speech) -> None:
+        """Send each piece as it comes, as server-sent events. A break is told inside the stream, and not its end."""
         try:
             await self._begin(200, [_EVENTS, *_UNBUFFERED, *_about(answer)])
             async for kind, payload in answer:
                 if kind == PieceKind.DATA:
-                    await self._part(b"data: %b\n\n" % payload)
+                    await self._part(speech.piece(payload))
                 elif kind == PieceKind.FAILED:
-                    await self._end(b"data: %b\n\n" % EngineBroke("The engine stopped within the answer.").document())
+                    await self._end(speech.broken())
                     return
-            await self._end(b"data: [DONE]\n\n")
+            await self._end(speech.end())
         finally:
             await answer.close()
 

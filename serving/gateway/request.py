@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from serving.gateway import responses
 from serving.gateway.errors import BadRequest
 
 CHARACTERS_PER_TOKEN = 4
@@ -34,12 +35,14 @@ PARAMETERS = {
     "embeddings": _names("model input encoding_format dimensions user"),
 }
 """Accepted parameters by operation. Others are refused: engines know more, such as the slot of another tenant."""
+RESPONSES = "/v1/responses"
+"""Answered by the operation ``chat``, told in another way; not for batches."""
 OPERATIONS = {
     "/v1/chat/completions": "chat",
     "/v1/completions": "completions",
     "/v1/embeddings": "embeddings",
 }
-"""Operation of each endpoint."""
+"""Operation of each endpoint that an engine speaks."""
 _REQUIRED = {"chat": "messages", "completions": "prompt", "embeddings": "input"}
 
 
@@ -68,10 +71,25 @@ class Request:
 
 def parse(operation: str, raw: bytes) -> Request:
     """Return the request in the body. Raises ``BadRequest`` naming the parameter at fault."""
+    return _checked(operation, _object(raw), raw)
+
+
+def parse_response(raw: bytes) -> Request:
+    """Return the chat request that the body of ``/v1/responses`` stands for. Raises ``BadRequest``."""
     body = _object(raw)
-    unknown = sorted(body.keys() - PARAMETERS[operation])
+    _require_known(body, responses.PARAMETERS)
+    chat = responses.as_chat(body)
+    return _checked("chat", chat, json.dumps(chat).encode())
+
+
+def _require_known(body: dict[str, Any], known: frozenset[str]) -> None:
+    unknown = sorted(body.keys() - known)
     if unknown:
         raise BadRequest(f"Unrecognized request argument supplied: {unknown[0]}", param=unknown[0])
+
+
+def _checked(operation: str, body: dict[str, Any], raw: bytes) -> Request:
+    _require_known(body, PARAMETERS[operation])
     required = _REQUIRED[operation]
     if not body.get(required):
         raise BadRequest(f"Missing required parameter: '{required}'.", param=required)

@@ -90,3 +90,27 @@ def test_civil_keeps_its_floor_all_through_the_reclaim() -> None:
         turn = stage.play(1)
         civil = next(entry for entry in turn.decision.entitlements if entry.tenant == "civil")
         assert civil.held_millis >= 1000
+
+
+def test_where_devices_are_short_quality_is_lowered_before_service_is_refused_and_comes_back() -> None:
+    stage = Stage()
+    stage.play(30)
+    assert variants(stage, CIVIL) == {"smollm2-135m-q8-0"}
+    stage.wanted[DEFENCE] = 2
+    lost = next(group.devices[0] for group in stage.world.groups.values() if group.claim == CIVIL)
+    stage.world.lose(lost)
+    turn = stage.play(60)
+    assert stage.answering(CIVIL) == 1
+    assert variants(stage, CIVIL) == {"smollm2-135m-q4-0"}
+    reason = next(reason for reason in turn.decision.reasons if reason.claim == CIVIL)
+    assert (reason.granted_replicas, reason.rung) == (1, 1)
+    stage.world.repair(lost)
+    stage.wanted[DEFENCE] = 1
+    stage.play(600)
+    assert variants(stage, CIVIL) == {"smollm2-135m-q8-0"}
+
+
+def variants(stage: Stage, claim: ClaimId) -> set[str]:
+    """Return the variants that answer for the claim."""
+    groups = stage.world.groups.values()
+    return {str(group.variant) for group in groups if group.claim == claim and group.routed and group.running}

@@ -142,3 +142,40 @@ def test_weights_are_made_once_even_by_two_at_once_and_recorded(tmp_path: Path) 
     stamps = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.gguf")}
     prepare(find(DEFAULT_MODEL, entries()), tmp_path, print)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.gguf")} == stamps, "nothing is made again"
+
+
+BYTES = {"bf16": 2.0, "fp8": 1.0, "nvfp4": 0.5}
+CACHE_BYTES = {"bf16": 2, "awq": 2, "fp8": 1, "nvfp4": 1}
+
+
+def test_memory_follows_from_the_published_architecture() -> None:
+    derived = 0
+    for entry in entries():
+        for variant in entry.model.variants if entry.architecture else ():
+            assert entry.architecture is not None
+            values = entry.architecture.cached_values()
+            assert variant.kv_bytes_per_token == values * CACHE_BYTES[variant.precision], variant.id
+            if variant.precision in BYTES:
+                mib = entry.architecture.parameters_millions * 1_000_000 * BYTES[variant.precision] / 2**20
+                assert abs(variant.weights_mib - mib) <= 0.05 * mib, variant.id
+            derived += 1
+    assert derived > 20
+
+
+def test_every_shape_holds_its_weights_and_the_context_of_one_request() -> None:
+    for entry in entries():
+        for variant in entry.model.variants:
+            for shape in variant.shapes:
+                context_mib = variant.kv_bytes_per_token * entry.model.context_tokens >> 20
+                assert shape.memory_mib * shape.devices >= variant.weights_mib + context_mib, variant.id
+
+
+def test_the_whole_mistral_family_is_there_with_its_licences() -> None:
+    family = [entry for entry in entries() if entry.family == "mistral"]
+    names = " ".join(str(entry.model.id) for entry in family)
+    for member in ("ministral-3-8b", "ministral-3-14b", "small", "medium", "large", "codestral", "devstral", "pixtral"):
+        assert member in names
+    assert {"audio", "embeddings", "image"} <= {each for entry in family for each in entry.model.modalities}
+    assert all(entry.model.licence for entry in family)
+    precisions = {variant.precision for entry in family for variant in entry.model.variants}
+    assert precisions == {"bf16", "fp8", "awq", "nvfp4"}

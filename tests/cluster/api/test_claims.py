@@ -57,7 +57,8 @@ def test_a_deleted_claim_drains_and_is_gone(platform: Platform) -> None:
 
 
 def test_why_gives_the_one_reason_with_what_would_change_it(platform: Platform) -> None:
-    big = body(platform, id="civil/justice:big", desired_replicas=9, min_replicas=9, max_replicas=9)
+    whole = body(platform)["ladder"][:1]
+    big = body(platform, id="civil/justice:big", desired_replicas=9, min_replicas=9, max_replicas=9, ladder=whole)
     made = platform.call("PUT", "/v1/claims/civil/justice:big", json=big, headers={"If-None-Match": "*"})
     assert made.status_code == 200, made.text
     platform.turns(2)
