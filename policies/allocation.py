@@ -14,8 +14,9 @@ from policies.ladders import climb, squeeze
 from policies.limits import is_allowed
 from policies.model.decision import PendingReason
 from policies.model.units import ClaimId, FlavorId, TenantId
+from policies.rearranging import rearrange
 from policies.reclaim import Lot, Tier
-from policies.working import Allocation, amounts, first_option, has_base, keep, keep_all
+from policies.working import Allocation, amounts, first_option, has_base, keep, keep_all, siblings
 
 RETRY_ROUNDS = 8
 """Times per tier that quota set free by a lot without a place is offered to the tenant's next ones."""
@@ -32,6 +33,8 @@ def lots_of(ask: Ask, seats: Sequence[Seat]) -> list[Lot]:
         lot.seats = list(seats[position : position + size])
         position += size
         lots.append(lot)
+    for lot in lots:
+        lot.claim_lots = lots
     return lots
 
 
@@ -66,12 +69,14 @@ def _keep_what_is_blind(work: Allocation) -> None:
 
 
 def _rate(work: Allocation, tenant: TenantId) -> None:
-    """Give every open lot of the tenant the strongest right that its shares still cover.
+    """Give every open lot of the tenant the strongest right that its shares still cover, in the order of its queue.
 
-    The floor goes to the first lots that fit into it, so that one too large for it does not forfeit it for the others.
+    What is guaranteed goes to the first lots that fit into it, so that one too large does not forfeit it for the
+    others; all of them together are never more. Of these, those that begin below the floor have the floor's right, so
+    that a floor is kept although no replicas add up to it exactly.
     """
     used = {flavor: work.used.get((tenant, flavor), 0) for flavor in work.shares}
-    below_floor = dict(used)
+    sure = dict(used)
     shares = {flavor: of_tenants.get(tenant) for flavor, of_tenants in work.shares.items()}
     for lot in work.queues[tenant]:
         if lot.is_kept or lot.has_failed:
@@ -80,14 +85,15 @@ def _rate(work: Allocation, tenant: TenantId) -> None:
             seat = lot.seats[0]
             flavor, amount, share = seat.flavor, seat.charge, shares.get(seat.flavor)
             if share is not None:
-                lot.tier = _tier_of_plain(share, used[flavor] + amount, below_floor[flavor] + amount)
+                lot.tier = _tier_of_plain(share, used[flavor], sure[flavor], amount)
+                lot.tier = max(lot.tier, _right_of_base(work, lot))
                 used[flavor] += amount if lot.tier <= Tier.ENTITLED else 0
-                below_floor[flavor] += amount if lot.tier is Tier.FLOOR else 0
+                sure[flavor] += amount if lot.tier <= Tier.GUARANTEED else 0
                 continue
-        lot.tier, needs = _strongest(work, lot, used, below_floor)
+        lot.tier, needs = _strongest(work, lot, used, sure)
         for flavor, amount in needs.items():
             used[flavor] += amount if lot.tier <= Tier.ENTITLED else 0
-            below_floor[flavor] += amount if lot.tier is Tier.FLOOR else 0
+            sure[flavor] += amount if lot.tier <= Tier.GUARANTEED else 0
 
 
 def _is_plain(lot: Lot) -> bool:
@@ -96,61 +102,85 @@ def _is_plain(lot: Lot) -> bool:
     return bool(ask.options) and ask.options[0].rung == lot.seats[0].rung and not ask.idle and not ask.paused
 
 
-def _tier_of_plain(share: Share, total: int, below_floor: int) -> Tier:
-    if below_floor <= share.floor:
-        return Tier.FLOOR
-    if total <= share.guaranteed:
-        return Tier.GUARANTEED
-    return Tier.ENTITLED if total <= share.entitled else Tier.LEFTOVER
+def _tier_of_plain(share: Share, used: int, sure: int, amount: int) -> Tier:
+    if sure + amount <= share.guaranteed:
+        return Tier.FLOOR if sure < share.floor else Tier.GUARANTEED
+    return Tier.ENTITLED if used + amount <= share.entitled else Tier.LEFTOVER
 
 
 def _strongest(
-    work: Allocation, lot: Lot, used: dict[FlavorId, int], below_floor: dict[FlavorId, int]
+    work: Allocation, lot: Lot, used: dict[FlavorId, int], sure: dict[FlavorId, int]
 ) -> tuple[Tier, dict[FlavorId, int]]:
     """Return the right that covers the lot with the first option inside the tenant's shares, else with the best one."""
     found: list[tuple[Tier, dict[FlavorId, int]]] = []
     for option in choices(work, lot):
         needs = amounts(lot, option)
-        if not lot.ask.idle and all(_is_within_floor(work, lot, one, below_floor[one] + n) for one, n in needs.items()):
-            return Tier.FLOOR, needs
-        tier = max(_tier(work, lot, flavor, used[flavor] + amount) for flavor, amount in needs.items())
+        tier = max(_tier(work, lot, flavor, (used[flavor], sure[flavor]), amount) for flavor, amount in needs.items())
+        tier = max(tier, _right_of_base(work, lot))
         if tier <= Tier.ENTITLED or not lot.missing:
             return tier, needs
         found.append((tier, needs))
     return min(found, key=lambda one: one[0], default=(Tier.NONE, {}))
 
 
-def _is_within_floor(work: Allocation, lot: Lot, flavor: FlavorId, total: int) -> bool:
-    share = work.shares[flavor].get(lot.ask.tenant.id)
-    return share is not None and total <= share.floor
+def _right_of_base(work: Allocation, lot: Lot) -> Tier:
+    """Return the right of the claim's minimum: further replicas follow it and have none that is stronger."""
+    base = siblings(work, lot)[0]
+    if lot.is_base or not base.is_base or base.is_kept:
+        return Tier.FLOOR
+    return Tier.NONE if base.has_failed else base.tier
 
 
-def _tier(work: Allocation, lot: Lot, flavor: FlavorId, total: int) -> Tier:
+def _tier(work: Allocation, lot: Lot, flavor: FlavorId, before: tuple[int, int], amount: int) -> Tier:
     share = work.shares[flavor].get(lot.ask.tenant.id)
-    if share is None or lot.ask.paused:
+    if share is None:
+        return Tier.NONE
+    used, sure = before
+    if sure < share.floor and sure + amount <= share.guaranteed and not lot.ask.idle:
+        return Tier.FLOOR
+    if lot.ask.paused:
         return Tier.NONE
     if lot.ask.idle:
         return Tier.LEFTOVER
-    if total <= share.guaranteed:
+    if sure + amount <= share.guaranteed:
         return Tier.GUARANTEED
     if not lot.ask.rank.preemptible and not lot.seats:
         return Tier.NONE
-    return Tier.ENTITLED if total <= share.entitled else Tier.LEFTOVER
+    return Tier.ENTITLED if used + amount <= share.entitled else Tier.LEFTOVER
 
 
 def _serve(work: Allocation, tier: Tier) -> None:
     open_ = work.lots()
     for _ in range(RETRY_ROUNDS):
-        lots = [lot for lot in open_ if lot.tier is tier and not lot.is_kept and not lot.has_failed]
+        lots = [lot for lot in open_ if lot.tier <= tier and not lot.is_kept and not lot.has_failed]
         work.weak.clear()
         keep_all(work, [lot for lot in lots if len(lot.seats) == lot.size])
-        waiting = sorted((lot for lot in lots if not lot.is_kept), key=across_tenants)
-        failed = sorted({lot.ask.tenant.id for lot in waiting if not grant(work, lot, tier)})
+        waiting = sorted((lot for lot in lots if not lot.is_kept), key=lambda lot: (lot.tier, *across_tenants(lot)))
+        failed = sorted(_offered(work, waiting))
         for tenant in failed:
             _rate(work, tenant)
         if not failed:
             return
         open_ = [lot for tenant in failed for lot in work.queues[tenant]]
+
+
+def _offered(work: Allocation, waiting: Sequence[Lot]) -> set[TenantId]:
+    """Grant what can be granted; return the tenants of the others.
+
+    Who found a tenant with nothing to spare may ask again in the next round if anything was granted in this one: that
+    tenant may have more by then.
+    """
+    again: list[Lot] = []
+    failed: set[TenantId] = set()
+    for lot in waiting:
+        work.victims.spared.clear()
+        if not grant(work, lot, lot.tier) and not rearrange(work, lot, lot.tier):
+            failed.add(lot.ask.tenant.id)
+            again += [lot] if work.victims.spared else []
+    if any(lot.is_kept for lot in waiting):
+        for lot in again:
+            lot.has_failed = False
+    return failed
 
 
 def across_tenants(lot: Lot) -> tuple[int, int, ClaimId]:

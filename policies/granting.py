@@ -11,8 +11,18 @@ from policies.fitting import find
 from policies.limits import is_allowed
 from policies.model.decision import PendingReason
 from policies.model.units import NodeId
-from policies.reclaim import Lot, Tier, anybodys_price, is_within_budget, may_displace, price_for, record, restore
-from policies.working import Allocation, has_base, keep, roll_back, siblings, weak_hosts
+from policies.reclaim import (
+    Lot,
+    Tier,
+    anybodys_price,
+    can_all_leave,
+    is_within_budget,
+    may_displace,
+    price_for,
+    record,
+    restore,
+)
+from policies.working import Allocation, has_base, keep, roll_back, siblings, stand, weak_hosts
 
 
 def grant(work: Allocation, lot: Lot, tier: Tier) -> bool:
@@ -22,7 +32,7 @@ def grant(work: Allocation, lot: Lot, tier: Tier) -> bool:
     """
     if lot.is_base:
         _borrow_from_extras(work, lot)
-    if not has_base(work, lot) or _is_backing_off(work, lot):
+    if not has_base(work, lot) or is_backing_off(work, lot):
         lot.has_failed = True
         return False
     for option in choices(work, lot):
@@ -38,7 +48,7 @@ def place(work: Allocation, lot: Lot, option: Option, tier: Tier) -> bool:
     """Say whether the lot's missing replicas were all seated with this option; if not, nothing has changed."""
     mark = len(work.log)
     while lot.missing:
-        if not _place_one(work, lot, option, tier):
+        if not place_one(work, lot, option, tier):
             if len(work.log) > mark:
                 roll_back(work, mark)
             return False
@@ -54,7 +64,8 @@ def _borrow_from_extras(work: Allocation, lot: Lot) -> None:
             work.victims.lot_of[id(seat)] = lot
 
 
-def _is_backing_off(work: Allocation, lot: Lot) -> bool:
+def is_backing_off(work: Allocation, lot: Lot) -> bool:
+    """Say whether its last start failed so lately that it is not tried again now, and note that as the reason."""
     remembered = work.survey.remembered.get(lot.ask.claim.id)
     if remembered is None or remembered.failed_at_ms is None:
         return False
@@ -72,8 +83,9 @@ def choices(work: Allocation, lot: Lot) -> Sequence[Option]:
     return [option for option in lot.ask.options if rung is None or option.rung == rung]
 
 
-def _place_one(work: Allocation, lot: Lot, option: Option, tier: Tier) -> bool:
-    need = _need(work, lot, option, tier)
+def place_one(work: Allocation, lot: Lot, option: Option, tier: Tier) -> bool:
+    """Say whether one of the lot's missing replicas got a place, free or one that others with a weaker right leave."""
+    need = need_of(work, lot, option, tier)
     key = (need.domain, need.flavor, need.devices, need.gpu_millis, need.memory_mib, need.avoid_nodes)
     site = None
     if key not in work.hopeless or work.board.holder:
@@ -84,11 +96,12 @@ def _place_one(work: Allocation, lot: Lot, option: Option, tier: Tier) -> bool:
         site = _displaced(work, lot, need, tier)
     if site is None:
         return False
-    _seat_at(work, lot, need, site, tier)
+    seat_at(work, lot, need, site, tier)
     return True
 
 
-def _need(work: Allocation, lot: Lot, option: Option, tier: Tier) -> Need:
+def need_of(work: Allocation, lot: Lot, option: Option, tier: Tier) -> Need:
+    """Return what one replica of the lot must find with the option and this right."""
     shape = lot.ask.claim.ladder[option.rung]
     avoid = frozenset[NodeId]()
     if lot.ask.claim.spread:
@@ -111,16 +124,22 @@ def _displaced(work: Allocation, lot: Lot, need: Need, tier: Tier) -> Site | Non
         return None
     price, anybodys = price_for(work.victims, lot, tier), anybodys_price(work.victims, tier)
     site = find_by_displacing(work.board, need, price, anybodys, weak_hosts(work, tier))
+    if site is not None and not can_all_leave(work.victims, lot, tier, site.victims):
+        return None
     if site is not None and not is_within_budget(work.victims, site.victims, tier):
         work.victims.refused_by_budget.add(lot.ask.claim.id)
         return None
     return site
 
 
-def _seat_at(work: Allocation, lot: Lot, need: Need, site: Site, tier: Tier) -> None:
+def seat_at(work: Allocation, lot: Lot, need: Need, site: Site, tier: Tier) -> None:
+    """Put one replica of the lot at the site, and take the places of the site's victims; logged, so that it can end."""
     budget = work.victims.budget
+    owned = [victim for victim in site.victims if id(victim) in work.victims.lot_of]
     for victim in site.victims:
         work.board.leave(victim)
+    for victim in owned:
+        stand(work, victim, -1)
     taken = record(work.victims, lot, tier, site.victims)
     if taken:
         work.hopeless.clear()
@@ -130,16 +149,20 @@ def _seat_at(work: Allocation, lot: Lot, need: Need, site: Site, tier: Tier) -> 
         gpu_millis=need.gpu_millis, memory_mib=need.memory_mib, charge=need.charge, flavor=need.flavor,
     )  # fmt: skip
     work.board.take(seat)
+    stand(work, seat, 1)
     work.victims.lot_of[id(seat)] = lot
     lot.seats.append(seat)
 
     def take_back() -> None:
         work.board.leave(seat)
+        stand(work, seat, -1)
         work.board.unbind(workers)
         del work.victims.lot_of[id(seat)]
         lot.seats.remove(seat)
         for victim in site.victims:
             work.board.take(victim)
+        for victim in owned:
+            stand(work, victim, 1)
         restore(work.victims, taken, budget)
 
     work.log.append(take_back)

@@ -393,9 +393,10 @@ def _floors_hold(world: _World, decision: Decision) -> Iterator[Violation]:
                 continue
             if not _floors_can_be_met(world, flavor):
                 continue
-            promised = min(floor, one.guaranteed_millis, one.demand_millis, before[tenant.id, flavor])
+            promised = min(floor, one.demand_millis, before[tenant.id, flavor])
             least = _least_lost_to_others(world, decision, tenant.id, flavor)
-            if least is not None and one.held_millis + least <= promised:
+            fits = least is not None and one.held_millis + least <= one.guaranteed_millis
+            if one.held_millis < promised and fits:
                 sentence = f"{tenant.id} would hold {one.held_millis} of {flavor}, below its floor of {floor}"
                 yield Violation(rule="no_victim_below_its_floor", subject=tenant.id, sentence=sentence)
 
@@ -425,8 +426,15 @@ def _least_lost_to_others(world: _World, decision: Decision, tenant: TenantId, f
         shape = _shape_of(world, group.claim, group.rung)
         is_its = _any_below(tenant, {loser.tenant}) and not _any_below(tenant, {winner.tenant})
         if is_its and shape is not None and device is not None and device.flavor == flavor:
-            lost.append(shape.gpu_millis * shape.devices * max(1, group.replicas, loser.min_replicas))
+            lost.append(_counts(world, shape, flavor) * max(1, group.replicas, loser.min_replicas))
     return min(lost, default=None)
+
+
+def _counts(world: _World, shape: Shape, flavor: FlavorId) -> int:
+    """Return what a replica counts against a quota: the larger part that it takes of a device, compute or memory."""
+    least = min((one.memory_mib for one in world.devices.values() if one.flavor == flavor), default=0)
+    by_memory = -(-shape.memory_mib * WHOLE_GPU_MILLIS // least) if least > 0 else 0
+    return max(shape.gpu_millis, by_memory) * shape.devices
 
 
 def _any_below(top: TenantId, tenants: set[TenantId]) -> bool:
@@ -442,5 +450,5 @@ def _held_before(world: _World) -> defaultdict[tuple[str, FlavorId], int]:
             continue
         parts = claim.tenant.split("/")
         for depth in range(1, len(parts) + 1):
-            held["/".join(parts[:depth]), device.flavor] += shape.gpu_millis * shape.devices * group.replicas
+            held["/".join(parts[:depth]), device.flavor] += _counts(world, shape, device.flavor) * group.replicas
     return held

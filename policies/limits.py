@@ -22,7 +22,7 @@ def _flavor_allows(work: Allocation, lot: Lot, flavor: FlavorId, amount: int, ti
     if share is None:
         return False
     total = work.used.get((tenant, flavor), 0) + amount
-    limit = {Tier.FLOOR: share.floor, Tier.GUARANTEED: share.guaranteed, Tier.ENTITLED: share.entitled}
+    limit = {Tier.FLOOR: share.guaranteed, Tier.GUARANTEED: share.guaranteed, Tier.ENTITLED: share.entitled}
     if tier in limit and total > limit[tier]:
         return False
     if tier is Tier.LEFTOVER and not _leaves_what_others_keep(work, tenant, flavor, amount):

@@ -8,6 +8,7 @@ from policies.board import Board, Need, Reach, Site
 from policies.model.inventory import Device, ScrubState, Worker
 from policies.model.naming import worker_id
 from policies.model.units import ClaimId, DeviceId, NodeId, SecurityDomain, WorkerId
+from policies.reclaim import Tier
 
 
 def order(board: Board, need: Need, site: Site) -> tuple[int, int, tuple[DeviceId, ...]]:
@@ -39,7 +40,12 @@ def _is_kept_from(board: Board, device: Device, need: Need) -> bool:
 
 
 def _binds(claim: ClaimId, strength: tuple[int, int], need: Need) -> bool:
-    """Say whether what is kept for a claim is kept from the need: inside one tenant only a higher class takes it."""
+    """Say whether what is kept for a claim is kept from the need: inside one tenant only a higher class takes it.
+
+    What would only borrow keeps nothing from what its tenant is entitled to, of whatever class.
+    """
+    if -strength[0] > Tier.ENTITLED >= -need.strength[0]:
+        return False
     if claim.partition(":")[0] == need.claim.partition(":")[0]:
         return strength[1] >= need.strength[1]
     return strength >= need.strength

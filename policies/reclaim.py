@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 
@@ -40,6 +40,8 @@ class Lot:
     tier: Tier = Tier.NONE
     is_kept: bool = False
     has_failed: bool = False
+    claim_lots: list[Lot] = field(default_factory=list)
+    """All lots of its claim, this one among them."""
     blockers: tuple[ClaimId, ...] = ()
 
     @property
@@ -58,11 +60,15 @@ class Victims:
     lot_of: dict[int, Lot]
     shares: Mapping[FlavorId, Mapping[TenantId, Share]]
     used: Mapping[tuple[TenantId, FlavorId], int]
+    standing: Mapping[tuple[TenantId, FlavorId], int]
+    """Millis that stand, granted already or not, by tenant and everything below it."""
     """By identity of the seat; a seat without a lot is leaving anyway."""
     leaving_devices: set[DeviceId] = field(default_factory=set)
     """Devices on which something stands that goes."""
     taken: dict[GroupId, tuple[EvictionReason, ClaimId | None, int]] = field(default_factory=dict)
     refused_by_budget: set[ClaimId] = field(default_factory=set)
+    spared: set[TenantId] = field(default_factory=set)
+    """Tenants that had nothing to spare when somebody looked for a place; emptied before each search."""
 
     @property
     def is_spent(self) -> bool:
@@ -126,9 +132,75 @@ def _may_take(victims: Victims, lot: Lot, tier: Tier, owner: Lot, seat: Seat) ->
         return False
     if tier is Tier.LEFTOVER and not ask.idle:
         return False
-    is_foreign_floor = tier is Tier.FLOOR and ask.tenant.id != lot.ask.tenant.id
-    ran_ms = survey.now_ms - (seat.group.since_ms if seat.group else survey.now_ms)
-    return is_foreign_floor or ran_ms >= ask.rank.min_runtime_s * 1000
+    if not _can_spare(victims, lot, tier, (seat,)):
+        return False
+    return _has_run_long_enough(victims, lot, tier, owner, seat)
+
+
+def _can_spare(victims: Victims, lot: Lot, tier: Tier, seats: Sequence[Seat]) -> bool:
+    """Say whether these replicas' tenant, and all above it that is not above the taker, can do without them.
+
+    Rights are given to what a tenant wants first, and that may yet find no place. Until it has one, what stands is
+    what the tenant lives on: a tenant that holds no more than it is guaranteed loses nothing to others, and nobody
+    goes below a floor by losing what fits into its guarantee. All replicas are of one tenant and flavor.
+    """
+    owner = victims.lot_of[id(seats[0])]
+    if owner.ask.idle or owner.ask.tenant.id == lot.ask.tenant.id:
+        return True
+    lost, least = _lost_with(victims, seats)
+    above, at = _path(victims.survey, lot.ask.tenant), owner.ask.tenant
+    while at.id not in above:
+        share = victims.shares.get(seats[0].flavor, {}).get(at.id)
+        stands = victims.standing.get((at.id, seats[0].flavor), 0)
+        if share is not None:
+            is_bare = stands - lost < share.floor and stands - lost + least <= share.guaranteed
+            is_its_own = stands <= share.guaranteed and tier is not Tier.FLOOR and not owner.ask.paused
+            if is_bare or is_its_own:
+                victims.spared.add(owner.ask.tenant.id)
+                return False
+        if at.parent not in victims.survey.tenants:
+            return True
+        at = victims.survey.tenants[at.parent]
+    return True
+
+
+def _lost_with(victims: Victims, seats: Sequence[Seat]) -> tuple[int, int]:
+    """Return the millis that stand no longer once these leave, and the least of them that is granted as one.
+
+    With one replica of a minimum goes all of its claim.
+    """
+    owners = {id(lot): lot for lot in (victims.lot_of[id(seat)] for seat in seats)}
+    found = {id(seat): seat.charge for seat in seats}
+    for lot in owners.values():
+        for one in (seat for each in lot.claim_lots if lot.is_base for seat in each.seats):
+            found[id(one)] = one.charge if one.flavor == seats[0].flavor else 0
+    return sum(found.values()), min(lot.seats[0].charge * lot.size for lot in owners.values())
+
+
+def can_all_leave(victims: Victims, lot: Lot, tier: Tier, seats: Sequence[Seat]) -> bool:
+    """Say whether those that leave for good can be spared together, not only each for itself."""
+    leaving: dict[tuple[TenantId, FlavorId], list[Seat]] = {}
+    for seat in seats:
+        owner = victims.lot_of.get(id(seat))
+        if owner is not None and not owner.is_kept:
+            leaving.setdefault((owner.ask.tenant.id, seat.flavor), []).append(seat)
+    return all(_can_spare(victims, lot, tier, some) for some in leaving.values())
+
+
+def may_be_moved(victims: Victims, lot: Lot, tier: Tier, owner: Lot, seat: Seat) -> bool:
+    """Say whether a replica with as good a right may change its place for the lot: it loses time, never its place."""
+    survey, ask = victims.survey, owner.ask
+    if ask.domain in survey.blind or not ask.rank.preemptible or _is_unseen(survey, seat):
+        return False
+    if ask.claim.id == lot.ask.claim.id:
+        return False
+    return seat.group is None or _has_run_long_enough(victims, lot, tier, owner, seat)
+
+
+def _has_run_long_enough(victims: Victims, lot: Lot, tier: Tier, owner: Lot, seat: Seat) -> bool:
+    is_foreign_floor = tier is Tier.FLOOR and owner.ask.tenant.id != lot.ask.tenant.id
+    ran_ms = victims.survey.now_ms - (seat.group.since_ms if seat.group else victims.survey.now_ms)
+    return is_foreign_floor or ran_ms >= owner.ask.rank.min_runtime_s * 1000
 
 
 def _outranks(lot: Lot, owner: Lot) -> bool:

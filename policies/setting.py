@@ -15,7 +15,7 @@ from policies.model.units import ClaimId, FlavorId, GroupId, TenantId
 from policies.model.workload import Shape
 from policies.reclaim import Lot, Victims
 from policies.survey import Survey
-from policies.working import Allocation, Shares
+from policies.working import Allocation, Shares, stand
 
 
 def start(
@@ -25,9 +25,10 @@ def start(
     made = board(survey, score_named(survey.policy.scoring))
     seats = _seated(survey, made)
     used: dict[tuple[TenantId, FlavorId], int] = {}
+    standing: dict[tuple[TenantId, FlavorId], int] = {}
     victims = Victims(
         survey=survey, draining=_draining(survey, memory), budget=_budget(survey, memory), lot_of={}, shares=shares,
-        used=used,
+        used=used, standing=standing,
     )  # fmt: skip
     queues: dict[TenantId, list[Lot]] = {}
     of_claim: dict[ClaimId, list[Lot]] = {}
@@ -42,10 +43,14 @@ def start(
         queue.sort(key=serving_order)
     made.leaving = [seat for some in seats.values() for seat in some if id(seat) not in victims.lot_of]
     beside, roots = _family(survey)
-    return Allocation(
+    work = Allocation(
         survey=survey, memory=memory, board=made, shares=shares, victims=victims, queues=queues, of_claim=of_claim,
-        capacity=capacity, keeping_beside=_keeping(shares, beside), roots=roots, used=used,
+        capacity=capacity, keeping_beside=_keeping(shares, beside), roots=roots, used=used, standing=standing,
     )  # fmt: skip
+    for lots in of_claim.values():
+        for seat in (seat for lot in lots for seat in lot.seats):
+            stand(work, seat, 1)
+    return work
 
 
 def _keeping(

@@ -39,6 +39,8 @@ class Allocation:
     roots: Sequence[TenantId]
     used: dict[tuple[TenantId, FlavorId], int]
     """Millis granted to each tenant and everything below it."""
+    standing: dict[tuple[TenantId, FlavorId], int]
+    """Millis that stand, granted already or not, of each tenant and everything below it."""
     hopeless: set[Signature] = field(default_factory=set)
     """Needs that found no free place in this decision; places only become fewer."""
     weak: dict[Tier, Weak] = field(default_factory=dict)
@@ -50,6 +52,8 @@ class Allocation:
     """Since when a better rung has been possible, for claims on a lower one."""
     log: list[Callable[[], None]] = field(default_factory=list)
     """How to take back each change since the beginning, the latest last."""
+    rearrangements: int = 0
+    """Times that others were tried elsewhere to make room; bounded."""
     is_gentle: bool = False
     """While set, nobody is asked to leave."""
     kept_for: dict[DeviceId, ClaimId] = field(default_factory=dict)
@@ -96,16 +100,30 @@ def vacate(work: Allocation, lot: Lot) -> None:
     seats, lot.seats = lot.seats, []
     for seat in seats:
         count(work, lot.ask.tenant.id, seat.flavor, -seat.charge)
+        stand(work, seat, -1)
         work.board.leave(seat)
     lot.is_kept = False
     work.hopeless.clear()
     work.log.append(partial(_reseat, work, lot, seats))
 
 
+def let_go(work: Allocation, lot: Lot) -> None:
+    """Take back that the lot is kept; its replicas stay where they are until they are moved."""
+    _unkeep(work, lot)
+    work.log.append(partial(_keep_again, work, lot))
+
+
+def _keep_again(work: Allocation, lot: Lot) -> None:
+    lot.is_kept = True
+    for seat in lot.seats:
+        count(work, lot.ask.tenant.id, seat.flavor, seat.charge)
+
+
 def _reseat(work: Allocation, lot: Lot, seats: list[Seat]) -> None:
     lot.seats, lot.is_kept = seats, True
     for seat in seats:
         count(work, lot.ask.tenant.id, seat.flavor, seat.charge)
+        stand(work, seat, 1)
         work.board.take(seat)
 
 
@@ -161,6 +179,15 @@ def _unkeep(work: Allocation, lot: Lot) -> None:
     lot.is_kept = False
     for seat in lot.seats:
         count(work, lot.ask.tenant.id, seat.flavor, -seat.charge)
+
+
+def stand(work: Allocation, seat: Seat, sign: int) -> None:
+    """Count a replica that now stands (+1), or no longer does (-1), for its tenant and everything above it."""
+    claim = work.survey.claims.get(seat.claim)
+    at = work.survey.tenants.get(claim.tenant) if claim is not None else None
+    while at is not None:
+        work.standing[at.id, seat.flavor] = work.standing.get((at.id, seat.flavor), 0) + sign * seat.charge
+        at = work.survey.tenants.get(at.parent) if at.parent is not None else None
 
 
 def count(work: Allocation, tenant: TenantId | None, flavor: FlavorId, amount: int) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import assert_never
 
 from cluster.ports import Clock, Ledger
 from cluster.refusals import Refusal
 from cluster.sim.world import Scrub, World
-from policies.model.inventory import Group, GroupState, UsageState, Worker, WorkerState
+from policies.model.inventory import Group, GroupState, ScrubState, UsageState, Worker, WorkerState
 from policies.model.plan import (
     Action,
     ActionOutcome,
@@ -25,6 +26,7 @@ from policies.model.plan import (
     StopRouting,
     StopWorker,
 )
+from policies.model.units import NodeId, SecurityDomain
 
 Fault = Callable[[Action], str]
 """Returns the detail of a failure to inject, or an empty text."""
@@ -46,8 +48,10 @@ class SimActuator:
         self._newest = 0
 
     def execute(self, plan: Plan) -> Outcome:
-        """Begin every action; refuse all of them if a newer leadership was seen."""
+        """Begin every action; refuse all of them if a newer leadership was seen. Scrubs cut short are begun again."""
         self._newest = max(self._newest, plan.fencing_generation)
+        if plan.fencing_generation == self._newest:
+            self._resume_scrubs(plan.fencing_generation)
         results = tuple(self._result(action, plan.fencing_generation) for action in plan.actions)
         return Outcome(plan=plan.id, results=results, finished_at_ms=self._clock.now_ms())
 
@@ -110,6 +114,18 @@ class SimActuator:
             fencing=fencing,
         )
         self._world.later(self._now() + self._world.pace.scrub_ms, "scrubbed", action.device)
+
+    def _resume_scrubs(self, fencing: int) -> None:
+        """Begin again what another leadership began: the ledger has it under way, and its proof would be refused."""
+        for record in self._ledger.devices():
+            if record.scrub is ScrubState.SCRUBBING and record.domain is not None:
+                waiting = next(domain for domain in SecurityDomain if domain is not record.domain)
+                again = ScrubDevice(
+                    device=record.device, node=NodeId(""), from_domain=record.domain, to_domain=waiting,
+                    reason="cut short by a change of leadership",
+                )  # fmt: skip
+                with suppress(Refusal):
+                    self._scrub(again, fencing)
 
     def _start_worker(self, action: StartWorker, fencing: int) -> None:
         self._ledger.bind(action.worker, action.domain, action.devices, fencing)

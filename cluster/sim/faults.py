@@ -62,6 +62,8 @@ class CrashingActuator:
     def execute(self, plan: Plan) -> Outcome:
         """Carry out the plan action by action; the process may end in between, the actions done stay done."""
         results: list[ActionOutcome] = []
+        if not plan.actions:
+            return self._inner.execute(plan)
         for action in plan.actions:
             self._chance.crash(f"before {action.kind}")
             part = Plan(

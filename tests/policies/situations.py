@@ -68,6 +68,15 @@ def running(one: Claim, *places: tuple[str, ...], domain: SecurityDomain | None 
     return workers, groups
 
 
+def together(runs):
+    """What runs, each worker listed once: replicas that share a device share its worker."""
+    known: set[str] = set()
+    for workers, groups in runs:
+        new = [worker for worker in workers if worker.id not in known]
+        known.update(worker.id for worker in new)
+        yield new, groups
+
+
 def snapshot(devices, claims, *runs, demands=(), **rest) -> Snapshot:
     """A snapshot of these devices and claims, with what runs; held devices belong to the domain that runs on them."""
     workers = [worker for some, _ in runs for worker in some]

@@ -115,11 +115,11 @@ class Scene:
         self._hold_capacity()
 
     def _hold_floors(self, turn: Turn) -> None:
-        """With every device healthy and nothing left to do, nobody is below its floor by a whole replica that waits."""
+        """With every device healthy and nothing left to do, nobody who wants its floor holds less than that."""
         floors = {(tenant.id, flavor): amount for tenant in policy(8).tenants for flavor, amount in tenant.floor_millis}
         for entry in turn.decision.entitlements:
             promised = min(floors.get((entry.tenant, entry.flavor), 0), entry.demand_millis)
-            if entry.held_millis + smallest_waiting(turn, entry.tenant) <= promised:
+            if entry.held_millis < promised:
                 raise Broken(f"{entry.tenant} holds {entry.held_millis}, its floor and demand are {promised}")
 
     def _hold_custody(self) -> None:
@@ -278,16 +278,3 @@ def without_spoiling(scene: Scene) -> Scene:
         if record.scrub.value == "failed":
             scene.shared.devices[key] = replace(record, scrub=record.scrub.CLEAN, domain=None)
     return scene
-
-
-def smallest_waiting(turn: Turn, tenant: str) -> int:
-    """Return the least that a waiting claim below the tenant could be given at once: replicas cannot be divided."""
-    granted = {reason.claim: reason for reason in turn.decision.reasons}
-    least = [
-        min(shape.gpu_millis * shape.devices for shape in claim.ladder)
-        * (1 if granted[claim.id].granted_replicas else claim.min_replicas)
-        for claim in turn.snapshot.claims
-        if f"{claim.tenant}/".startswith(f"{tenant}/")
-        and granted[claim.id].granted_replicas < granted[claim.id].wanted_replicas
-    ]
-    return min(least, default=1)

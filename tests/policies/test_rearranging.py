@@ -1,0 +1,119 @@
+"""A guarantee counts millis, places are indivisible: who has a right to room gets it, and nobody with a right loses any."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from policies.decide import decide
+from policies.invariants import check_decision
+from policies.model.decision import EvictionReason
+from policies.model.memory import Memory
+from policies.model.units import SecurityDomain
+from tests.policies.situations import NOW_MS, claim, device, rules, running, snapshot, together
+
+FOUR = [device(f"G{index}") for index in range(4)]
+STANDS = {
+    "civil/x:a": ("G0", 500), "civil/y:a": ("G0", 500), "civil/x:b": ("G1", 500), "civil/x:c": ("G1", 500),
+    "civil/y:b": ("G2", 500), "civil/y:c": ("G2", 500), "defence/y:radar": ("G3", 1000),
+}  # fmt: skip
+"""Both civil tenants are guaranteed 1000 and hold 1500; on no device is all of it borrowed."""
+LENT = {"civil/x:c", "civil/y:a"}
+
+
+def crowded(**terms):
+    """Return the fleet above, in which civil borrows a whole device in two halves that lie on two devices."""
+    claims = {
+        name: claim(name, millis=millis, submitted_at_ms=int(name in LENT), **terms.get(name, {}))
+        for name, (_, millis) in STANDS.items()
+    }
+    runs = together(running(claims[name], (place,)) for name, (place, _) in STANDS.items())
+    return snapshot(FOUR, [*claims.values(), claim("defence/x:triage", submitted_at_ms=2)], *runs)
+
+
+def granted(decision) -> dict[str, int]:
+    return {reason.claim: reason.granted_replicas for reason in decision.reasons}
+
+
+def test_what_is_guaranteed_is_served_although_no_device_is_borrowed_as_a_whole():
+    decision = decide(crowded(), rules(), Memory(), NOW_MS)
+    held = granted(decision)
+    assert held["defence/x:triage"] == 1
+    assert {name for name, count in held.items() if not count} == LENT
+    assert check_decision(crowded(), decision, rules()) == ()
+
+
+def test_who_only_changes_its_place_is_said_to_be_moved_and_who_borrowed_to_have_given_back():
+    reasons = {one.claim: one.reason for one in decide(crowded(), rules(), Memory(), NOW_MS).evictions}
+    assert {reasons.pop(name) for name in LENT} == {EvictionReason.RECLAIM}
+    assert set(reasons.values()) == {EvictionReason.CONSOLIDATE}
+    assert len(reasons) == 1
+
+
+def test_nobody_moves_for_a_claim_that_only_borrows():
+    decision = decide(crowded(), rules(civil=3000, defence=1000), Memory(), NOW_MS)
+    assert granted(decision)["defence/x:triage"] == 0
+    assert decision.evictions == ()
+
+
+@pytest.mark.parametrize("pinned", [("civil/x:a", "civil/x:b", "civil/y:b", "civil/y:c")])
+def test_what_may_not_be_preempted_is_not_moved_either(pinned):
+    seen = crowded(**{name: {"priority_class": "pinned"} for name in pinned})
+    decision = decide(seen, rules(), Memory(), NOW_MS)
+    assert granted(decision)["defence/x:triage"] == 0
+    assert {one.claim for one in decision.evictions} & set(pinned) == set()
+
+
+def test_a_search_for_moves_that_is_cut_short_leaves_everything_where_it_is():
+    decision = decide(crowded(), rules(floor=0, search_steps=1), Memory(), NOW_MS)
+    assert granted(decision)["defence/x:triage"] == 0
+    assert decision.evictions == ()
+
+
+def test_no_more_replicas_move_than_the_budget_of_evictions_allows():
+    for budget, served in ((2, 0), (3, 1)):
+        decision = decide(crowded(), rules(floor=0, evictions_per_window=budget), Memory(), NOW_MS)
+        assert granted(decision)["defence/x:triage"] == served
+        assert len(decision.evictions) <= budget
+
+
+PARTS = st.lists(st.tuples(st.sampled_from((250, 500, 1000)), st.sampled_from("xy")), min_size=1, max_size=12)
+
+
+@settings(max_examples=150, deadline=None)
+@given(PARTS, st.randoms(use_true_random=False))
+def test_a_domain_whose_guaranteed_replicas_can_be_packed_gets_all_of_them(parts, dice):
+    """Sizes that divide each other pack without loss, so whatever is guaranteed has a place in some arrangement."""
+    claims, runs, free = [], [], {one.id: 1000 for one in FOUR}
+    for index, (millis, name) in enumerate(parts):
+        one = claim(f"civil/{name}:c{index:02}", millis=millis, submitted_at_ms=dice.randrange(5))
+        places = [place for place, left in free.items() if left >= millis]
+        if not places:
+            continue
+        free[place := dice.choice(places)] -= millis
+        claims.append(one)
+        runs.append(running(one, (place,)))
+    owners = [claim(f"defence/{name}:owner", millis=1000, submitted_at_ms=9) for name in "xy"]
+    seen = snapshot(FOUR, [*claims, *owners], *together(runs))
+    decision = decide(seen, rules(), Memory(), NOW_MS)
+    held: defaultdict[str, int] = defaultdict(int)
+    sizes = {one.id: one.ladder[0].gpu_millis for one in (*claims, *owners)}
+    for name, count in granted(decision).items():
+        held[name.split(":", maxsplit=1)[0]] += sizes[name] * count
+    assert all(granted(decision)[one.id] == 1 for one in owners)
+    wanted = {name: sum(size for one, size in sizes.items() if one.startswith(name)) for name in ("civil/x", "civil/y")}
+    assert all(held[name] >= _packed(sizes, name, min(1000, wanted[name])) for name in wanted)
+    assert check_decision(seen, decision, rules()) == ()
+
+
+def _packed(sizes, name: str, quota: int) -> int:
+    """Return the least that a tenant holds when the first of its claims that fit fill its quota."""
+    return max(0, min(quota, quota - max((size for one, size in sizes.items() if one.startswith(name)), default=0) + 1))
+
+
+def test_in_the_next_turn_nothing_moves_again():
+    domains = {one.domain for one in decide(crowded(), rules(), Memory(), NOW_MS).bindings}
+    assert domains == {SecurityDomain.CIVIL, SecurityDomain.DEFENCE}
