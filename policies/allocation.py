@@ -136,13 +136,14 @@ def _tier(work: Allocation, lot: Lot, flavor: FlavorId, before: tuple[int, int],
     if share is None:
         return Tier.NONE
     used, sure = before
-    if sure < share.floor and sure + amount <= share.guaranteed and not lot.ask.idle:
+    may_stay = lot.ask.rank.preemptible or bool(lot.seats) or sure + amount <= share.nominal
+    if sure < share.floor and sure + amount <= share.guaranteed and not lot.ask.idle and may_stay:
         return Tier.FLOOR
     if lot.ask.paused:
         return Tier.NONE
     if lot.ask.idle:
         return Tier.LEFTOVER
-    if sure + amount <= share.guaranteed:
+    if sure + amount <= share.guaranteed and may_stay:
         return Tier.GUARANTEED
     if not lot.ask.rank.preemptible and not lot.seats:
         return Tier.NONE

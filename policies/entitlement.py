@@ -146,7 +146,8 @@ def entitle(roots: Sequence[Node], capacity: int) -> dict[TenantId, Share]:
     """
     shares: dict[TenantId, Share] = {}
     floors = min(capacity, sum(min(root.floor, root.demand) for root in roots))
-    _divide(tuple(roots), floors, capacity, capacity, shares)
+    guaranteed = min(capacity, sum(min(root.nominal, root.demand) for root in roots))
+    _divide(tuple(roots), floors, guaranteed, capacity, shares)
     return shares
 
 
@@ -158,14 +159,27 @@ def _divide(nodes: tuple[Node, ...], floor: int, guaranteed: int, amount: int, s
     sure = _topped(floors, guaranteed, [min(n.nominal, n.demand) for n in nodes])
     kept = [max(0, n.nominal - max(s, 0) - max(n.lending, 0)) for n, s in zip(nodes, sure, strict=True)]
     surplus = max(0, amount - sum(sure) - sum(kept))
-    extra = fill(surplus, [(n.demand - s, n.weight) for n, s in zip(nodes, sure, strict=True)])
-    for node, low, mid, more in zip(nodes, floors, sure, extra, strict=True):
+    lacks = [(n.demand - s, n.weight) for n, s in zip(nodes, sure, strict=True)]
+    extra = fill(surplus, lacks)
+    sure_too = _inherited(max(0, guaranteed - sum(sure) - sum(kept)), lacks, extra)
+    floors_too = _inherited(max(0, floor - sum(floors)), lacks, sure_too)
+    for position, node in enumerate(nodes):
+        low, mid = floors[position] + floors_too[position], sure[position] + sure_too[position]
+        most = sure[position] + extra[position]
         shares[node.tenant] = Share(
-            floor=low, guaranteed=mid, entitled=mid + more, cap=node.cap, nominal=node.nominal,
-            lending=node.lending, reserved=node.reserved,
+            floor=low, guaranteed=mid, entitled=most, cap=node.cap, nominal=node.nominal, lending=node.lending,
+            reserved=node.reserved,
         )  # fmt: skip
         if node.children:
-            _divide(node.children, low, mid, mid + more, shares)
+            _divide(node.children, low, mid, most, shares)
+
+
+def _inherited(amount: int, lacks: Sequence[tuple[int, int]], upto: list[int]) -> list[int]:
+    """Divide what a parent is promised and its children's own quotas leave: else what it lends is promised to nobody.
+
+    A child whose siblings want less than their quotas lives on its parent's promise, until they want more.
+    """
+    return [min(share, most) for share, most in zip(fill(amount, lacks), upto, strict=True)]
 
 
 def _topped(base: list[int], amount: int, upto: list[int]) -> list[int]:

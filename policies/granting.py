@@ -59,9 +59,13 @@ def _borrow_from_extras(work: Allocation, lot: Lot) -> None:
     """Move replicas from the claim's further lots into its minimum."""
     for extra in siblings(work, lot)[1:]:
         while lot.missing and extra.seats and not extra.is_kept:
+            if not extra.missing:
+                stand(work, extra.seats, -1)
             seat = extra.seats.pop()
             lot.seats.append(seat)
             work.victims.lot_of[id(seat)] = lot
+            if not lot.missing:
+                stand(work, lot.seats, 1)
 
 
 def is_backing_off(work: Allocation, lot: Lot) -> bool:
@@ -135,11 +139,12 @@ def _displaced(work: Allocation, lot: Lot, need: Need, tier: Tier) -> Site | Non
 def seat_at(work: Allocation, lot: Lot, need: Need, site: Site, tier: Tier) -> None:
     """Put one replica of the lot at the site, and take the places of the site's victims; logged, so that it can end."""
     budget = work.victims.budget
-    owned = [victim for victim in site.victims if id(victim) in work.victims.lot_of]
+    owners = {id(one): one for victim in site.victims if (one := work.victims.lot_of.get(id(victim)))}
+    broken = [owner for owner in owners.values() if not owner.missing]
+    for owner in broken:
+        stand(work, owner.seats, -1)
     for victim in site.victims:
         work.board.leave(victim)
-    for victim in owned:
-        stand(work, victim, -1)
     taken = record(work.victims, lot, tier, site.victims)
     if taken:
         work.hopeless.clear()
@@ -149,20 +154,22 @@ def seat_at(work: Allocation, lot: Lot, need: Need, site: Site, tier: Tier) -> N
         gpu_millis=need.gpu_millis, memory_mib=need.memory_mib, charge=need.charge, flavor=need.flavor,
     )  # fmt: skip
     work.board.take(seat)
-    stand(work, seat, 1)
     work.victims.lot_of[id(seat)] = lot
     lot.seats.append(seat)
+    if not lot.missing:
+        stand(work, lot.seats, 1)
 
     def take_back() -> None:
+        if not lot.missing:
+            stand(work, lot.seats, -1)
         work.board.leave(seat)
-        stand(work, seat, -1)
         work.board.unbind(workers)
         del work.victims.lot_of[id(seat)]
         lot.seats.remove(seat)
         for victim in site.victims:
             work.board.take(victim)
-        for victim in owned:
-            stand(work, victim, 1)
         restore(work.victims, taken, budget)
+        for owner in broken:
+            stand(work, owner.seats, 1)
 
     work.log.append(take_back)

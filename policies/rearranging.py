@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -147,6 +147,7 @@ def _move_away(cause: _Cause, lot: Lot, need: Need, site: Site) -> set[int]:
     work, of = cause.work, cause.work.victims.lot_of
     moved = [seat for seat in site.victims if id(seat) in of and of[id(seat)].is_kept]
     owners = {id(of[id(seat)]): (of[id(seat)], seat) for seat in moved}
+    whole = [seat for owner, _ in owners.values() for seat in owner.seats]
     leaving = [(seat, of[id(seat)]) for seat in site.victims if id(seat) in of and id(of[id(seat)]) not in owners]
     for owner, _ in owners.values():
         let_go(work, owner)
@@ -157,7 +158,7 @@ def _move_away(cause: _Cause, lot: Lot, need: Need, site: Site) -> set[int]:
     seat_at(work, lot, need, replace(site, victims=victims), cause.tier)
     for seat in moved:
         _note(cause, seat, EvictionReason.CONSOLIDATE)
-        _stand(work, seat, 1)
+    _stand(work, whole, 1)
     for seat, owner in leaving:
         _note(cause, seat, reason_for(work.victims, cause.lot, owner, cause.tier))
     further = replace(cause, busy=cause.busy | set(owners))
@@ -165,15 +166,14 @@ def _move_away(cause: _Cause, lot: Lot, need: Need, site: Site) -> set[int]:
         if not _is_seated(further, owner, Option(rung=seat.rung, flavor=seat.flavor, charge=seat.charge)):
             return {id(one) for one in moved if one.claim == owner.ask.claim.id}
         keep(work, owner)
-    for seat in moved:
-        _stand(work, seat, -1)
+    _stand(work, whole, -1)
     return set()
 
 
-def _stand(work: Allocation, seat: Seat, sign: int) -> None:
-    """Count a replica that is on its way: until it has its new place, its tenant lacks nothing."""
-    stand(work, seat, sign)
-    work.log.append(partial(stand, work, seat, -sign))
+def _stand(work: Allocation, seats: Sequence[Seat], sign: int) -> None:
+    """Count replicas that are on their way: until they have their new places, their tenant lacks nothing."""
+    stand(work, seats, sign)
+    work.log.append(partial(stand, work, seats, -sign))
 
 
 def _note(cause: _Cause, seat: Seat, reason: EvictionReason) -> None:
@@ -191,14 +191,16 @@ def _largest_first(moved: tuple[Lot, Seat]) -> tuple[int, int, str]:
 def _leave(work: Allocation, seat: Seat) -> None:
     """Take a replica that was seated in this very decision from its place again."""
     owner = work.victims.lot_of.pop(id(seat))
+    if not owner.missing:
+        stand(work, owner.seats, -1)
     owner.seats.remove(seat)
     work.board.leave(seat)
-    stand(work, seat, -1)
     work.log.append(partial(_come_back, work, seat, owner))
 
 
 def _come_back(work: Allocation, seat: Seat, owner: Lot) -> None:
     work.board.take(seat)
-    stand(work, seat, 1)
     owner.seats.append(seat)
     work.victims.lot_of[id(seat)] = owner
+    if not owner.missing:
+        stand(work, owner.seats, 1)

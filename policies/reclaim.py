@@ -61,7 +61,7 @@ class Victims:
     shares: Mapping[FlavorId, Mapping[TenantId, Share]]
     used: Mapping[tuple[TenantId, FlavorId], int]
     standing: Mapping[tuple[TenantId, FlavorId], int]
-    """Millis that stand, granted already or not, by tenant and everything below it."""
+    """Millis of complete lots, granted already or not, by tenant and everything below it."""
     """By identity of the seat; a seat without a lot is leaving anyway."""
     leaving_devices: set[DeviceId] = field(default_factory=set)
     """Devices on which something stands that goes."""
@@ -126,6 +126,8 @@ def _may_take(victims: Victims, lot: Lot, tier: Tier, owner: Lot, seat: Seat) ->
         return False
     if owner.ask.claim.id == lot.ask.claim.id:
         return False
+    if _is_given_up(owner, tier):
+        return _has_run_long_enough(victims, lot, tier, owner, seat)
     if ask.idle and (lot.ask.idle or seat.group is None or seat.group.usage is not UsageState.TRULY_IDLE):
         return False
     if not ask.idle and owner.ask.tenant.id == lot.ask.tenant.id and not _outranks(lot, owner):
@@ -137,6 +139,11 @@ def _may_take(victims: Victims, lot: Lot, tier: Tier, owner: Lot, seat: Seat) ->
     return _has_run_long_enough(victims, lot, tier, owner, seat)
 
 
+def _is_given_up(owner: Lot, tier: Tier) -> bool:
+    """Say whether the lot found no room for all of its replicas: those that stand alone keep nobody from a right."""
+    return owner.has_failed and owner.missing > 0 and tier <= Tier.ENTITLED
+
+
 def _can_spare(victims: Victims, lot: Lot, tier: Tier, seats: Sequence[Seat]) -> bool:
     """Say whether these replicas' tenant, and all above it that is not above the taker, can do without them.
 
@@ -145,7 +152,7 @@ def _can_spare(victims: Victims, lot: Lot, tier: Tier, seats: Sequence[Seat]) ->
     goes below a floor by losing what fits into its guarantee. All replicas are of one tenant and flavor.
     """
     owner = victims.lot_of[id(seats[0])]
-    if owner.ask.idle or owner.ask.tenant.id == lot.ask.tenant.id:
+    if owner.missing or owner.ask.idle or owner.ask.tenant.id == lot.ask.tenant.id:
         return True
     lost, least = _lost_with(victims, seats)
     above, at = _path(victims.survey, lot.ask.tenant), owner.ask.tenant
@@ -183,7 +190,8 @@ def can_all_leave(victims: Victims, lot: Lot, tier: Tier, seats: Sequence[Seat])
     for seat in seats:
         owner = victims.lot_of.get(id(seat))
         if owner is not None and not owner.is_kept:
-            leaving.setdefault((owner.ask.tenant.id, seat.flavor), []).append(seat)
+            if not owner.missing:
+                leaving.setdefault((owner.ask.tenant.id, seat.flavor), []).append(seat)
     return all(_can_spare(victims, lot, tier, some) for some in leaving.values())
 
 

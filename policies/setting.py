@@ -48,8 +48,9 @@ def start(
         capacity=capacity, keeping_beside=_keeping(shares, beside), roots=roots, used=used, standing=standing,
     )  # fmt: skip
     for lots in of_claim.values():
-        for seat in (seat for lot in lots for seat in lot.seats):
-            stand(work, seat, 1)
+        for lot in lots:
+            if not lot.missing:
+                stand(work, lot.seats, 1)
     return work
 
 

@@ -40,7 +40,7 @@ class Allocation:
     used: dict[tuple[TenantId, FlavorId], int]
     """Millis granted to each tenant and everything below it."""
     standing: dict[tuple[TenantId, FlavorId], int]
-    """Millis that stand, granted already or not, of each tenant and everything below it."""
+    """Millis of complete lots, granted already or not, of each tenant and everything below it."""
     hopeless: set[Signature] = field(default_factory=set)
     """Needs that found no free place in this decision; places only become fewer."""
     weak: dict[Tier, Weak] = field(default_factory=dict)
@@ -100,8 +100,8 @@ def vacate(work: Allocation, lot: Lot) -> None:
     seats, lot.seats = lot.seats, []
     for seat in seats:
         count(work, lot.ask.tenant.id, seat.flavor, -seat.charge)
-        stand(work, seat, -1)
         work.board.leave(seat)
+    stand(work, seats, -1)
     lot.is_kept = False
     work.hopeless.clear()
     work.log.append(partial(_reseat, work, lot, seats))
@@ -123,8 +123,8 @@ def _reseat(work: Allocation, lot: Lot, seats: list[Seat]) -> None:
     lot.seats, lot.is_kept = seats, True
     for seat in seats:
         count(work, lot.ask.tenant.id, seat.flavor, seat.charge)
-        stand(work, seat, 1)
         work.board.take(seat)
+    stand(work, seats, 1)
 
 
 def siblings(work: Allocation, lot: Lot) -> list[Lot]:
@@ -181,13 +181,14 @@ def _unkeep(work: Allocation, lot: Lot) -> None:
         count(work, lot.ask.tenant.id, seat.flavor, -seat.charge)
 
 
-def stand(work: Allocation, seat: Seat, sign: int) -> None:
-    """Count a replica that now stands (+1), or no longer does (-1), for its tenant and everything above it."""
-    claim = work.survey.claims.get(seat.claim)
-    at = work.survey.tenants.get(claim.tenant) if claim is not None else None
-    while at is not None:
-        work.standing[at.id, seat.flavor] = work.standing.get((at.id, seat.flavor), 0) + sign * seat.charge
-        at = work.survey.tenants.get(at.parent) if at.parent is not None else None
+def stand(work: Allocation, seats: Sequence[Seat], sign: int) -> None:
+    """Count the replicas of a lot that is complete now (+1), or no longer is (-1), for its tenant and all above it."""
+    for seat in seats:
+        claim = work.survey.claims.get(seat.claim)
+        at = work.survey.tenants.get(claim.tenant) if claim is not None else None
+        while at is not None:
+            work.standing[at.id, seat.flavor] = work.standing.get((at.id, seat.flavor), 0) + sign * seat.charge
+            at = work.survey.tenants.get(at.parent) if at.parent is not None else None
 
 
 def count(work: Allocation, tenant: TenantId | None, flavor: FlavorId, amount: int) -> None:
