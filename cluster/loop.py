@@ -57,7 +57,7 @@ class Loop:
         decision = decide(snapshot, policy, memory, self.clock.now_ms())
         plan = plan_moves(snapshot, decision, policy, journal.fencing_generation())
         decided = self.clock.monotonic_ms()
-        violations = check(snapshot, plan, policy)
+        violations = check(snapshot, plan, policy, decision.memory)
         outcome = None
         if not violations:
             if plan.actions or learnt(memory, decision):

@@ -189,9 +189,8 @@ def can_all_leave(victims: Victims, lot: Lot, tier: Tier, seats: Sequence[Seat])
     leaving: dict[tuple[TenantId, FlavorId], list[Seat]] = {}
     for seat in seats:
         owner = victims.lot_of.get(id(seat))
-        if owner is not None and not owner.is_kept:
-            if not owner.missing:
-                leaving.setdefault((owner.ask.tenant.id, seat.flavor), []).append(seat)
+        if owner is not None and not owner.is_kept and not owner.missing:
+            leaving.setdefault((owner.ask.tenant.id, seat.flavor), []).append(seat)
     return all(_can_spare(victims, lot, tier, some) for some in leaving.values())
 
 

@@ -15,7 +15,7 @@ from policies.model.units import ClaimId, FlavorId, GroupId, TenantId
 from policies.model.workload import Shape
 from policies.reclaim import Lot, Victims
 from policies.survey import Survey
-from policies.working import Allocation, Shares, stand
+from policies.working import Allocation, Shares
 
 
 def start(
@@ -47,11 +47,21 @@ def start(
         survey=survey, memory=memory, board=made, shares=shares, victims=victims, queues=queues, of_claim=of_claim,
         capacity=capacity, keeping_beside=_keeping(shares, beside), roots=roots, used=used, standing=standing,
     )  # fmt: skip
-    for lots in of_claim.values():
-        for lot in lots:
-            if not lot.missing:
-                stand(work, lot.seats, 1)
+    _stand_all(work)
     return work
+
+
+def _stand_all(work: Allocation) -> None:
+    own: dict[tuple[TenantId, FlavorId], int] = {}
+    for lot in (lot for lots in work.of_claim.values() for lot in lots if not lot.missing):
+        for seat in lot.seats:
+            key = lot.ask.tenant.id, seat.flavor
+            own[key] = own.get(key, 0) + seat.charge
+    for (tenant, flavor), amount in own.items():
+        at = work.survey.tenants.get(tenant)
+        while at is not None:
+            work.standing[at.id, flavor] = work.standing.get((at.id, flavor), 0) + amount
+            at = work.survey.tenants.get(at.parent) if at.parent is not None else None
 
 
 def _keeping(

@@ -1,4 +1,4 @@
-"""A guarantee counts millis, places are indivisible: who has a right to room gets it, and nobody with a right loses any."""
+"""A guarantee counts millis, places are indivisible: who has a right gets room, and nobody with a right loses it."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = ("policies", "cluster", "serving")
 FILE_LINES = 400
 FUNCTION_LINES = 50
-LARGER = {"policies/fitting.py": 460, "policies/invariants.py": 450}
+LARGER: dict[str, int] = {}
 """Files that are still too large, and how large they may be: these numbers only ever fall."""
 
 

@@ -1,0 +1,151 @@
+"""Rules that every decided state keeps."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+from policies.invariants.floors import floors_hold
+from policies.invariants.world import Violation, World, shape_of
+from policies.model.decision import Decision
+from policies.model.inventory import DeviceHealth, ScrubState
+from policies.model.snapshot import Snapshot
+from policies.model.units import (
+    WHOLE_GPU_MILLIS,
+    ClaimId,
+    DeviceId,
+    FlavorId,
+    GroupId,
+    SecurityDomain,
+    WorkerId,
+)
+
+
+def broken_by_decision(world: World, snapshot: Snapshot, decision: Decision) -> Iterator[Violation]:
+    """Yield every rule that the decided state would break, in no particular order."""
+    yield from _quotas_hold(world, snapshot, decision)
+    for rule in (_devices_are_bound_once, _one_domain_per_gpu, _placements_fit, _placements_are_asked_for,
+                 _victims_may_leave, _each_claim_has_a_reason, floors_hold):  # fmt: skip
+        yield from rule(world, decision)
+
+
+def _devices_are_bound_once(world: World, decision: Decision) -> Iterator[Violation]:
+    holder: dict[DeviceId, WorkerId] = {}
+    for binding in decision.bindings:
+        for one in binding.devices:
+            if holder.setdefault(one, binding.worker) != binding.worker:
+                sentence = f"device {one} would be held by {holder[one]} and {binding.worker}"
+                yield Violation(rule="one_worker_per_device", subject=one, sentence=sentence)
+            if one not in world.devices and binding.worker not in world.workers:
+                yield Violation(rule="only_seen_devices_are_bound", subject=one, sentence=f"device {one} is unknown")
+
+
+def _one_domain_per_gpu(world: World, decision: Decision) -> Iterator[Violation]:
+    domain: dict[DeviceId, SecurityDomain] = {}
+    for binding in decision.bindings:
+        for one in binding.devices:
+            device = world.devices.get(one)
+            if device is not None and domain.setdefault(device.gpu, binding.domain) != binding.domain:
+                sentence = f"GPU {device.gpu} would be shared by {domain[device.gpu]} and {binding.domain}"
+                yield Violation(rule="one_domain_per_gpu", subject=device.gpu, sentence=sentence)
+
+
+def _placements_fit(world: World, decision: Decision) -> Iterator[Violation]:
+    millis: defaultdict[DeviceId, int] = defaultdict(int)
+    memory: defaultdict[DeviceId, int] = defaultdict(int)
+    workers = {binding.worker: binding for binding in decision.bindings}
+    for placement in decision.placements:
+        binding, shape = workers.get(placement.worker), shape_of(world, placement.claim, placement.rung)
+        if binding is None or not set(placement.devices) <= set(binding.devices):
+            sentence = f"group {placement.group} would run on devices that its worker does not hold"
+            yield Violation(rule="groups_stay_inside_their_worker", subject=placement.group, sentence=sentence)
+        if shape is None:
+            continue
+        each = placement.replicas * shape.devices // max(1, len(placement.devices))
+        for one in placement.devices:
+            millis[one] += shape.gpu_millis * each
+            memory[one] += shape.memory_mib * each
+    for one, amount in millis.items():
+        device = world.devices.get(one)
+        if amount > WHOLE_GPU_MILLIS or (device is not None and memory[one] > device.memory_mib):
+            sentence = f"device {one} would carry {amount} millis and {memory[one]} MiB"
+            yield Violation(rule="sums_within_capacity", subject=one, sentence=sentence)
+
+
+def _placements_are_asked_for(world: World, decision: Decision) -> Iterator[Violation]:
+    replicas: defaultdict[ClaimId, int] = defaultdict(int)
+    workers = {binding.worker: binding for binding in decision.bindings}
+    for placement in decision.placements:
+        replicas[placement.claim] += placement.replicas
+        claim, binding = world.claims.get(placement.claim), workers.get(placement.worker)
+        if binding is not None and binding.domain in world.blind:
+            continue
+        yield from _new_ones_are_healthy(world, placement.group, placement.devices)
+        if claim is None or (binding is not None and world.domain_of.get(claim.tenant) != binding.domain):
+            sentence = f"group {placement.group} would run for a claim that is not of its worker's domain"
+            yield Violation(rule="tenants_run_in_their_own_domain", subject=placement.group, sentence=sentence)
+    for name, count in replicas.items():
+        claim = world.claims.get(name)
+        if claim is None or world.domain_of.get(claim.tenant) in world.blind:
+            continue
+        if not claim.min_replicas <= count <= claim.max_replicas:
+            sentence = f"{count} replicas, outside {claim.min_replicas} to {claim.max_replicas}"
+            yield Violation(rule="gangs_are_whole", subject=name, sentence=sentence)
+
+
+def _new_ones_are_healthy(world: World, group: GroupId, devices: tuple[DeviceId, ...]) -> Iterator[Violation]:
+    if group in world.groups:
+        return
+    for one in devices:
+        device = world.devices.get(one)
+        is_lost = device is None or one in world.unseen or device.node in world.unseen
+        if device is None or is_lost or device.health is not DeviceHealth.HEALTHY or device.scrub is ScrubState.FAILED:
+            sentence = f"group {group} would start on device {one}, which is not healthy and seen"
+            yield Violation(rule="new_work_goes_to_healthy_devices", subject=one, sentence=sentence)
+
+
+def _quotas_hold(world: World, snapshot: Snapshot, decision: Decision) -> Iterator[Violation]:
+    capacity: defaultdict[FlavorId, int] = defaultdict(int)
+    for device in snapshot.devices:
+        capacity[device.flavor] += WHOLE_GPU_MILLIS
+    parents = {tenant.id: tenant.parent for tenant in world.policy.tenants}
+    roots: defaultdict[FlavorId, int] = defaultdict(int)
+    for one in decision.entitlements:
+        if min(one.guaranteed_millis, one.entitled_millis, one.held_millis, one.borrowed_millis, one.lent_millis) < 0:
+            sentence = f"a figure of {one.tenant} for {one.flavor} is negative"
+            yield Violation(rule="no_amount_is_negative", subject=one.tenant, sentence=sentence)
+        if parents.get(one.tenant) is None and one.tenant in parents:
+            roots[one.flavor] += one.entitled_millis
+    for flavor, total in roots.items():
+        if total > capacity[flavor]:
+            sentence = f"{total} millis of {flavor} are promised, {capacity[flavor]} exist"
+            yield Violation(rule="sums_within_capacity", subject=flavor, sentence=sentence)
+
+
+def _victims_may_leave(world: World, decision: Decision) -> Iterator[Violation]:
+    classes = {cls.name: cls for cls in world.policy.priority_classes}
+    for eviction in decision.evictions:
+        group, claim = world.groups.get(eviction.group), world.claims.get(eviction.claim)
+        worker = world.workers.get(group.worker) if group is not None else None
+        if worker is not None and worker.domain in world.blind:
+            sentence = f"group {eviction.group} would leave although its domain was not seen"
+            yield Violation(rule="no_move_rests_on_a_gap", subject=eviction.group, sentence=sentence)
+        if eviction.beneficiary is None or claim is None or group is None:
+            continue
+        if any(one in world.unseen for one in group.devices):
+            sentence = f"group {eviction.group} would leave although its devices were not seen"
+            yield Violation(rule="no_move_rests_on_a_gap", subject=eviction.group, sentence=sentence)
+        cls = classes.get(claim.priority_class)
+        if cls is not None and not cls.preemptible:
+            sentence = f"group {eviction.group} is of class {cls.name}, which nobody may preempt"
+            yield Violation(rule="the_non_preemptible_stay", subject=eviction.group, sentence=sentence)
+
+
+def _each_claim_has_a_reason(world: World, decision: Decision) -> Iterator[Violation]:
+    counts: defaultdict[ClaimId, int] = defaultdict(int)
+    for reason in decision.reasons:
+        counts[reason.claim] += 1
+    for claim in sorted(set(world.claims) | set(counts)):
+        if counts[claim] != 1 or claim not in world.claims:
+            sentence = f"claim {claim} has {counts[claim]} reasons"
+            yield Violation(rule="one_reason_per_claim", subject=claim, sentence=sentence)

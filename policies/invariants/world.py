@@ -1,0 +1,65 @@
+"""What the second program looks at: the snapshot by identifier, and what was not seen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from policies.model.inventory import Device, Group, Worker
+from policies.model.policy import Policy
+from policies.model.snapshot import GapKind, Snapshot
+from policies.model.units import (
+    ClaimId,
+    DeviceId,
+    GroupId,
+    SecurityDomain,
+    TenantId,
+    WorkerId,
+)
+from policies.model.workload import Claim, Shape
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Violation:
+    """One broken rule: its stable name, what it concerns, and a sentence for whoever is called."""
+
+    rule: str
+    subject: str
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """The snapshot by identifier, with the rules in force."""
+
+    policy: Policy
+    now_ms: int
+    devices: dict[DeviceId, Device]
+    workers: dict[WorkerId, Worker]
+    groups: dict[GroupId, Group]
+    claims: dict[ClaimId, Claim]
+    domain_of: dict[TenantId, SecurityDomain]
+    blind: frozenset[str]
+    unseen: frozenset[str]
+    drains: dict[GroupId, int]
+
+
+def world_of(snapshot: Snapshot, policy: Policy, now_ms: int, drains: dict[GroupId, int]) -> World:
+    """Return the snapshot as the rules look at it. ``drains``: since when each group receives no requests."""
+    clusters = {gap.subject for gap in snapshot.gaps if gap.kind is GapKind.CLUSTER}
+    return World(
+        policy=policy, now_ms=now_ms,
+        devices={device.id: device for device in snapshot.devices},
+        workers={worker.id: worker for worker in snapshot.workers},
+        groups={group.id: group for group in snapshot.groups},
+        claims={claim.id: claim for claim in snapshot.claims},
+        domain_of={tenant.id: tenant.domain for tenant in policy.tenants},
+        blind=frozenset(str(domain) for domain in snapshot.adopting) | frozenset(clusters),
+        unseen=frozenset(gap.subject for gap in snapshot.gaps if gap.kind in (GapKind.NODE, GapKind.DEVICE)),
+        drains=drains,
+    )  # fmt: skip
+
+
+def shape_of(world: World, claim: ClaimId, rung: int) -> Shape | None:
+    """Return what one replica of the claim takes on this rung; None if the claim or the rung is not known."""
+    known = world.claims.get(claim)
+    return known.ladder[rung] if known is not None and rung < len(known.ladder) else None
