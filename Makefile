@@ -3,7 +3,7 @@ VENV ?= .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
-.PHONY: bench-decide mutate bench-gateway bench-packing up down demo test check e2e sim chart bundle lock clean
+.PHONY: bench-cli bench-decide mutate bench-gateway bench-packing up down demo test check e2e sim chart bundle lock clean
 
 $(STAMP): requirements/runtime.txt requirements/weights.txt requirements/tools.txt requirements/dev.txt pyproject.toml
 	test -x $(PY) || python3 -m venv $(VENV)
@@ -57,6 +57,9 @@ lock: $(STAMP)      ## write the hash-pinned requirement files again
 bench-decide: $(STAMP) ## what a decision costs, how that grows, and Kueue's set-ups replayed in virtual time
 	$(PY) -m tests.benchmarks.bench_decide
 	$(PY) -m tests.benchmarks.replay_kueue
+
+bench-cli: $(STAMP)  ## how long a person waits for the command line
+	$(PY) -m tests.benchmarks.bench_cli
 
 mutate: $(STAMP)    ## changes one thing in policies/ at a time; prints what the tests did not notice (hours)
 	$(PY) tests/mutation/mutate.py

@@ -34,6 +34,7 @@ from cluster.ports import Actuator, Clock, Ledger, Observer, Registry
 from cluster.refusals import Refusal, StaleGeneration
 from cluster.settings import SettingInvalid, Settings, from_environment
 from cluster.standby import standby
+from cluster.usage import UsageBook
 
 log = logging.getLogger("partage")
 
@@ -172,6 +173,7 @@ class ControlPlane:
             gate=Gate(settings, registry, clock),
             wake=self._wake.set,
             models=Catalogue(settings.home / "catalogue.json"),
+            usage=UsageBook(settings.home / "ledger").rows,
             readings=readings,
             telemetry=telemetry,
         )

@@ -137,11 +137,15 @@ def begun(turn: Turn) -> list[Move]:
 
 
 def advance(move: Move, turn: Turn) -> Move:
-    """Return the move with every stage that the turn shows to be reached."""
+    """Return the move with every stage that the turn shows to be reached.
+
+    What was looked at just before the decision counts from the decision: no stage ends before it began.
+    """
     names = list(STAGES)
     done = len(move.stages) - 1
     for name in names[done:]:
         if not STAGES[name](turn, move):
             break
-        move = replace(move, stages=(*move.stages, Stage(name=name, at_ms=turn.snapshot.observed_at_ms)))
+        at_ms = max(turn.snapshot.observed_at_ms, move.stages[-1].at_ms)
+        move = replace(move, stages=(*move.stages, Stage(name=name, at_ms=at_ms)))
     return move

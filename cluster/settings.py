@@ -40,6 +40,8 @@ class Settings:
     api_port: int = 8700
     gateway_port: int = 8701
     """Of the first domain; the second has the next."""
+    console_port: int = 8703
+    """The console in the browser; 0: `up` starts none."""
     dashboard_port: int = 8711
     """Ray dashboard of the first domain; the second has the next."""
     ray_port: int = 8721
@@ -118,6 +120,11 @@ class Settings:
     def api_url(self) -> str:
         """Base address of the control API."""
         return f"http://{self.api_host}:{self.api_port}"
+
+    @property
+    def console_url(self) -> str:
+        """Address of the console that `up` starts."""
+        return f"http://{self.api_host}:{self.console_port}"
 
     @property
     def operator_token(self) -> Path:

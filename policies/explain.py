@@ -78,7 +78,7 @@ def reason(facts: Known, wish: Ask) -> Reason:
     if code is None:
         return _built(
             claim=claim, state=ClaimState.SERVED, code=None, granted_replicas=len(seats),
-            sentence=f"all {wish.wanted} replicas are served" if wish.wanted else "nothing is asked for",
+            sentence=_served(wish.wanted),
             wanted_replicas=wish.wanted, rung=seats[0].rung if seats else None,
         )  # fmt: skip
     eta, assumption = _eta(facts, wish, code, seats)
@@ -88,6 +88,12 @@ def reason(facts: Known, wish: Ask) -> Reason:
         wanted_replicas=wish.wanted, rung=seats[0].rung if seats else None, score_terms=_terms(work, wish, lots),
         blockers=_blockers(wish, lots, facts.holders),
     )  # fmt: skip
+
+
+def _served(wanted: int) -> str:
+    if wanted == 0:
+        return "nothing is asked for"
+    return "its replica is served" if wanted == 1 else f"all {wanted} replicas are served"
 
 
 def _positions(work: Allocation) -> dict[ClaimId, int]:

@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from fastapi import FastAPI
 
-from cluster.api import claims, decisions, docs, events, health, inventory, keys, modes, offers, policies, readings
+from cluster.api import (
+    claims,
+    decisions,
+    docs,
+    events,
+    health,
+    inventory,
+    keys,
+    models,
+    modes,
+    offers,
+    policies,
+    readings,
+)
 from cluster.api.idempotency import Once
 from cluster.api.limits import Door
 from cluster.api.parts import Parts
@@ -19,6 +32,7 @@ ROUTERS = (
     decisions.routes,
     policies.routes,
     keys.routes,
+    models.routes,
     offers.routes,
     modes.routes,
     events.routes,

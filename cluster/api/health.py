@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from fastapi import APIRouter, Response
 
+from cluster.adoption import Adoption, adoption
 from cluster.api.parts import Anyone, Operator, Parts, Platform
 from cluster.refusals import Refusal
 
@@ -104,6 +105,13 @@ def status(parts: Platform, _caller: Operator) -> Status:
 def whoami(caller: Anyone) -> dict[str, str | None]:
     """Return who the token belongs to."""
     return {"name": caller.name, "role": caller.role.value, "tenant": caller.tenant}
+
+
+@routes.get("/v1/adopt")
+def adoption_now(parts: Platform, _caller: Operator) -> Adoption:
+    """Return what runs that no claim asks for, and the claims that would account for it."""
+    snapshot, claims = parts.view.latest().snapshot, parts.journal.claims()
+    return adoption(snapshot, claims, parts.models(), adopted=parts.journal.adopted())
 
 
 @routes.post("/v1/adopt")

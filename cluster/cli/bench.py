@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cluster.cli.reading import OutputKind
 from cluster.cli.screen import Column, Output, show
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def packing(
         float | None, typer.Option("--moves", metavar="PERCENT", help="Also with at most so many tasks moved.")
     ] = None,
     plots: Annotated[Path | None, typer.Option("--plots", metavar="DIR", help="Draw the curves as PNG there.")] = None,
-    output: Annotated[Output, typer.Option("--output", "-o", help="table, wide, json or yaml.")] = Output.TABLE,
+    output: OutputKind = Output.TABLE,
 ) -> None:
     """Replay a GPU trace task by task and say how much of the fleet each placement score fills.
 
@@ -60,7 +61,7 @@ def packing(
     results = run(Files(nodes=nodes, tasks=tasks, inputs=inputs, trace=trace), policy, seed, moves)
     drawn = _draw(results, plots) if plots else []
     rows: list[dict[str, Any]] = [one.as_json() for one in results]
-    if output in (Output.JSON, Output.YAML):
+    if output.is_data:
         show({"tie_rule": TIE_RULE, "runs": rows, "plots": drawn}, COLUMNS, output)
     else:
         show(rows, COLUMNS, output)

@@ -15,18 +15,18 @@ def claim_columns(now_ms: int) -> list[Column]:
     """Return the columns of claims: what was asked for, what is had, and why not more."""
     return [
         Column(title="NAME", cell=lambda row: row["claim"]["id"]),
-        Column(title="KIND", cell=lambda row: row["claim"]["kind"]),
-        Column(title="MODEL", cell=lambda row: row["claim"]["model"]),
-        Column(title="CLASS", cell=lambda row: row["claim"]["priority_class"]),
+        Column(title="KIND", cell=lambda row: row["claim"]["kind"], spare=9),
+        Column(title="MODEL", cell=lambda row: row["claim"]["model"], spare=8),
+        Column(title="CLASS", cell=lambda row: row["claim"]["priority_class"], spare=7),
         Column(title="WANTED", cell=lambda row: _reason(row, "wanted_replicas"), right=True),
-        Column(title="GRANTED", cell=lambda row: _reason(row, "granted_replicas"), right=True),
+        Column(title="GRANTED", cell=lambda row: _reason(row, "granted_replicas"), right=True, spare=6),
         Column(title="RUNNING", cell=lambda row: sum(group["running"] for group in row["groups"]), right=True),
-        Column(title="RUNG", cell=_rung, right=True),
+        Column(title="RUNG", cell=_rung, right=True, spare=5),
         Column(title="STATE", cell=lambda row: _reason(row, "state")),
         Column(title="REASON", cell=lambda row: _reason(row, "code")),
-        Column(title="POS", cell=lambda row: _reason(row, "position"), right=True),
+        Column(title="POS", cell=lambda row: _reason(row, "position"), right=True, spare=1),
         Column(title="ETA", cell=lambda row: until(_reason(row, "eta_ms"), now_ms), right=True),
-        Column(title="AGE", cell=lambda row: since(row["claim"]["submitted_at_ms"], now_ms), right=True),
+        Column(title="AGE", cell=lambda row: since(row["claim"]["submitted_at_ms"], now_ms), right=True, spare=4),
         Column(title="GENERATION", cell=lambda row: row["claim"]["generation"], right=True, wide=True),
         Column(
             title="MIN-MAX",
@@ -43,13 +43,13 @@ def tenant_columns(_now_ms: int) -> list[Column]:
         Column(title="NAME", cell=lambda row: row["id"]),
         Column(title="DOMAIN", cell=lambda row: row["domain"]),
         Column(title="NOMINAL", cell=lambda row: _quotas(row, "nominal_millis")),
-        Column(title="LENDS", cell=lambda row: _quotas(row, "lending_limit_millis")),
-        Column(title="BORROWS", cell=lambda row: _quotas(row, "borrowing_limit_millis")),
+        Column(title="LENDS", cell=lambda row: _quotas(row, "lending_limit_millis"), spare=3),
+        Column(title="BORROWS", cell=lambda row: _quotas(row, "borrowing_limit_millis"), spare=4),
         Column(
             title="FLOOR",
             cell=lambda row: ", ".join(f"{millis(amount)} {flavor}" for flavor, amount in row["floor_millis"]),
         ),
-        Column(title="WEIGHT", cell=lambda row: row["fair_weight"], right=True),
+        Column(title="WEIGHT", cell=lambda row: row["fair_weight"], right=True, spare=2),
         Column(title="BACK WITHIN", cell=lambda row: span(row["reclaim_deadline_s"]), right=True),
     ]
 
@@ -59,12 +59,12 @@ def device_columns(_now_ms: int) -> list[Column]:
     return [
         Column(title="DEVICE", cell=lambda row: row["id"]),
         Column(title="NODE", cell=lambda row: row["node"]),
-        Column(title="FLAVOR", cell=lambda row: row["flavor"]),
+        Column(title="FLAVOR", cell=lambda row: row["flavor"], spare=3),
         Column(title="DOMAIN", cell=lambda row: row["domain"]),
         Column(title="HEALTH", cell=lambda row: row["health"]),
         Column(title="SCRUB", cell=lambda row: row["scrub"]),
-        Column(title="MEMORY", cell=lambda row: f"{row['memory_mib']} MiB", right=True),
-        Column(title="KIND", cell=lambda row: "simulated" if row["simulated"] else "real"),
+        Column(title="MEMORY", cell=lambda row: f"{row['memory_mib']} MiB", right=True, spare=5),
+        Column(title="KIND", cell=lambda row: "simulated" if row["simulated"] else "real", spare=4),
         Column(title="GPU", cell=lambda row: row["gpu"], wide=True),
         Column(title="WARM", cell=lambda row: ",".join(row["warm_models"]), wide=True),
     ]
@@ -75,10 +75,10 @@ def worker_columns(now_ms: int) -> list[Column]:
     return [
         Column(title="WORKER", cell=lambda row: row["id"]),
         Column(title="DOMAIN", cell=lambda row: row["domain"]),
-        Column(title="NODE", cell=lambda row: row["node"]),
+        Column(title="NODE", cell=lambda row: row["node"], spare=2),
         Column(title="STATE", cell=lambda row: row["state"]),
         Column(title="DEVICES", cell=lambda row: ",".join(row["devices"])),
-        Column(title="AGE", cell=lambda row: since(row["since_ms"], now_ms), right=True),
+        Column(title="AGE", cell=lambda row: since(row["since_ms"], now_ms), right=True, spare=1),
         Column(title="RAY NODE", cell=lambda row: row["ray_node_id"], wide=True),
     ]
 
@@ -87,15 +87,15 @@ def group_columns(now_ms: int) -> list[Column]:
     """Return the columns of groups."""
     return [
         Column(title="GROUP", cell=lambda row: row["id"]),
-        Column(title="CLAIM", cell=lambda row: row["claim"]),
-        Column(title="WORKER", cell=lambda row: row["worker"]),
-        Column(title="VARIANT", cell=lambda row: row["variant"]),
+        Column(title="CLAIM", cell=lambda row: row["claim"], spare=3),
+        Column(title="WORKER", cell=lambda row: row["worker"], spare=5),
+        Column(title="VARIANT", cell=lambda row: row["variant"], spare=6),
         Column(title="RUNNING", cell=lambda row: f"{row['running']}/{row['replicas']}", right=True),
         Column(title="STATE", cell=lambda row: row["state"]),
         Column(title="ROUTED", cell=lambda row: "yes" if row["routed"] else "no"),
-        Column(title="INSIDE", cell=lambda row: row["in_flight"], right=True),
-        Column(title="USE", cell=lambda row: row["usage"]),
-        Column(title="AGE", cell=lambda row: since(row["since_ms"], now_ms), right=True),
+        Column(title="INSIDE", cell=lambda row: row["in_flight"], right=True, spare=4),
+        Column(title="USE", cell=lambda row: row["usage"], spare=8),
+        Column(title="AGE", cell=lambda row: since(row["since_ms"], now_ms), right=True, spare=7),
         Column(title="MESSAGE", cell=lambda row: row["message"], wide=True),
     ]
 
@@ -107,7 +107,7 @@ def node_columns(_now_ms: int) -> list[Column]:
         Column(title="CPU", cell=lambda row: millis(row["cpu_millis"]), right=True),
         Column(title="MEMORY", cell=lambda row: f"{row['memory_mib']} MiB", right=True),
         Column(title="IN USE", cell=lambda row: "yes" if row["schedulable"] else "drained"),
-        Column(title="LABELS", cell=lambda row: ",".join(f"{key}={value}" for key, value in row["labels"])),
+        Column(title="LABELS", cell=lambda row: ",".join(f"{key}={value}" for key, value in row["labels"]), spare=1),
     ]
 
 
@@ -117,8 +117,19 @@ def key_columns(now_ms: int) -> list[Column]:
         Column(title="PREFIX", cell=lambda row: row["prefix"]),
         Column(title="TENANT", cell=lambda row: row["tenant"]),
         Column(title="EXPIRES IN", cell=lambda row: until(row["expires_at_ms"], now_ms), right=True),
-        Column(title="MODELS", cell=lambda row: ",".join(row["models"]) or "all"),
-        Column(title="SCOPES", cell=lambda row: ",".join(row["scopes"])),
+        Column(title="MODELS", cell=lambda row: ",".join(row["models"]) or "all", spare=1),
+        Column(title="SCOPES", cell=lambda row: ",".join(row["scopes"]), spare=2),
+    ]
+
+
+def model_columns(_now_ms: int) -> list[Column]:
+    """Return the columns of models of the catalogue, as far as the caller may ask for them."""
+    return [
+        Column(title="MODEL", cell=lambda row: row["id"]),
+        Column(title="CONTEXT", cell=lambda row: row["context_tokens"] or None, right=True),
+        Column(title="LICENCE", cell=lambda row: row["licence"], spare=2),
+        Column(title="TAKES", cell=lambda row: ",".join(row["modalities"]), spare=1),
+        Column(title="VARIANTS, BEST FIRST", cell=lambda row: ", ".join(one["id"] for one in row["variants"])),
     ]
 
 
@@ -126,9 +137,9 @@ def move_columns(_now_ms: int) -> list[Column]:
     """Return the columns of changes of domain, each stage with its own seconds."""
     return [
         Column(title="DEVICE", cell=lambda row: row["device"]),
-        Column(title="FROM", cell=lambda row: row["from_domain"]),
+        Column(title="FROM", cell=lambda row: row["from_domain"], spare=2),
         Column(title="TO", cell=lambda row: row["to_domain"]),
-        Column(title="BEGAN", cell=lambda row: clock(row["stages"][0]["at_ms"])),
+        Column(title="BEGAN", cell=lambda row: clock(row["stages"][0]["at_ms"]), spare=3),
         *[Column(title=stage.upper().replace("_", " "), cell=_stage(stage), right=True) for stage in MOVE_STAGES],
         Column(title="WHOLE", cell=_whole, right=True),
     ]
@@ -147,9 +158,9 @@ def share_columns(_now_ms: int) -> list[Column]:
         Column(title="TENANT", cell=lambda row: row["entitlement"]["tenant"]),
         Column(title="FLAVOR", cell=lambda row: row["entitlement"]["flavor"]),
         Column(title="NOMINAL", cell=lambda row: millis(row["nominal_millis"]), right=True),
-        Column(title="FLOOR", cell=lambda row: millis(row["floor_millis"]), right=True),
-        Column(title="WEIGHT", cell=lambda row: row["fair_weight"], right=True),
-        Column(title="DEMAND", cell=part("demand"), right=True),
+        Column(title="FLOOR", cell=lambda row: millis(row["floor_millis"]), right=True, spare=2),
+        Column(title="WEIGHT", cell=lambda row: row["fair_weight"], right=True, spare=3),
+        Column(title="DEMAND", cell=part("demand"), right=True, spare=1),
         Column(title="ENTITLED", cell=part("entitled"), right=True),
         Column(title="HELD", cell=part("held"), right=True),
         Column(title="BORROWED", cell=part("borrowed"), right=True),
@@ -167,8 +178,8 @@ def decision_columns(_now_ms: int) -> list[Column]:
         Column(title="AT", cell=lambda row: clock(row["at_ms"])),
         Column(title="ACTIONS", cell=lambda row: _counted([action["kind"] for action in row["plan"]["actions"]])),
         Column(title="OUTCOME", cell=_outcome),
-        Column(title="POLICY", cell=lambda row: row["policy_digest"][:12]),
-        Column(title="SNAPSHOT", cell=lambda row: row["snapshot_digest"][:12]),
+        Column(title="POLICY", cell=lambda row: row["policy_digest"][:12], spare=1),
+        Column(title="SNAPSHOT", cell=lambda row: row["snapshot_digest"][:12], spare=2),
         Column(title="REPLAY", cell=lambda row: "yes" if row["replayable"] else "no"),
     ]
 

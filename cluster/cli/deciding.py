@@ -42,7 +42,7 @@ def offer(
         "memory_mib": memory,
     }
     found = connect(context, token_file).call("POST", "/v1/offers", body=wish).body
-    if output in {Output.JSON, Output.YAML}:
+    if output.is_data:
         show(found, [], output)
         return
     typer.echo(f"{found['granted_replicas']} of {found['wanted_replicas']} replicas could be had now")
@@ -122,7 +122,7 @@ def doctor(output: OutputKind = Output.TABLE, context: ContextName = None, token
 def _show(found: dict[str, Any], output: Output) -> None:
     from cluster.clock import SystemClock
 
-    if output in {Output.JSON, Output.YAML}:
+    if output.is_data:
         show(found, [], output)
         return
     now = SystemClock().now_ms()

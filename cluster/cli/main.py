@@ -1,116 +1,101 @@
-"""The command line: every command in one table, loaded quickly, errors as sentences with an exit status."""
+"""The command line: every command in one table, loaded when asked for; errors are sentences with an exit status."""
 
 from __future__ import annotations
 
-import difflib
 import sys
-from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 import typer.core
 import typer.main
-from typer._click.core import Command, Context  # Typer carries its own click and does not export these four
+from typer._click.core import Command, Context  # Typer carries its own click and does not export these five
 from typer._click.exceptions import ClickException, UsageError
+from typer._click.formatting import HelpFormatter
+from typer._completion_classes import completion_init
 
-from cluster.cli import (
-    bench,
-    configuring,
-    console,
-    dashboards,
-    deciding,
-    drill,
-    platform,
-    pure,
-    reading,
-    records,
-    simulating,
-    telemetry,
-    writing,
-)
+from cluster.cli.commands import COMMANDS, SECTIONS, load
 from cluster.cli.exits import Exit, exit_of
 from cluster.cli.screen import say
 
-COMMANDS: dict[str, Callable[..., None] | typer.Typer] = {
-    "up": platform.up,
-    "down": platform.down,
-    "demo": platform.demo,
-    "status": reading.status,
-    "get": reading.get,
-    "describe": reading.describe,
-    "why": reading.why,
-    "shares": reading.shares,
-    "events": reading.events,
-    "apply": writing.apply,
-    "diff": writing.diff,
-    "delete": writing.delete,
-    "offer": deciding.offer,
-    "mode": deciding.mode_app,
-    "drain": writing.drain,
-    "uncordon": writing.uncordon,
-    "adopt": writing.adopt,
-    "policy": pure.policy_app,
-    "plan": pure.plan,
-    "decide": pure.decide,
-    "check": pure.check,
-    "schema": pure.schema,
-    "snapshot": records.snapshot_app,
-    "replay": records.replay,
-    "simulate": simulating.simulate,
-    "audit": records.audit_app,
-    "key": configuring.key_app,
-    "operator": configuring.operator_app,
-    "context": configuring.context_app,
-    "doctor": deciding.doctor,
-    "dashboards": dashboards.app,
-    "console": console.console,
-    "drill": drill.app,
-    "telemetry": telemetry.telemetry,
-    "top": telemetry.top,
-    "release": telemetry.release,
-    "bench": bench.app,
-}
-"""Every command. Other packages add theirs through the entry point group ``partage.commands``."""
-
 GROUP = "partage.commands"
+BROUGHT = "From other packages"
+NAME_WIDTH = 12
+"""Longest name of a command, so that all sections align."""
 
 
 class Commands(typer.core.TyperGroup):
-    """The table, completed by other packages' commands when one of them is asked for."""
+    """The table, completed by other packages' commands. A module is imported when its command is asked for."""
 
-    def get_command(self, ctx: Context, cmd_name: str) -> Command | None:
-        """Return the command of that name, looking into other packages for names not in the table."""
-        found = super().get_command(ctx, cmd_name)
-        return found or joined().get(cmd_name)
+    def get_command(self, ctx: Context, cmd_name: str) -> Command | None:  # noqa: ARG002  # as the base class has it
+        """Return the command of that name, looking into other packages for names that are not ours."""
+        found = load(cmd_name)
+        return _brought(cmd_name) if found is None else as_command(found, cmd_name)
 
-    def list_commands(self, ctx: Context) -> list[str]:
+    def list_commands(self, ctx: Context) -> list[str]:  # noqa: ARG002  # as the base class has it
         """Return every name, ours first."""
-        return [*super().list_commands(ctx), *sorted(joined())]
+        return [*COMMANDS, *(name for name in _names_brought() if name not in COMMANDS)]
+
+    def format_commands(self, ctx: Context, formatter: HelpFormatter) -> None:  # noqa: ARG002  # as the base class has it
+        """Write the commands under their headings, without loading any."""
+        for heading, listed in SECTIONS.items():
+            with formatter.section(heading):
+                formatter.write_dl([(name.ljust(NAME_WIDTH), one.text) for name, one in listed.items()])
+        others = [name for name in _names_brought() if name not in COMMANDS]
+        if others:
+            with formatter.section(BROUGHT):
+                formatter.write_dl([(name.ljust(NAME_WIDTH), f"partage {name} --help") for name in others])
 
     def resolve_command(self, ctx: Context, args: list[str]) -> tuple[str | None, Command | None, list[str]]:
         """Return the command; an unknown name is answered with the nearest known one."""
         name = args[0] if args else ""
         if name and not name.startswith("-") and self.get_command(ctx, name) is None:
+            import difflib
+
             near = difflib.get_close_matches(name, self.list_commands(ctx), 1, 0.5)
             hint = f"did you mean {near[0]!r}?" if near else "`partage --help` lists the commands"
             raise UsageError(f"there is no command {name!r}; {hint}", ctx)
         return super().resolve_command(ctx, args)
 
 
-def joined() -> dict[str, Command]:
-    """Return the commands that other packages bring, by name."""
+def as_command(found: Any, name: str) -> Command:
+    """Return the command that a function or a group of commands makes under the name."""
+    command: Command
+    if isinstance(found, typer.Typer):
+        command = typer.main.get_group(found)
+    else:
+        alone = typer.Typer(add_completion=False, rich_markup_mode=None)
+        alone.command(name)(found)
+        command = typer.main.get_command(alone)
+    command.name = name
+    return command
+
+
+def _names_brought() -> list[str]:
     from importlib.metadata import entry_points
 
-    return {found.name: as_command(found.load(), found.name) for found in entry_points(group=GROUP)}
+    return sorted(found.name for found in entry_points(group=GROUP))
 
 
-def as_command(found: Callable[..., None] | typer.Typer, name: str) -> Command:
-    """Return the command that an entry point named: a group of commands, or one function."""
-    if isinstance(found, typer.Typer):
-        return typer.main.get_command(found)
-    alone = typer.Typer(rich_markup_mode=None)
-    alone.command(name)(found)
-    return typer.main.get_command(alone)
+def _brought(name: str) -> Command | None:
+    from importlib.metadata import entry_points
+
+    found = next(iter(entry_points(group=GROUP, name=name)), None)
+    return None if found is None else as_command(found.load(), name)
+
+
+def _root(
+    no_input: Annotated[bool, typer.Option("--no-input", help="Never ask back: do what the command says.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Show the version and leave.")] = False,
+) -> None:
+    """Shares the GPUs of one cloud between security domains: decides, explains, moves and proves."""
+    from cluster.cli import asking
+
+    asking.never_ask(no_input)
+    if version:
+        from importlib.metadata import version as version_of
+
+        typer.echo(f"partage {version_of('partage')}")
+        raise typer.Exit
 
 
 def application() -> typer.Typer:
@@ -118,17 +103,14 @@ def application() -> typer.Typer:
     app = typer.Typer(
         name="partage",
         cls=Commands,
-        help="Shares the GPUs of one cloud between security domains: decides, explains, moves and proves.",
+        add_completion=False,
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     )
-    for name, command in COMMANDS.items():
-        if isinstance(command, typer.Typer):
-            app.add_typer(command, name=name)
-        else:
-            app.command(name)(command)
+    app.callback(invoke_without_command=True)(_root)
+    completion_init()
     return app
 
 

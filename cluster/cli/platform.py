@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cluster.cli.screen import say
+from cluster.cli.screen import colourful, say
+
+if TYPE_CHECKING:
+    from cluster.embedded.progress import Progress
 
 
 def up() -> None:
@@ -18,24 +23,44 @@ def up() -> None:
 
     from cluster.settings import from_environment
 
-    import_module("cluster.embedded.platform").bring_up(from_environment(), say)
+    with _progress() as progress:
+        ready = import_module("cluster.embedded.platform").bring_up(from_environment(), say, progress)
+    import_module("cluster.embedded.platform").say_ready(ready, say)
 
 
 def down(
     purge: Annotated[bool, typer.Option("--purge", help="Also remove journal, secrets and logs.")] = False,
 ) -> None:
-    """Stop everything that `up` started, and only that."""
+    """Stop everything that `up` started, and only that. With `--purge` a person at a terminal is asked first."""
     from importlib import import_module
 
+    from cluster.cli.asking import sure
     from cluster.settings import from_environment
 
     settings = from_environment()
-    import_module("cluster.embedded.platform").take_down(settings, say)
+    if purge:
+        sure(f"Stop the platform and remove {settings.home}: journal, keys, secrets, logs?")
+    with _progress() as progress:
+        import_module("cluster.embedded.platform").take_down(settings, say, progress)
     if purge:
         import shutil
 
         shutil.rmtree(settings.home, ignore_errors=True)
         say(f"{settings.home} removed")
+
+
+@contextmanager
+def _progress() -> Iterator[Progress | None]:
+    """Yield what draws the steps: seconds that run on a terminal, None (a line per step) elsewhere."""
+    if not colourful():
+        yield None
+        return
+    from rich.console import Console
+
+    from cluster.embedded.bars import bars
+
+    with bars(Console(stderr=True)) as drawn:
+        yield drawn
 
 
 def demo() -> None:

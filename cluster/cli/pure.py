@@ -38,7 +38,7 @@ def decide(
     remembered = from_json(Memory, memory.read_text()) if memory else Memory()
     decision = taken(seen, rules, remembered, seen.observed_at_ms)
     warn_if_simulated(simulated=any(device.simulated for device in seen.devices))
-    if output in {Output.JSON, Output.YAML}:
+    if output.is_data:
         show(to_plain(decision), [], output)
         return
     show([to_plain(reason) for reason in decision.reasons], REASON_COLUMNS, output)
@@ -70,9 +70,9 @@ def check(
     seen, rules = snapshot_in(snapshot), policy_in(policy)
     plan = plan_moves(seen, from_json(Decision, decision.read_text()), rules, 0)
     violations = [to_plain(violation) for violation in checked(seen, plan, rules)]
-    if output in {Output.JSON, Output.YAML}:
+    if output.is_data:
         show(violations, [], output)
-    for violation in violations if output is Output.TABLE else ():
+    for violation in violations if output == Output.TABLE else ():
         typer.echo(", ".join(f"{key}: {value}" for key, value in violation.items()))
     if violations:
         raise typer.Exit(Exit.ERROR)
@@ -159,7 +159,7 @@ def plan(
 
     client = connect(context, token_file)
     found = client.call("POST", "/v1/policy/preview", body=to_plain(policy_in(file))).body
-    if output in {Output.JSON, Output.YAML}:
+    if output.is_data:
         show(found, [], output)
     else:
         typer.echo(preview_text(found))

@@ -9,11 +9,30 @@ from typing import Annotated, Any
 import typer
 
 from cluster.cli import columns, completion
-from cluster.cli.screen import Column, Output, Row, say, show, warn_if_simulated
+from cluster.cli.screen import Column, Output, OutputUnknown, Row, show, warn_if_simulated, written
 
 ContextName = Annotated[str | None, typer.Option("--context", help="Context of the configuration to use.")]
 TokenFile = Annotated[Path | None, typer.Option("--token-file", help="File with the token to use.")]
-OutputKind = Annotated[Output, typer.Option("--output", "-o", help="How to print.")]
+
+
+def _output(text: str) -> Output:
+    try:
+        return Output.parse(text)
+    except OutputUnknown as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+OutputKind = Annotated[
+    Output,
+    typer.Option(
+        "--output",
+        "-o",
+        parser=_output,
+        metavar="KIND",
+        help="table, wide, json, yaml, name or jsonpath=EXPRESSION.",
+        autocompletion=completion.outputs,
+    ),
+]
 
 KINDS: dict[str, tuple[str, Callable[[int], list[Column]], Callable[[Row], str]]] = {
     "claims": ("/v1/claims", columns.claim_columns, lambda row: row["claim"]["id"]),
@@ -27,6 +46,7 @@ KINDS: dict[str, tuple[str, Callable[[int], list[Column]], Callable[[Row], str]]
 """What can be listed: where it is, how it looks, what it is called."""
 
 UNPAGED: dict[str, tuple[str, Callable[[int], list[Column]], Callable[[Row], str]]] = {
+    "models": ("/v1/models", columns.model_columns, lambda row: row["id"]),
     "moves": ("/v1/moves", columns.move_columns, lambda row: row["device"]),
     "decisions": ("/v1/decisions", columns.decision_columns, lambda row: str(row["number"])),
     "verdicts": (
@@ -54,59 +74,80 @@ UNPAGED: dict[str, tuple[str, Callable[[int], list[Column]], Callable[[Row], str
 }
 """Lists that come whole."""
 
-PAUSE_MS = 1_000
+Watch = Annotated[bool, typer.Option("--watch", "-w", help="Show again on every change, until Ctrl-C.")]
 
 
 def get(
     kind: Annotated[
         str, typer.Argument(help=f"One of: {', '.join([*KINDS, *UNPAGED])}.", autocompletion=completion.kinds)
     ],
-    name: Annotated[str | None, typer.Argument(help="Show this one alone.")] = None,
+    name: Annotated[str | None, typer.Argument(help="Show this one alone.", autocompletion=completion.named)] = None,
     output: OutputKind = Output.TABLE,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Show again on every change, until Ctrl-C.")] = False,
+    watch: Watch = False,
     context: ContextName = None,
     token_file: TokenFile = None,
 ) -> None:
     """List what there is.
 
-    Example: partage get claims -o wide
+    Example: partage get claims -o wide; partage get claims -o jsonpath='{[*].claim.id}'
     """
     from cluster.cli.contexts import connect
+    from cluster.cli.watching import repeat
     from cluster.clock import SystemClock
 
-    listed = {**KINDS, **UNPAGED}
-    plural = kind if kind in listed else f"{kind}s"
-    if plural not in listed:
-        raise typer.BadParameter(f"{kind!r} is none of {', '.join(listed)}")
-    client = connect(context, token_file)
-    path, made, named = listed[plural]
-    while True:
+    plural = _plural(kind)
+    path, made, named = {**KINDS, **UNPAGED}[plural]
+    client, clock = connect(context, token_file), SystemClock()
+    warned: list[bool] = []
+
+    def draw() -> str:
         rows = client.items(path) if plural in KINDS else client.get(path)
         chosen = [row for row in rows if name is None or named(row) == name]
         if name is not None and not chosen:
             raise Missing(plural.removesuffix("s"), name, [named(row) for row in rows])
-        _warn(chosen)
-        clock = SystemClock()
-        show(chosen, made(clock.now_ms()), output, name=named)
-        if not watch:
-            return
-        clock.sleep_ms(PAUSE_MS)
-        say("")
+        if not warned:
+            warned.append(True)
+            _warn(chosen)
+        data = chosen[0] if name is not None and output.is_data else chosen
+        return written(data, made(clock.now_ms()), output, name=named)
+
+    repeat(draw, watch=watch)
 
 
-def shares(output: OutputKind = Output.TABLE, context: ContextName = None, token_file: TokenFile = None) -> None:
+def _plural(kind: str) -> str:
+    """Return the kind as it is listed: plural, however it was written. Raises ``BadParameter`` with the nearest."""
+    listed = [*KINDS, *UNPAGED]
+    if kind in listed:
+        return kind
+    if f"{kind}s" in listed:
+        return f"{kind}s"
+    import difflib
+
+    near = difflib.get_close_matches(kind, listed, 1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise typer.BadParameter(f"{kind!r} is no kind; {hint}there are {', '.join(listed)}")
+
+
+def shares(
+    output: OutputKind = Output.TABLE,
+    watch: Watch = False,
+    context: ContextName = None,
+    token_file: TokenFile = None,
+) -> None:
     """Show who is entitled to what, holds what, borrows and lends what. Amounts are devices."""
     from cluster.cli.contexts import connect
+    from cluster.cli.watching import repeat
 
     client = connect(context, token_file)
     _warn(client.items("/v1/devices"))
-    show(client.items("/v1/shares"), columns.share_columns(0), output)
+    repeat(lambda: written(client.items("/v1/shares"), columns.share_columns(0), output), watch=watch)
 
 
 def why(
     kind: Annotated[str, typer.Argument(help="claim")],
     name: Annotated[str, typer.Argument(help="Such as civil/justice:chat.", autocompletion=completion.claims)],
     output: OutputKind = Output.TABLE,
+    watch: Watch = False,
     context: ContextName = None,
     token_file: TokenFile = None,
 ) -> None:
@@ -116,15 +157,18 @@ def why(
     """
     from cluster.cli.contexts import connect
     from cluster.cli.texts import reason_text
+    from cluster.cli.watching import repeat
     from cluster.clock import SystemClock
 
     if kind not in {"claim", "claims"}:
         raise typer.BadParameter("only a claim has a reason: partage why claim NAME")
-    reason = connect(context, token_file).get(f"/v1/claims/{name}/why")
-    if output in {Output.JSON, Output.YAML}:
-        show(reason, [], output)
-    else:
-        typer.echo(reason_text(reason, SystemClock().now_ms()))
+    client = connect(context, token_file)
+
+    def draw() -> str:
+        reason = client.get(f"/v1/claims/{name}/why")
+        return written(reason, [], output) if output.is_data else reason_text(reason, SystemClock().now_ms()) + "\n"
+
+    repeat(draw, watch=watch)
 
 
 def describe(
@@ -148,18 +192,25 @@ def describe(
     typer.echo(claim_text(status, own, SystemClock().now_ms()))
 
 
-def status(output: OutputKind = Output.TABLE, context: ContextName = None, token_file: TokenFile = None) -> None:
+def status(
+    output: OutputKind = Output.TABLE,
+    watch: Watch = False,
+    context: ContextName = None,
+    token_file: TokenFile = None,
+) -> None:
     """Show the platform on one screen."""
     from cluster.cli.contexts import connect
     from cluster.cli.texts import status_text
+    from cluster.cli.watching import repeat
 
     client = connect(context, token_file)
-    found = client.get("/v1/status")
-    warn_if_simulated(simulated=found["simulated"])
-    if output in {Output.JSON, Output.YAML}:
-        show(found, [], output)
-    else:
-        typer.echo(status_text(found, client.items("/v1/shares")))
+    warn_if_simulated(simulated=client.get("/v1/status")["simulated"])
+
+    def draw() -> str:
+        found = client.get("/v1/status")
+        return written(found, [], output) if output.is_data else status_text(found, client.items("/v1/shares")) + "\n"
+
+    repeat(draw, watch=watch)
 
 
 def events(
@@ -182,7 +233,7 @@ def events(
     client = connect(context, token_file)
     found = client.get("/v1/events", newest=True, limit=limit)
     chosen = [event for event in found["items"] if for_ in {None, event["subject"]}]
-    if output in {Output.JSON, Output.YAML}:
+    if output.is_data:
         show(chosen, [], output)
     else:
         for event in chosen:

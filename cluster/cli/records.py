@@ -116,7 +116,7 @@ def replay(
     from cluster.cli.contexts import connect
 
     found = connect(context, token_file).get(f"/v1/decisions/{number}/replay")
-    if output in {Output.JSON, Output.YAML}:
+    if output.is_data:
         show(found, [], output)
     else:
         typer.echo(

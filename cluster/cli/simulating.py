@@ -68,7 +68,7 @@ def simulate(
     for path in policy:
         report = _lived(policy_in(path), arrivals, _fleet(nodes, devices, snapshot))
         reports.append(to_plain(report))
-    if output in {Output.JSON, Output.YAML}:
+    if output.is_data:
         show(reports, [], output)
         return
     show([row | {"policy": one["policy"]} for one in reports for row in one["tenants"]], COLUMNS, output)

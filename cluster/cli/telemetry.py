@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cluster.cli.exits import Exit
-from cluster.cli.reading import ContextName, TokenFile
+from cluster.cli.reading import ContextName, OutputKind, TokenFile
 from cluster.cli.screen import Output, say
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ GPM_PAUSE_MS = 250
 
 def telemetry(
     once: Annotated[bool, typer.Option("--once", help="Look once and leave.")] = False,
-    output: Annotated[Output, typer.Option("--output", "-o", help="table or json.")] = Output.TABLE,
+    output: OutputKind = Output.TABLE,
     push: Annotated[str | None, typer.Option("--push", metavar="URL", help="Report to this control plane.")] = None,
     token_file: Annotated[Path | None, typer.Option("--token-file", help="File with the agent's token.")] = None,
     listen: Annotated[
@@ -113,7 +113,7 @@ def _once(agent: Agent, output: Output) -> None:
 
 
 def _print(report: NodeReport, output: Output) -> None:
-    if output is Output.JSON:
+    if output == Output.JSON:
         from policies.model.codec import to_json
 
         typer.echo(to_json(report, indent=2))

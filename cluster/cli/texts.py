@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cluster.cli.columns import clock, group_columns, since, until
-from cluster.cli.screen import Column, millis, printable, span, table
+from cluster.cli.screen import Column, millis, printable, span, table, terminal_width
 
 EVENTS_SHOWN = 10
 
@@ -52,7 +52,10 @@ def claim_text(status: dict[str, Any], events: list[dict[str, Any]], now_ms: int
         flavors = " or ".join(shape["flavors"]) or "any flavor"
         lines.append(f"  {rung}. {shape['variant'] or 'any variant'}: {amount}, {shape['memory_mib']} MiB, {flavors}")
     lines += ["Reason:", "  " + reason_text(status["reason"], now_ms).replace("\n", "\n  ")] if status["reason"] else []
-    lines += ["Groups:", *("  " + line for line in table(status["groups"], group_columns(now_ms)).splitlines())]
+    own = [column for column in group_columns(now_ms) if column.title != "CLAIM"]
+    width = terminal_width()
+    groups = table(status["groups"], own, width and width - 2).splitlines()
+    lines += ["Groups:", *(f"  {line}" for line in groups)]
     lines += ["Events:", *(f"  {event_line(event)}" for event in events[-EVENTS_SHOWN:])] if events else []
     return "\n".join(lines)
 
@@ -73,7 +76,11 @@ def status_text(found: dict[str, Any], shares: list[dict[str, Any]]) -> str:
         lines.append("HOLDING: this journal does not account for what runs; look, then `partage adopt`")
     if found["trouble"]:
         lines.append(f"TROUBLE: {printable(found['trouble'])}")
-    return "\n".join(lines) + "\n\n" + table(shares, [c for c in share_columns(0) if not c.wide]).rstrip()
+    return (
+        "\n".join(lines)
+        + "\n\n"
+        + table(shares, [c for c in share_columns(0) if not c.wide], terminal_width()).rstrip()
+    )
 
 
 def event_line(event: dict[str, Any]) -> str:
@@ -108,7 +115,7 @@ def preview_text(preview: dict[str, Any]) -> str:
         Column(title="THEN", cell=lambda row: _amount(row, "entitled_millis"), right=True),
         Column(title="HELD", cell=lambda row: _amount(row, "held_millis"), right=True),
     ]
-    lines = [table(rows, columns).rstrip()]
+    lines = [table(rows, columns, terminal_width()).rstrip()]
     lines += [f"evicted: {group}" for group in preview["evicted"]]
     lines += [
         f"{reason['claim']}: {reason['state']}" + (f" ({reason['code']})" if reason["code"] else "")

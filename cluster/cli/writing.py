@@ -67,12 +67,16 @@ def diff(file: File, context: ContextName = None, token_file: TokenFile = None) 
 def delete(
     kind: Annotated[str, typer.Argument(help="claim or key")],
     name: Annotated[
-        str, typer.Argument(help="Name of the claim, or prefix of the key.", autocompletion=completion.claims)
+        str, typer.Argument(help="Name of the claim, or prefix of the key.", autocompletion=completion.named)
     ],
     context: ContextName = None,
     token_file: TokenFile = None,
 ) -> None:
-    """Take back what was asked for: the claim's groups drain and stop; the key is refused from now on."""
+    """Take back what was asked for: the claim's groups drain and stop; the key is refused from now on.
+
+    At a terminal it asks first; `partage --no-input delete ...` and scripts are not asked.
+    """
+    from cluster.cli.asking import sure
     from cluster.cli.contexts import connect
 
     client = connect(context, token_file)
@@ -80,6 +84,8 @@ def delete(
         raise typer.BadParameter("delete claim NAME, or delete key PREFIX")
     path = f"/v1/claims/{name}" if kind == "claim" else f"/v1/keys/{name}"
     etag = client.call("GET", path).etag if kind == "claim" else None
+    loss = "its groups drain and stop" if kind == "claim" else "whoever uses it is refused at once"
+    sure(f"Delete {kind} {name}? {loss[0].upper()}{loss[1:]}.")
     client.call("DELETE", path, headers={"If-Match": etag} if etag else {})
     say(f"{kind} {name} deleted")
 
@@ -107,14 +113,6 @@ def uncordon(
 
     connect(context, token_file).call("DELETE", f"/v1/cordons/{name}")
     say(f"{name} is in use again")
-
-
-def adopt(context: ContextName = None, token_file: TokenFile = None) -> None:
-    """Say that the journal accounts for what runs. From here on, what no claim asks for is stopped."""
-    from cluster.cli.contexts import connect
-
-    connect(context, token_file).call("POST", "/v1/adopt")
-    say("adopted: the control plane acts again")
 
 
 def read(file: Path) -> str:

@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import Annotated
 
-from fastapi import FastAPI, Form, Request
+from fastapi import FastAPI, Form, Header, HTTPException, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
 from nicegui import ui
@@ -15,7 +15,7 @@ from cluster.console.feed import Feed
 from cluster.console.icons import icon, sprite
 from cluster.console.markup import Markup, join, tag
 from cluster.console.page import Page
-from cluster.console.port import ConsoleRefused, Source
+from cluster.console.port import ConsoleRefused, Source, TokenRefused
 from cluster.console.sessions import SESSION_MS, Sessions
 from cluster.console.views.frame import THEMES, VIEWS
 from cluster.console.words import Words, choose
@@ -33,6 +33,7 @@ def create(source: Source, clock: Clock, sessions: Sessions) -> FastAPI:
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.mount("/assets", StaticFiles(directory=ASSETS), name="assets")
     _signing_in(app, source, sessions)
+    _inviting(app, source, sessions)
     feed = Feed(source, clock)
     for view, path in VIEWS.items():
         _page(source, feed, sessions, view=view, path=path.removeprefix("."))
@@ -89,6 +90,19 @@ def _signing_in(app: FastAPI, source: Source, sessions: Sessions) -> None:
     @app.get("/health")
     def health() -> dict[str, str]:
         return {"status": "alive"}
+
+
+def _inviting(app: FastAPI, source: Source, sessions: Sessions) -> None:
+    @app.post("/tickets", status_code=201)
+    async def invite(authorization: Annotated[str, Header(max_length=TOKEN_MAX)] = "") -> dict[str, str]:
+        token = authorization.removeprefix("Bearer ").strip()
+        try:
+            await source.viewer(token)
+        except TokenRefused as refusal:
+            raise HTTPException(401, str(refusal)) from refusal
+        except ConsoleRefused as refusal:
+            raise HTTPException(503, str(refusal)) from refusal
+        return {"path": f"/enter?ticket={sessions.ticket(token)}"}
 
 
 def _entered(session: str) -> Response:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import socket
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,3 +34,18 @@ def serve(url: str, *, host: str, port: int, token_file: Path | None, say: Calla
     say(address)
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", server_header=False))
     asyncio.run(server.serve(sockets=[listening]))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Serve the console that `up` starts; whoever bears a token of the control plane gets links into it."""
+    parser = argparse.ArgumentParser(prog="python -m cluster.console.serve")
+    parser.add_argument("--url", required=True, help="address of the control plane")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, required=True)
+    chosen = parser.parse_args(arguments)
+    serve(chosen.url, host=chosen.host, port=chosen.port, token_file=None, say=print)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

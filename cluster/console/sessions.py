@@ -55,8 +55,10 @@ class Sessions:
 
     def ticket(self, token: str) -> str:
         """Return a word that lets one browser in with the token, once, for ``TICKET_MS``."""
+        now_ms = self._clock.now_ms()
+        self._tickets = {word: known for word, known in self._tickets.items() if now_ms < known[1]}
         word = secrets.token_urlsafe(32)
-        self._tickets[word] = (token, self._clock.now_ms() + TICKET_MS)
+        self._tickets[word] = (token, now_ms + TICKET_MS)
         return word
 
     def redeem(self, word: str) -> str | None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from cluster.clock import SystemClock
 from cluster.embedded.clusters import ensure_secrets
+from cluster.embedded.console import NAME as CONSOLE
 from cluster.embedded.control import NAME as CONTROL
 from cluster.embedded.errors import AnotherIsRunning, PortTaken
 from cluster.embedded.network import is_free
@@ -38,6 +39,8 @@ class Ready:
     keys: Mapping[TenantId, str]
     """Made by this start, shown this once."""
     simulated: bool
+    console_url: str
+    """Lets one browser in, once; empty where no console was asked for or none answers."""
     took_ms: int
     memory_mib: int
 
@@ -56,16 +59,17 @@ def bring_up(settings: Settings, say: Callable[[str], None], progress: Progress 
         ensure_secrets(here)
         start = Start(here=here, watch=watch, clock=clock, simulated=_are_simulated(settings))
         record = start.side_by_side()
-        ready = Ready(
+        start.console()
+        keys = start.ask_for_the_shipped(record)
+        return Ready(
             api_url=settings.api_url,
             gateways={domain: settings.gateway_url(domain) for domain in SecurityDomain},
-            keys=start.ask_for_the_shipped(record),
+            keys=keys,
+            console_url=start.open_console(),
             simulated=start.simulated,
             took_ms=watch.total_ms(),
             memory_mib=total_memory_mib(here),
         )
-    _say_ready(ready, say)
-    return ready
 
 
 def take_down(settings: Settings, say: Callable[[str], None], progress: Progress | None = None) -> None:
@@ -122,6 +126,8 @@ def _say_what_runs(here: Machine, say: Callable[[str], None]) -> None:
 def _refuse_taken_ports(here: Machine) -> None:
     settings = here.settings
     wanted = {CONTROL: [("the control API", settings.api_url)]}
+    if settings.console_port:
+        wanted[CONSOLE] = [("the console", settings.console_url)]
     for domain in SecurityDomain:
         wanted[head_name(domain)] = [
             (f"the {domain} gateway", settings.gateway_url(domain)),
@@ -140,10 +146,10 @@ def _refuse_taken_ports(here: Machine) -> None:
 
 def _in_stopping_order(ours: tuple[ProcessRecord, ...]) -> list[tuple[str, list[ProcessRecord]]]:
     """Return what stops together, in order: nobody restarts workers, and workers leave before their head."""
-    control = [record for record in ours if record.spec.name == CONTROL]
+    control = [record for record in ours if record.spec.name in {CONTROL, CONSOLE}]
     workers = [record for record in ours if record.spec.worker is not None]
     rest = [record for record in ours if record not in control and record not in workers]
-    named = [("control plane", control), ("workers", workers), ("Ray clusters and gateways", rest)]
+    named = [("control plane, console", control), ("workers", workers), ("Ray clusters and gateways", rest)]
     return [(name, chosen) for name, chosen in named if chosen]
 
 
@@ -178,11 +184,15 @@ def _working_folder(pid: int) -> str:
         return ""
 
 
-def _say_ready(ready: Ready, say: Callable[[str], None]) -> None:
+def say_ready(ready: Ready, say: Callable[[str], None]) -> None:
+    """Say where everything is, with the keys, this once, and what to try next."""
     say(f"ready after {ready.took_ms / 1000:.1f} s, {ready.memory_mib} MiB in all")
     if ready.simulated:
         say("SIMULATED devices: no GPU is present; models are answered by the CPU")
     say(f"control API        {ready.api_url}")
+    if ready.console_url:
+        say(f"console            {ready.console_url}")
+        say("                   lets one browser in, once; `partage console` prints another link")
     for domain, url in ready.gateways.items():
         say(f"{domain} gateway".ljust(19) + f"{url}/v1")
     for tenant, key in ready.keys.items():

@@ -14,6 +14,8 @@ from typing import Any
 from cluster.client import Problem, Unreachable
 from cluster.embedded.adapters import dashboard
 from cluster.embedded.clusters import start_gateway, start_head
+from cluster.embedded.console import NAME as CONSOLE
+from cluster.embedded.console import invitation, start_console
 from cluster.embedded.control import apply_claims, apply_policy, make_keys, operator, start_control, unserved
 from cluster.embedded.errors import NotReadyInTime, ProcessEnded, StepFailed
 from cluster.embedded.files import write_whole
@@ -27,6 +29,7 @@ from policies.model.units import SecurityDomain, TenantId
 POLL_MS = 200
 DASHBOARD_TIMEOUT_S = 5.0
 PREPARE_LIMIT_S = 600
+CONSOLE_LIMIT_MS = 30_000
 HEAD_ATTEMPTS = 3
 """Ray gives up on a node that is too slow to start, which an overloaded machine can make it."""
 
@@ -55,6 +58,26 @@ class Start:
                 self.given_up.set()
                 raise
             return control.result()
+
+    def console(self) -> None:
+        """Start the console; nobody waits for it yet."""
+        start_console(self.here, self.clock)
+
+    def open_console(self) -> str:
+        """Return an address that lets one browser in; empty if there is no console or it does not come in time.
+
+        The platform works without it: a console that fails is said, not raised.
+        """
+        settings, found = self.here.settings, ""
+        if not settings.console_port:
+            return ""
+        with self.watch.step("console") as notes:
+            give_up_ms = self.clock.monotonic_ms() + CONSOLE_LIMIT_MS
+            while not (found := invitation(settings)) and self.clock.monotonic_ms() < give_up_ms:
+                self.clock.sleep_ms(POLL_MS)
+            if not found:
+                notes.append(f"does not answer; see {self.here.processes.log_file(CONSOLE)}")
+        return found
 
     def ask_for_the_shipped(self, control: ProcessRecord) -> Mapping[TenantId, str]:
         """Ask for policy, claims and keys where there are none; return the new keys once every claim is answered."""

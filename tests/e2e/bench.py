@@ -34,6 +34,7 @@ def settings_in(folder: Path) -> Settings:
         "GATEWAY_PORT": first + 1,
         "DASHBOARD_PORT": first + 3,
         "RAY_PORT": first + 5,
+        "CONSOLE_PORT": first + 7,
     }
     return from_environment({f"PARTAGE_{name}": str(value) for name, value in given.items()})
 

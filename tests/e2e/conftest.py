@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.embedded.platform import bring_up, take_down
+from cluster.embedded.platform import bring_up, say_ready, take_down
 from cluster.embedded.processes import records
 from policies.model.units import SecurityDomain
 from tests.e2e.bench import Running, runs, settings_in
@@ -22,6 +22,7 @@ def platform() -> Iterator[Running]:
     settings = settings_in(folder)
     try:
         ready = bring_up(settings, said.append)
+        say_ready(ready, said.append)
         running = Running(settings=settings, ready=ready, said=said, keys=dict(ready.keys))
         yield running
         _goes_down_without_a_trace(running)

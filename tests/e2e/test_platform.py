@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
+
+import httpx
 import openai
 import pytest
 
@@ -48,6 +51,17 @@ def test_nothing_listens_for_other_machines_and_secrets_are_the_owners_alone(pla
     assert listening_beyond_loopback(platform.pids()) == []
     for file in platform.settings.secrets.iterdir():
         assert file.stat().st_mode & 0o077 == 0, file
+
+
+def test_the_console_lets_the_bearer_of_the_printed_address_in_once(platform: Running) -> None:
+    address = platform.ready.console_url
+    assert any(address in line for line in platform.said)
+    first = httpx.get(address)
+    assert first.status_code == HTTPStatus.SEE_OTHER
+    assert "partage_session" in first.cookies
+    second = httpx.get(address)
+    assert second.headers["location"].endswith("login")
+    assert httpx.post(f"{platform.settings.console_url}/tickets").status_code == HTTPStatus.UNAUTHORIZED
 
 
 def test_a_second_up_finds_everything_running(platform: Running) -> None:

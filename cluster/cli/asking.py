@@ -1,0 +1,20 @@
+"""Questions before something cannot be undone: asked of a person at a terminal, never of a script."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+_ASKS = [True]
+
+
+def never_ask(wanted: bool) -> None:
+    """Ask nothing in this run if that is wanted."""
+    _ASKS[0] = not wanted
+
+
+def sure(question: str) -> None:
+    """Return if a person says yes, or nobody can be asked: no terminal, or `--no-input`. Raises ``typer.Abort``."""
+    if _ASKS[0] and sys.stdin.isatty() and sys.stderr.isatty():
+        typer.confirm(question, abort=True, err=True)
