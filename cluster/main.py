@@ -34,6 +34,8 @@ from cluster.ports import Actuator, Clock, Ledger, Observer, Registry
 from cluster.refusals import Refusal, StaleGeneration
 from cluster.settings import SettingInvalid, Settings, from_environment
 from cluster.standby import standby
+from cluster.tracing import Tracer
+from cluster.turn_spans import spans
 from cluster.usage import UsageBook
 
 log = logging.getLogger("partage")
@@ -154,6 +156,7 @@ class ControlPlane:
         metrics.latest.proofs = ledger.proofs
         metrics.leader.set(1)
         self._chain = ChainWatch()
+        self._tracer = Tracer(settings.otlp_url) if settings.otlp_url else None
         self._view = View(clock, metrics)
         kept = Kept(settings=settings, clock=clock, journal=self._journal, ledger=ledger, registry=registry)
         adapters = PLATFORMS[platform](kept)
@@ -173,6 +176,7 @@ class ControlPlane:
             gate=Gate(settings, registry, clock),
             wake=self._wake.set,
             models=Catalogue(settings.home / "catalogue.json"),
+            tracer=self._tracer,
             usage=UsageBook(settings.home / "ledger").rows,
             readings=readings,
             telemetry=telemetry,
@@ -191,6 +195,8 @@ class ControlPlane:
             thread.join()
             self._leadership.resign()
             self._parts.store.close()
+            if self._tracer is not None:
+                self._tracer.close()
         return LOST_LEADERSHIP if self.lost_leadership else 0
 
     def _turns(self) -> None:
@@ -203,6 +209,8 @@ class ControlPlane:
         for violation in turn.violations:
             log.error("plan %s refused: %s", turn.plan.id, violation)
         self._view.publish(turn, self._journal.policy())
+        if self._tracer is not None:
+            self._tracer.record(*spans(turn, self._parts.clock.now_ms()))
         self._chain.look(self._parts.store)
         self._metrics.chain_intact.set(int(self._chain.intact))
 

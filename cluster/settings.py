@@ -76,6 +76,8 @@ class Settings:
     """Most event streams open at once."""
     watcher_backlog: int = 1_000
     """Events a slow watcher may fall behind before it is told to list again."""
+    otlp_url: str = ""
+    """OpenTelemetry collector that takes OTLP over HTTP, such as ``http://127.0.0.1:4318``; empty: no traces."""
     idempotency_hours: int = 24
     """How long the answer to an Idempotency-Key is kept."""
 

@@ -22,6 +22,7 @@ from cluster.api.idempotency import Once
 from cluster.api.limits import Door
 from cluster.api.parts import Parts
 from cluster.api.problems import install
+from cluster.api.traces import Traced
 from cluster.observe.telemetry import receiver
 
 ROUTERS = (
@@ -57,5 +58,7 @@ def create(parts: Parts) -> FastAPI:
         app.include_router(receiver.routes(parts.telemetry))
     install(app)
     app.add_middleware(Once, store=parts.store, settings=parts.settings, clock=parts.clock)
+    if parts.tracer is not None:
+        app.add_middleware(Traced, tracer=parts.tracer, clock=parts.clock)
     app.add_middleware(Door, settings=parts.settings, clock=parts.clock)
     return app

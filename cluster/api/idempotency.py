@@ -22,8 +22,12 @@ UNSTORED = 500
 """Answers from this status on are not kept: the request may be tried again."""
 
 
+CHANGES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+"""Methods that change something; a key on any other is of no use and is ignored."""
+
+
 class Once:
-    """ASGI middleware for POST requests that carry an Idempotency-Key."""
+    """ASGI middleware for changes that carry an Idempotency-Key."""
 
     def __init__(self, app: ASGIApp, store: Store, settings: Settings, clock: Clock) -> None:
         self._app = app
@@ -34,13 +38,15 @@ class Once:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer from what is kept, or carry the request out and keep its answer."""
         key = Request(scope).headers.get("idempotency-key") if scope["type"] == "http" else None
-        if key is None or scope["method"] != "POST":
+        if key is None or scope["method"] not in CHANGES:
             await self._app(scope, receive, send)
             return
         request = Request(scope, receive)
         body = await request.body()
         caller = hashlib.sha256(request.headers.get("authorization", "").encode()).hexdigest()
-        named = hashlib.sha256(f"{scope['path']}?{scope['query_string']!r}".encode() + body).hexdigest()
+        named = hashlib.sha256(
+            f"{scope['method']} {scope['path']}?{scope['query_string']!r}".encode() + body
+        ).hexdigest()
         if not KEY.fullmatch(key):
             await problem(request, "malformed", "an Idempotency-Key is 1 to 128 visible characters")(
                 scope, receive, send

@@ -24,6 +24,7 @@ from cluster.observe.telemetry.receiver import Receiver
 from cluster.observe.telemetry.store import TelemetryStore
 from cluster.ports import Clock
 from cluster.settings import Settings
+from cluster.tracing import Tracer
 from cluster.usage import DayUse
 from policies.model.catalogue import Model
 
@@ -51,6 +52,8 @@ class Parts:
     """The catalogue, best variant of each model first."""
     usage: Callable[[], tuple[DayUse, ...]] = field(default=tuple)
     """What tenants used, by day and model, as the gateways of this machine wrote it down."""
+    tracer: Tracer | None = None
+    """Where spans go; None: nowhere."""
     readings: TelemetryStore | None = None
     """What is known of devices; None where they are simulated."""
     telemetry: Receiver | None = None

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from cluster.dashboards.alerts.spec import Alert, Severity
+from policies.xid import XIDS, XidAction
 
-CRITICAL_XIDS = (48, 62, 64, 74, 79, 92, 95, 109, 119, 120, 136, 143)
-"""XID errors after which the device or its memory cannot be trusted: double-bit and uncontained ECC errors, failed row
-remapping, NVLink faults, the device fallen off the bus, GSP failures."""
+CRITICAL_XIDS = tuple(
+    xid for xid, known in sorted(XIDS.items()) if known.action in {XidAction.RESET, XidAction.REBOOT, XidAction.REPLACE}
+)
+"""XID errors after which the device or its memory cannot be trusted: those for which the health rules take it out."""
 SENTINEL_ABOVE = 1_000_000
 """Readings beyond this are blanks that leaked as huge numbers, not degrees."""
 

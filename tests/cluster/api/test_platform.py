@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tests.cluster.api.platform import Platform, empty
+from fastapi.testclient import TestClient
+
+from cluster.api.app import create
+from cluster.usage import DayUse
+from policies.document import parse_policy
+from policies.model.catalogue import Model
+from policies.model.units import ModelId
+from tests.cluster.api.platform import OPERATOR, PROFILES, Platform, empty
 
 
 def test_before_there_is_a_policy_it_is_alive_and_not_ready(tmp_path: Path) -> None:
@@ -130,3 +138,20 @@ def test_the_type_of_every_problem_leads_to_its_line(platform: Platform) -> None
     kind = platform.call("GET", "/v1/claims/civil/justice:nothing").json()["type"]
     path, _, code = kind.partition("#")
     assert f"id='{code}'" in platform.client.get(path).text
+
+
+def test_a_tenant_sees_the_models_on_offer_and_its_own_use_alone(tmp_path: Path) -> None:
+    platform = empty(tmp_path)
+    tenants = ("civil/justice", "civil/health")
+    rows = tuple(DayUse(tenant=name, model="m", day="2026-11-03", requests=2) for name in tenants)
+    model = Model(id=ModelId("m"), variants=(), context_tokens=8_192)
+    parts = replace(platform.parts, models=lambda: (model,), usage=lambda: rows)
+    platform.parts.registry.put_policy(parse_policy((PROFILES / "default.yaml").read_text()))
+    key = platform.key("civil/justice")
+    client = TestClient(create(parts))
+    as_tenant = {"Authorization": f"Bearer {key}"}
+    assert [each["id"] for each in client.get("/v1/models", headers=as_tenant).json()["items"]] == ["m"]
+    assert [row["tenant"] for row in client.get("/v1/usage", headers=as_tenant).json()["items"]] == ["civil/justice"]
+    as_operator = {"Authorization": f"Bearer {OPERATOR}"}
+    assert len(client.get("/v1/usage", headers=as_operator).json()["items"]) == 2
+    assert client.get("/v1/usage").status_code == 401

@@ -90,6 +90,20 @@ def test_a_key_used_for_another_order_is_refused(people: Platform) -> None:
     assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
 
 
+def test_a_change_sent_twice_by_put_or_delete_is_carried_out_once_too(platform: Platform) -> None:
+    path = "/v1/claims/civil/justice:assistant"
+    stored = platform.call("GET", path).json()["claim"]
+    changed = {**stored, "max_replicas": stored["max_replicas"] + 1}
+    headers = {"Idempotency-Key": "put-1", "If-Match": f'"{stored["generation"]}"'}
+    first = platform.call("PUT", path, json=changed, headers=headers)
+    again = platform.call("PUT", path, json=changed, headers=headers)
+    assert (first.status_code, again.status_code) == (200, 200)
+    assert again.headers["Idempotency-Replayed"] == "true"
+    assert again.headers["ETag"] == first.headers["ETag"]
+    other = platform.call("DELETE", path, headers={"Idempotency-Key": "put-1", "If-Match": "*"})
+    assert other.json()["code"] == "idempotency_key_reused"
+
+
 def test_two_callers_may_use_the_same_key(people: Platform) -> None:
     headers = {"Idempotency-Key": "order-1"}
     people.call("POST", "/v1/modes", "token-of-anna", json=CRISIS, headers=headers)

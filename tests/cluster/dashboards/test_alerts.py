@@ -1,5 +1,6 @@
 """Every alert rings when it must, is quiet at a near miss, and names its page."""
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -7,7 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from cluster.dashboards.alerts.devices import CRITICAL_XIDS
 from cluster.dashboards.alerts.rules import every_alert, rule_file, write
+from policies.xid import XidAction, classify
 from tests.cluster.dashboards.alert_cases import CASES
 from tests.cluster.dashboards.programs import require
 
@@ -68,3 +71,10 @@ def test_it_rings_when_it_must_and_is_quiet_at_a_near_miss(name, tmp_path):
     (tmp_path / "case.yaml").write_text(yaml.safe_dump(document))
     result = promtool("test", "rules", "case.yaml", cwd=tmp_path)
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_the_page_of_the_xid_alert_says_what_each_number_asks_for_and_the_rules_agree():
+    page = (ROOT / "runbooks/GpuXidCritical.md").read_text()
+    listed = {int(number) for row in re.findall(r"^\| ([\d, ]+) \|", page, re.MULTILINE) for number in row.split(",")}
+    assert listed == set(CRITICAL_XIDS)
+    assert all(classify(xid).action not in {XidAction.INFORM, XidAction.WATCH} for xid in CRITICAL_XIDS)
