@@ -12,7 +12,7 @@ from cluster.console import devices
 from cluster.console.actions import Asked, perform
 from cluster.console.feed import Feed
 from cluster.console.fragment import Fragment
-from cluster.console.markup import Markup
+from cluster.console.markup import Markup, tag
 from cluster.console.port import Source, TokenRefused
 from cluster.console.scene import Scene
 from cluster.console.selection import Selection
@@ -39,6 +39,7 @@ class Page:
     async def build(self) -> None:
         """Lay the page out, draw it once, and keep it current while its browser is connected."""
         scene = await self._feed.scene(self._session.token, self._session.viewer)
+        ui.add_body_html(shell(self._summary(scene)))
         # The library puts a page's content into a main element of its own; bar and banners belong before it.
         with ui.context.client.layout:
             self._add("bar", "header")
@@ -53,6 +54,17 @@ class Page:
         self._draw(scene)
         ui.on("console", self._asked)
         ui.timer(DRAW_EVERY_S, self._again)
+
+    def _summary(self, scene: Scene) -> Drawing:
+        """Draw the part of the page that a person looks at first."""
+        words, view = self._words, self._view
+        first = DRAW_FIRST[view]
+        return {
+            "bar": frame.bar(scene, words, view, self._theme),
+            "banners": frame.banners(scene, words),
+            "freshness": frame.freshness(scene, words, view),
+            "first": first(scene, words),
+        }
 
     def add_map(self) -> None:
         """Add the place of the nodes; they come and go with the scene."""
@@ -133,6 +145,19 @@ class Page:
         return {**drawn, "detail": cluster.detail(spot, scene, self._words)}
 
 
+DRAW_FIRST: dict[str, Callable[[Scene, Words], Markup]] = {
+    "capacity": capacity.shares,
+    "models": models.models,
+    "cluster": cluster.summary,
+}
+
+
+def shell(drawn: Drawing) -> Markup:
+    """Return what the browser paints before any script has run; the script takes it away once the page is there."""
+    view = tag("div", drawn["freshness"], tag("section", drawn["first"]), class_="view")
+    return tag("div", tag("header", drawn["bar"]), drawn["banners"], view, id="shell", inert=True)
+
+
 LOOKING = frozenset({"filter", "page", "select", "offer"})
 """Actions that change nothing of the platform."""
 
@@ -140,15 +165,16 @@ LOOKING = frozenset({"filter", "page", "select", "offer"})
 def _lay_capacity(page: Page) -> None:
     page.add("shares")
     with ui.element("div").classes("columns"):
-        with ui.element("section"):
-            page.add("filters", "div")
-            page.add("claims", "div")
+        with ui.element("div"):
+            with ui.element("section"):
+                page.add("filters", "div")
+                page.add("claims", "div")
+            page.add("usage")
         with ui.element("div").classes("side"):
             with ui.element("section"):
                 page.add("ask", "div")
                 page.add("offer", "div")
             page.add("keys")
-            page.add("usage")
 
 
 def _lay_models(page: Page) -> None:

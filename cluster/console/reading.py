@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from cluster.client import Client, Problem
 from cluster.console.scene import Approval, ClaimView, Entry, Key, Reading, Scene, Share, Viewer
+from cluster.usage import DayUse
 from policies.model.catalogue import Model, Variant
 from policies.model.codec import from_plain
 from policies.model.decision import Entitlement, Reason
@@ -57,7 +58,8 @@ def operator_scene(client: Client, viewer: Viewer, now_ms: int) -> Scene:
         groups=snapshot.groups,
         gaps=snapshot.gaps,
         cordoned=tuple(str(each["subject"]) for each in client.get("/v1/cordons")),
-        models=models_of(snapshot.claims),
+        models=_models(client, snapshot.claims),
+        usage=_usage(client),
         timeline=_timeline(client),
         keys=_keys(client),
         approvals=tuple(_approval(each) for each in modes["pending"]),
@@ -98,11 +100,21 @@ def tenant_scene(client: Client, viewer: Viewer, now_ms: int) -> Scene:
         devices=devices,
         workers=_all(client, "/v1/workers", Worker),
         groups=tuple(group for view in claims for group in view.groups),
-        models=models_of(tuple(view.claim for view in claims)),
+        models=_models(client, tuple(view.claim for view in claims)),
+        usage=_usage(client),
         timeline=_timeline(client),
         keys=_keys(client),
         can=frozenset({"key"}),
     )
+
+
+def _models(client: Client, claims: tuple[Claim, ...]) -> tuple[Model, ...]:
+    """Return the catalogue; where the control plane has none, the models that claims ask for."""
+    return _all(client, "/v1/models", Model) or models_of(claims)
+
+
+def _usage(client: Client) -> tuple[DayUse, ...]:
+    return _all(client, "/v1/usage", DayUse)
 
 
 def models_of(claims: tuple[Claim, ...]) -> tuple[Model, ...]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from cluster.usage import DayUse
 from policies.model.catalogue import Model
 from policies.model.decision import Entitlement, Reason
 from policies.model.inventory import Device, Flavor, Group, Node, Worker
 from policies.model.policy import ModeDeclaration
 from policies.model.snapshot import Gap
-from policies.model.units import DeviceId, FlavorId, TenantId
+from policies.model.units import DeviceId, TenantId
 from policies.model.workload import Claim
 
 STALE_AFTER_MS = 10_000
@@ -91,15 +92,6 @@ class Key:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Usage:
-    """What one tenant used of one flavor in the last day."""
-
-    tenant: TenantId
-    flavor: FlavorId
-    gpu_seconds: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
     """One viewer's picture of the platform. Empty parts are parts that the viewer may not see."""
 
@@ -128,7 +120,7 @@ class Scene:
     """Newest first."""
     approvals: tuple[Approval, ...] = ()
     keys: tuple[Key, ...] = ()
-    usage: tuple[Usage, ...] = ()
+    usage: tuple[DayUse, ...] = ()
     decide_ms: int = 0
     can: frozenset[str] = field(default_factory=frozenset)
     """What the viewer may do here; a button for anything else is not drawn."""

@@ -39,6 +39,10 @@ class Words:
         text = f"{millis / WHOLE:.2f}".rstrip("0").rstrip(".")
         return text if self.language == "en" else text.replace(".", ",")
 
+    def whole(self, count: int) -> str:
+        """Return a count in groups of three digits, as the language writes them."""
+        return f"{count:,}".replace(",", {"en": ",", "fr": "\u202f", "de": "."}[self.language])
+
     def span(self, duration_ms: int) -> str:
         """Return a duration in its two largest units at most."""
         for unit_ms, unit in ((DAY_MS, "d"), (HOUR_MS, "h"), (MINUTE_MS, "min")):

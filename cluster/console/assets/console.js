@@ -94,6 +94,14 @@
     }
   });
 
+  // What was painted before the scripts ran gives way to the page itself.
+  const painted = new MutationObserver(() => {
+    if (!byId("at-bar")?.firstElementChild) return;
+    byId("shell")?.remove();
+    painted.disconnect();
+  });
+  painted.observe(document, { childList: true, subtree: true });
+
   // The age of the picture is drawn every second. When it no longer changes, the line is cut.
   let beat = performance.now();
   const watch = new MutationObserver(() => (beat = performance.now()));

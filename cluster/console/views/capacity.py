@@ -7,6 +7,7 @@ from cluster.console.markup import Markup, join, tag
 from cluster.console.scene import ClaimView, Scene, Share
 from cluster.console.selection import CLAIMS_PER_PAGE, STATES, Selection, filtered, pages, state_of
 from cluster.console.words import Words
+from cluster.usage import DAYS_SHOWN, DayUse
 
 BADGES = {
     "served": ("check", "good"),
@@ -84,25 +85,61 @@ def keys(scene: Scene, words: Words, selection: Selection) -> Markup:
 
 
 def usage(scene: Scene, words: Words) -> Markup:
-    """Return the GPU-hours used lately, by tenant and flavor."""
-    heads = tag("tr", *(tag("th", words(f"column.{each}"), scope="col") for each in ("tenant", "flavor", "hours")))
-    rows = [
-        tag(
-            "tr",
-            tag("td", use.tenant, data_label=words("column.tenant")),
-            tag("td", use.flavor, data_label=words("column.flavor")),
-            tag("td", words.number(use.gpu_seconds * 1000 // 3600), class_="number", data_label=words("column.hours")),
-        )
-        for use in scene.usage
-    ]
+    """Return what was used of each model lately: requests, tokens, GPU-hours, and a bar per day."""
+    tables: dict[tuple[str, str], list[DayUse]] = {}
+    for use in scene.usage:
+        tables.setdefault((use.tenant, use.model), []).append(use)
+    days = sorted({use.day for use in scene.usage})
+    if not days:
+        return join(tag("h2", words("usage.title")), tag("p", words("usage.none"), class_="empty"))
+    names = ("tenant", "model", "requests", "tokens", "hours", "days")
+    heads = (tag("th", words(f"column.{each}"), scope="col", class_=USAGE_NUMBERS.get(each)) for each in names)
+    rows = (_used(name, found, days, words) for name, found in sorted(tables.items()))
     table = tag(
         "table",
-        tag("caption", words("usage.title"), class_="spoken"),
-        tag("thead", heads),
+        tag("caption", words("usage.since", first=days[0], last=days[-1])),
+        tag("thead", tag("tr", *heads)),
         tag("tbody", *rows),
         class_="cards",
     )
-    return join(tag("h2", words("usage.title")), table if rows else tag("p", words("usage.none"), class_="empty"))
+    return join(tag("h2", words("usage.title")), table)
+
+
+USAGE_NUMBERS = dict.fromkeys(("requests", "tokens", "hours"), "number")
+HOUR_MS = 3_600_000
+BAR, GAP, HIGH = 3, 1, 24
+"""Width of a day's bar, the space after it, and the height of the largest, in the drawing's own units."""
+
+
+def _used(name: tuple[str, str], found: list[DayUse], days: list[str], words: Words) -> Markup:
+    tenant, model = name
+    requests, gpu_ms = sum(use.requests for use in found), sum(use.gpu_ms for use in found)
+    tokens = sum(use.prompt_tokens + use.completion_tokens for use in found)
+    hours = words.number(gpu_ms * 1000 // HOUR_MS)
+    return tag(
+        "tr",
+        tag("th", tenant, scope="row", data_label=words("column.tenant")),
+        tag("td", tag("code", model), data_label=words("column.model")),
+        tag("td", words.whole(requests), class_="number", data_label=words("column.requests")),
+        tag("td", words.whole(tokens), class_="number", data_label=words("column.tokens")),
+        tag("td", hours, class_="number", data_label=words("column.hours")),
+        tag("td", _days(found, days, words), data_label=words("column.days")),
+    )
+
+
+def _days(found: list[DayUse], days: list[str], words: Words) -> Markup:
+    """Return a bar per day, in proportion to its tokens; said in words for who cannot see it."""
+    tokens = {use.day: use.prompt_tokens + use.completion_tokens for use in found}
+    most = max(*tokens.values(), 1)
+    heights = [-(-tokens.get(day, 0) * HIGH // most) for day in days]
+    bars = "".join(
+        f'<rect x="{place * (BAR + GAP)}" y="{HIGH - high}" width="{BAR}" height="{high}"/>'
+        for place, high in enumerate(heights)
+    )
+    said = "; ".join(f"{day}: {words.whole(tokens.get(day, 0))}" for day in days)
+    width = max(len(days), DAYS_SHOWN) * (BAR + GAP)
+    drawing = {"viewBox": f"0 0 {width} {HIGH}", "preserveAspectRatio": "none"}
+    return tag("svg", Markup(bars), class_="days", role="img", aria_label=said, **drawing)
 
 
 def _share(share: Share, words: Words) -> Markup:
@@ -166,7 +203,10 @@ def _row(view: ClaimView, scene: Scene, words: Words) -> Markup:
             data_label=words("column.position"),
         ),
         tag(
-            "td", words.ahead(reason.eta_ms, scene.now_ms) if reason and waits else "-", data_label=words("column.eta")
+            "td",
+            words.ahead(reason.eta_ms, scene.now_ms) if reason and waits else "-",
+            data_label=words("column.eta"),
+            class_="when",
         ),
     )
 

@@ -33,10 +33,10 @@ def _model(model: Model, running: dict[tuple[str, str], list[Group]], nodes: dic
     ]
     head = tag(
         "tr",
-        tag("th", words("column.rung"), scope="col"),
+        tag("th", words("column.rung"), scope="col", class_="number"),
         *(tag("th", words(f"column.{key}"), scope="col", class_=NUMBERS.get(key)) for key in HEADS),
     )
-    context = f"{model.context_tokens} tokens" if model.context_tokens else ""
+    context = words("models.context", tokens=words.whole(model.context_tokens)) if model.context_tokens else ""
     facts = ", ".join(filter(None, (context, *model.modalities, model.licence)))
     return tag(
         "article",
@@ -61,8 +61,8 @@ def _variant(rung: int, variant: Variant, groups: list[Group], nodes: dict[str, 
             scope="row",
             data_label=words("column.variant"),
         ),
-        tag("td", f"{variant.weights_mib} MiB", class_="number", data_label=words("column.memory")),
-        tag("td", f"{quality / 10:.0f} %" if quality else "-", class_="number", data_label=words("column.quality")),
+        tag("td", f"{words.whole(variant.weights_mib)} MiB", class_="number", data_label=words("column.memory")),
+        tag("td", f"{quality / 10:g} %" if quality else "-", class_="number", data_label=words("column.quality")),
         tag("td", variant.tokens_per_s or "-", class_="number", data_label=words("column.speed")),
         tag("td", cold, tag("small", variant.provenance), class_="number", data_label=words("column.cold")),
         tag("td", tag("ul", *where) if where else words("models.nowhere"), data_label=words("column.where")),

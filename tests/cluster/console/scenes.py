@@ -3,7 +3,8 @@
 from dataclasses import replace
 from functools import cache
 
-from cluster.console.scene import Approval, ClaimView, Entry, Key, Reading, Scene, Share, Usage, Viewer
+from cluster.console.scene import Approval, ClaimView, Entry, Key, Reading, Scene, Share, Viewer
+from cluster.usage import DayUse
 from policies.model.catalogue import Model, Variant
 from policies.model.decision import Change, ClaimState, Entitlement, PendingReason, Reason
 from policies.model.inventory import (
@@ -158,9 +159,27 @@ def morning(viewer=OPERATOR):
         readings=tuple(readings),
         models=(MISTRAL,),
         keys=(Key(prefix="pk-Zk3v", tenant="civil/justice", expires_at_ms=NOW + 5_000_000_000),),
-        usage=(Usage(tenant="civil/justice", flavor="H100-80GB", gpu_seconds=91_800),),
+        usage=used(viewer),
         decide_ms=6,
         **(operator_only if viewer.is_operator else {"can": frozenset({"key"})}),
+    )
+
+
+def used(viewer):
+    """Three weeks of two models, busier by the day and quiet on Sundays."""
+    return tuple(
+        DayUse(
+            tenant=tenant,
+            model=model,
+            day=f"2026-11-{day:02}",
+            requests=0 if day % 7 == 1 else 400 + 90 * day,
+            prompt_tokens=0 if day % 7 == 1 else 210_000 + 31_000 * day,
+            completion_tokens=0 if day % 7 == 1 else 60_000 + 9_000 * day,
+            gpu_ms=0 if day % 7 == 1 else 5_400_000 + 300_000 * day,
+        )
+        for tenant, model in (("civil/justice", "mistral-small-3.2"), ("defence/cyber", "mistral-small-3.2"))
+        for day in range(1, 23)
+        if viewer.tenant in {None, tenant}
     )
 
 
