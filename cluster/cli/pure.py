@@ -115,6 +115,18 @@ def show_policy(output: OutputKind = Output.YAML, context: ContextName = None, t
     show(connect(context, token_file).get("/v1/policy"), [], chosen)
 
 
+@policy_app.command("activate")
+def activate_policy(
+    file: Annotated[Path, typer.Argument(help="Policy document (YAML).")],
+    context: ContextName = None,
+    token_file: TokenFile = None,
+) -> None:
+    """Put a policy in force. The same as `partage apply -f`; `partage policy plan` shows first what it would move."""
+    from cluster.cli.writing import apply
+
+    apply(file, dry_run=False, wait=False, timeout_s=1, context=context, token_file=token_file)
+
+
 @policy_app.command("plan")
 def plan_policy(
     file: Annotated[Path, typer.Argument(help="Policy document (YAML).")],

@@ -41,12 +41,12 @@ KINDS: dict[str, tuple[str, Callable[[int], list[Column]], Callable[[Row], str]]
     "workers": ("/v1/workers", columns.worker_columns, lambda row: row["id"]),
     "groups": ("/v1/groups", columns.group_columns, lambda row: row["id"]),
     "nodes": ("/v1/nodes", columns.node_columns, lambda row: row["id"]),
+    "models": ("/v1/models", columns.model_columns, lambda row: row["id"]),
     "keys": ("/v1/keys", columns.key_columns, lambda row: row["prefix"]),
 }
 """What can be listed: where it is, how it looks, what it is called."""
 
 UNPAGED: dict[str, tuple[str, Callable[[int], list[Column]], Callable[[Row], str]]] = {
-    "models": ("/v1/models", columns.model_columns, lambda row: row["id"]),
     "moves": ("/v1/moves", columns.move_columns, lambda row: row["device"]),
     "decisions": ("/v1/decisions", columns.decision_columns, lambda row: str(row["number"])),
     "verdicts": (

@@ -19,6 +19,7 @@ export default {
       const scrolls = [...el.querySelectorAll("[data-scroll]")].map((each) => each.scrollTop);
       el.innerHTML = this.html;
       this.drawn = this.html;
+      el.dispatchEvent(new CustomEvent("redrawn", { bubbles: true }));
       open.forEach((each) => document.getElementById(each)?.setAttribute("open", ""));
       el.querySelectorAll("[data-scroll]").forEach((each, n) => (each.scrollTop = scrolls[n] || 0));
       const again = id && document.getElementById(id);

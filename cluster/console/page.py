@@ -12,6 +12,7 @@ from cluster.console import devices
 from cluster.console.actions import Asked, perform
 from cluster.console.feed import Feed
 from cluster.console.fragment import Fragment
+from cluster.console.loads import Loads
 from cluster.console.markup import Markup, tag
 from cluster.console.port import Source, TokenRefused
 from cluster.console.scene import Scene
@@ -34,6 +35,7 @@ class Page:
         self._selection = Selection()
         self._fragments: dict[str, Fragment] = {}
         self._map: Element | None = None
+        self._loads: Loads | None = None
         self._nodes: tuple[str, ...] = ()
 
     async def build(self) -> None:
@@ -67,7 +69,8 @@ class Page:
         }
 
     def add_map(self) -> None:
-        """Add the place of the nodes; they come and go with the scene."""
+        """Add the place of the nodes, which come and go with the scene, and what writes their loads."""
+        self._loads = Loads(self._words)
         self._map = ui.element("div").classes("map")
 
     def add(self, name: str, element: str = "section") -> None:
@@ -128,6 +131,8 @@ class Page:
             drawn.update(self._draw_map(scene))
         for name, markup in drawn.items():
             self._fragments[name].show(markup)
+        if self._loads is not None:
+            self._loads.show(devices.spots(scene))
 
     def _draw_map(self, scene: Scene) -> Drawing:
         found = devices.spots(scene)

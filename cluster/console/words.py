@@ -34,6 +34,10 @@ class Words:
         """Return the words of the key with the values put in."""
         return dictionary()[key][self.language].format(**values)
 
+    def template(self, key: str) -> str:
+        """Return the words of the key with its places left open, for a browser to fill."""
+        return dictionary()[key][self.language]
+
     def number(self, millis: int) -> str:
         """Return thousandths of a GPU as GPUs, with the decimal sign of the language."""
         text = f"{millis / WHOLE:.2f}".rstrip("0").rstrip(".")

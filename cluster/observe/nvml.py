@@ -14,7 +14,7 @@ from cluster.observe.telemetry.readings import mebibytes, plausible
 from cluster.observe.telemetry.topology import peers
 from policies.model.inventory import Device, Flavor, ScrubState
 from policies.model.snapshot import Gap, GapKind
-from policies.model.telemetry import NOT_READ, DeviceFacts, Missing, MissingCause, Reading
+from policies.model.telemetry import NOT_READ, DeviceFacts, MigOffer, Missing, MissingCause, Reading
 from policies.model.units import DeviceId, NodeId
 
 OPEN_TIMEOUT_S = 20.0
@@ -166,8 +166,51 @@ def _gpu(gate: Gate, node: NodeId, index: int, handle: Handle) -> DeviceFacts:
         minor=gate.ask(pynvml.nvmlDeviceGetMinorNumber, handle),
         architecture=gate.ask(pynvml.nvmlDeviceGetArchitecture, handle),
         mig_enabled=not isinstance(mode, Missing) and mode[0] == pynvml.NVML_DEVICE_MIG_ENABLE,
+        mig_offers=() if isinstance(mode, Missing) else _offers(gate, handle),
         nvlinks_active=_nvlinks_active(gate, handle),
     )
+
+
+PROFILE_FORM = 2
+"""Version of the question about profiles whose answer carries the profile's name."""
+SUFFIXES = {
+    pynvml.NVML_GPU_INSTANCE_PROFILE_1_SLICE_REV1: "+me",
+    pynvml.NVML_GPU_INSTANCE_PROFILE_2_SLICE_REV1: "+me",
+    pynvml.NVML_GPU_INSTANCE_PROFILE_1_SLICE_GFX: "+gfx",
+    pynvml.NVML_GPU_INSTANCE_PROFILE_2_SLICE_GFX: "+gfx",
+    pynvml.NVML_GPU_INSTANCE_PROFILE_3_SLICE_GFX: "+gfx",
+    pynvml.NVML_GPU_INSTANCE_PROFILE_4_SLICE_GFX: "+gfx",
+    pynvml.NVML_GPU_INSTANCE_PROFILE_1_SLICE_NO_ME: "-me",
+    pynvml.NVML_GPU_INSTANCE_PROFILE_2_SLICE_NO_ME: "-me",
+    pynvml.NVML_GPU_INSTANCE_PROFILE_1_SLICE_ALL_ME: "+me.all",
+    pynvml.NVML_GPU_INSTANCE_PROFILE_2_SLICE_ALL_ME: "+me.all",
+}
+"""Ends of the names of variants, where the driver does not say a name: media engines, graphics."""
+
+
+def _offers(gate: Gate, handle: Handle) -> tuple[MigOffer, ...]:
+    """Return the profiles that the driver knows for this GPU, whether or not MIG is on. Unknown ones are no gap."""
+    found = []
+    for number in range(pynvml.NVML_GPU_INSTANCE_PROFILE_COUNT):
+        info = gate.ask(
+            pynvml.nvmlDeviceGetGpuInstanceProfileInfo, handle, number, PROFILE_FORM, key=f"profile{number}"
+        )
+        if isinstance(info, Missing) or not info.instanceCount:
+            continue
+        name = (
+            _text(info.name).removeprefix("MIG ")
+            or f"{_size(info.sliceCount, info.memorySizeMB)}{SUFFIXES.get(number, '')}"
+        )
+        found.append(
+            MigOffer(
+                name=name, most=info.instanceCount, memory_mib=info.memorySizeMB, sm_count=info.multiprocessorCount
+            )
+        )
+    return tuple(sorted(found, key=lambda offer: (-offer.sm_count, -offer.memory_mib, offer.name)))
+
+
+def _size(slices: int, memory_mib: int) -> str:
+    return f"{slices}g.{-(-memory_mib // 1024)}gb"
 
 
 def _instances(gate: Gate, gpu: DeviceFacts, parent: Handle, handles: dict[DeviceId, Handle]) -> list[DeviceFacts]:
@@ -194,6 +237,7 @@ def _instance(gate: Gate, gpu: DeviceFacts, handle: Handle) -> DeviceFacts:
         memory_total_mib=total,
         memory_reserved_mib=reserved,
         mig_profile=_profile(attributes),
+        mig_offers=(),
         gpu_instance=None if isinstance(instance, Missing) else instance,
         compute_instance=None if isinstance(compute, Missing) else compute,
         sm_count=attributes.multiprocessorCount,
@@ -217,7 +261,7 @@ def _memory(gate: Gate, handle: Handle) -> tuple[int, Reading]:
 def _profile(attributes: ctypes.Structure) -> str:
     """Return the MIG profile's name: slices of compute, nominal GB of memory."""
     compute, slices = attributes.computeInstanceSliceCount, attributes.gpuInstanceSliceCount
-    size = f"{slices}g.{-(-attributes.memorySizeMB // 1024)}gb"
+    size = _size(slices, attributes.memorySizeMB)
     return size if compute == slices else f"{compute}c.{size}"
 
 

@@ -64,6 +64,18 @@ NOT_READ = Missing(MissingCause.NOT_READ)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MigOffer:
+    """A kind of MIG instance that the driver would make on a GPU."""
+
+    name: str
+    """Such as ``1g.10gb``, with media engines ``1g.10gb+me``."""
+    most: int
+    """Instances of this kind on an empty GPU."""
+    memory_mib: int
+    sm_count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceFacts:
     """What does not change while the driver runs and the MIG layout stays."""
 
@@ -84,6 +96,8 @@ class DeviceFacts:
     architecture: Reading = NOT_READ
     mig_enabled: bool = False
     mig_profile: str | None = None
+    mig_offers: tuple[MigOffer, ...] = ()
+    """What the GPU could be divided into, the largest first; empty for an instance and where MIG is not known."""
     gpu_instance: int | None = None
     compute_instance: int | None = None
     sm_count: Reading = NOT_READ

@@ -55,6 +55,11 @@ def agent(fact: DeviceFacts) -> Iterator[Agent]:
     made.close()
 
 
+def sees_every_process() -> bool:
+    """Whether PIDs here are the host's, which are those that NVML knows."""
+    return str(Path("/proc/self/ns/pid").readlink()) == FIRST_PID_NAMESPACE
+
+
 def smi(*fields: str, device: DeviceId) -> list[str]:
     tool = shutil.which("nvidia-smi")
     if tool is None:
@@ -158,11 +163,13 @@ def test_a_process_is_seen_with_its_memory_and_attributed_to_its_worker(fact: De
         CLOCK.sleep_ms(1_100)
         sample = sampled(agent, fact.device)
     assert not isinstance(sample.processes, Missing)
+    if not sample.processes and not sees_every_process():
+        pytest.skip("the driver shows no processes inside this PID namespace")
     holding = WorkerHolding(
         worker=WorkerId("w"), domain=SecurityDomain.CIVIL, devices=(fact.device,), root_pid=child.pid
     )
     assert any(isinstance(one.memory_mib, int) and one.memory_mib >= HELD_MIB for one in sample.processes)
-    if str(Path("/proc/self/ns/pid").readlink()) != FIRST_PID_NAMESPACE:
+    if not sees_every_process():
         pytest.skip("attribution by PID needs the host's PID namespace")
     owners = {process.pid: owner for process, owner in attribute(sample, (holding,))}
     assert owners[child.pid] is not None
@@ -186,4 +193,6 @@ def test_a_scrub_fails_while_a_process_is_alive(fact: DeviceFacts) -> None:
     with burning(fact.device, HELD_MIB):
         proof = scrub(request, NvmlDevice(fact), ScrubPolicy(settle_ms=1_000), CLOCK)
     assert not proof.passed
-    assert [step.name for step in proof.steps] == ["no_process"]
+    # Where the driver shows no processes, the memory that they hold still gives them away.
+    given_away_by = {"no_process"} if sees_every_process() else {"no_process", "framebuffer_baseline"}
+    assert proof.steps[-1].name in given_away_by

@@ -155,24 +155,22 @@ def timeline(scene: Scene, words: Words) -> Markup:
 
 
 def _tile(spot: Spot, words: Words, chosen: str) -> Markup:
+    """Return the device without its load, which ``Loads`` writes into it."""
     device = spot.device
-    percent = spot.reading.utilisation_percent if spot.reading else None
-    said = f"{device.id}, {_domain(spot, words)}, {words(f'device.{spot.state}')}, {_load(spot, words)}"
-    fill = f"--load:{percent}%" if percent is not None else None
+    said = f"{device.id}, {_domain(spot, words)}, {words(f'device.{spot.state}')}"
     return tag(
         "button",
         tag("b", LETTER[spot.domain]),
         icon(STATES[spot.state]),
-        tag("span", f"{percent} %" if percent is not None else "?"),
+        tag("span", "?"),
         type="button",
         id=f"gpu-{device.id}",
         class_=f"gpu d-{spot.domain} s-{spot.state}",
-        style=fill,
         data_do="select",
         data_device=device.id,
+        data_said=said,
         aria_label=said,
         aria_pressed="true" if device.id == chosen else "false",
-        title=said,
     )
 
 

@@ -91,6 +91,9 @@ class Stage:
             case {"entry": text}:
                 entry = Entry(number=999, at_ms=self.clock.now_ms(), actor="test", text=text)
                 self.changes = {"timeline": (entry, *scenes.entries())}
+            case {"loads": percent}:
+                readings = scenes.morning().readings
+                self.changes = {"readings": tuple(replace(each, utilisation_percent=percent) for each in readings)}
             case {"stale_ms": age}:
                 self.changes = {"observed_at_ms": self.clock.now_ms() - age}
             case {"calm": _}:

@@ -205,6 +205,29 @@ def test_a_device_without_a_reading_shows_a_question_mark_and_never_zero(open_pa
     assert page.locator("#gpu-GPU-n3-6 span").inner_text() == "?"
 
 
+def test_a_load_that_changes_is_written_into_its_tile_and_said_in_words(open_page, stage):
+    page = open_page("cluster")
+    tile = page.locator("#gpu-GPU-n0-1")
+    tile.filter(has_text="37 %").wait_for(timeout=SOON_MS)
+    assert tile.get_attribute("aria-label").endswith("load 37 %")
+    stage.tell(loads=91)
+    tile.filter(has_text="91 %").wait_for(timeout=SOON_MS)
+    assert (
+        page.evaluate("getComputedStyle(document.getElementById('gpu-GPU-n0-1')).getPropertyValue('--load')") == "91%"
+    )
+    tile.click()
+    page.wait_for_selector("#gpu-GPU-n0-1[aria-pressed=true]")
+    assert tile.inner_text().endswith("91 %")
+
+
+def test_what_is_painted_first_gives_way_to_the_page(open_page):
+    page = open_page("cluster")
+    assert page.locator("#shell").count() == 0
+    painted = page.request.get(page.url).text()
+    assert 'id="shell" inert' in painted
+    assert "SIMULATED" in painted
+
+
 def test_the_language_is_chosen_and_remembered(open_page):
     page = open_page("cluster")
     with page.expect_navigation():

@@ -166,6 +166,19 @@ class FakeLibrary:
         put(pending, int(gpu.mig is not None))
         return OK
 
+    def do_nvmlDeviceGetGpuInstanceProfileInfoV(self, handle: Any, profile: Any, out: Any) -> int:
+        gpu = self.target(handle)[0]
+        known = gpu.offers.get(value(profile))
+        if known is None:
+            return nv.NVML_ERROR_NOT_SUPPORTED
+        if out._obj.version != nv.nvmlGpuInstanceProfileInfo_v2:
+            return nv.NVML_ERROR_ARGUMENT_VERSION_MISMATCH
+        name, slices, most, size, sms = known
+        out._obj.sliceCount, out._obj.instanceCount = slices, most
+        out._obj.memorySizeMB, out._obj.multiprocessorCount = size, sms
+        out._obj.name = name.encode()
+        return OK
+
     def do_nvmlDeviceGetMaxMigDeviceCount(self, _handle: Any, out: Any) -> int:
         put(out, 7)
         return OK

@@ -56,6 +56,8 @@ class FakeGpu:
     dram_util: float = 0.0
     nvlinks: int = 18
     mig: list[FakeInstance] | None = None
+    offers: dict[int, tuple[str, int, int, int, int]] = field(default_factory=dict)
+    """MIG profile number to name, slices, most instances, MiB and SMs."""
     processes: list[FakeProcess] = field(default_factory=list)
     fields: dict[int, tuple[int, int, int]] = field(default_factory=dict)
     """Field number to return code, value type and value; over those made from the rest."""
@@ -132,6 +134,10 @@ def _gpu_lines(gpu: FakeGpu) -> list[str]:
     lines += [f"field {number} {code} {kind} {value}" for number, (code, kind, value) in gpu.field_values().items()]
     lines += [f"fail {function} {code} {after}" for function, (code, after) in gpu.fails.items()]
     lines += [f"hang {function}" for function in gpu.hangs]
+    lines += [
+        f"offer {number} {slices} {most} {size} {sms} {name}"
+        for number, (name, slices, most, size, sms) in gpu.offers.items()
+    ]
     lines += _process_lines(gpu.processes)
     for instance in gpu.mig or []:
         lines += [
@@ -152,10 +158,23 @@ def _process_lines(processes: list[FakeProcess]) -> list[str]:
     return [f"proc {one.pid} {-1 if one.memory_mib is None else one.memory_mib * MIB} {one.sm}" for one in processes]
 
 
+H100_OFFERS = {
+    0: ("1g.10gb", 1, 7, 9856, 16),
+    1: ("2g.20gb", 2, 3, 20096, 32),
+    2: ("3g.40gb", 3, 2, 40448, 60),
+    3: ("4g.40gb", 4, 1, 40448, 64),
+    4: ("7g.80gb", 7, 1, 81152, 132),
+    7: ("1g.10gb+me", 1, 1, 9856, 16),
+    9: ("1g.20gb", 1, 4, 20096, 26),
+}
+"""What `nvidia-smi mig -lgip` shows on an H100 80GB."""
+
+
 def h100(number: int = 0, **changes: object) -> FakeGpu:
     """Return an idle H100 as the real capture of driver 590.48.01 shows it."""
+    known: dict[str, object] = {"offers": H100_OFFERS, **changes}
     return FakeGpu(
-        uuid=f"GPU-{number:08x}-aaaa-bbbb-cccc-000000000000", name="NVIDIA H100 80GB HBM3", total_mib=81559, **changes
+        uuid=f"GPU-{number:08x}-aaaa-bbbb-cccc-000000000000", name="NVIDIA H100 80GB HBM3", total_mib=81559, **known
     )  # type: ignore[arg-type] # the caller names fields
 
 

@@ -11,11 +11,12 @@
 typedef int Ret;
 typedef unsigned long long u64;
 enum { OK = 0, UNINITIALIZED = 1, INVALID = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6, TOO_SMALL = 7, TIMED_OUT = 10 };
-enum { MAX_DEVICES = 96, MAX_KEYS = 24, MAX_FIELDS = 32, MAX_PROCESSES = 16, MAX_FAULTS = 8, MAX_EVENTS = 64 };
+enum { MAX_DEVICES = 96, MAX_KEYS = 24, MAX_FIELDS = 32, MAX_PROCESSES = 16, MAX_FAULTS = 8, MAX_OFFERS = 18, MAX_EVENTS = 64 };
 
 typedef struct { char key[16]; long long value; } Key;
 typedef struct { unsigned id; Ret code; unsigned type; long long value; } Field;
 typedef struct { unsigned pid; long long memory; unsigned sm; } Process;
+typedef struct { unsigned number, slices, most, sms; u64 memory_mb; char name[96]; } Offer;
 typedef struct { char function[64]; Ret code; unsigned after; int hangs; } Fault;
 typedef struct {
   char uuid[80], name[64];
@@ -24,6 +25,7 @@ typedef struct {
   Field fields[MAX_FIELDS]; int field_count;
   Process processes[MAX_PROCESSES]; int process_count;
   Fault faults[MAX_FAULTS]; int fault_count;
+  Offer offers[MAX_OFFERS]; int offer_count;
 } Device;
 typedef struct { int gpu; u64 type, data; unsigned instance; } Event;
 
@@ -67,6 +69,10 @@ static void add_line(char *line) {
   } else if (sscanf(line, "fail %63s %lld %lld", name, &a, &b) == 3 && last->fault_count < MAX_FAULTS) {
     Fault *fault = &last->faults[last->fault_count++]; memset(fault, 0, sizeof *fault);
     strcpy(fault->function, name); fault->code = (Ret)a; fault->after = (unsigned)b;
+  } else if (sscanf(line, "offer %lld %lld %lld %lld", &a, &b, &c, &d) == 4 && last->offer_count < MAX_OFFERS) {
+    Offer *offer = &last->offers[last->offer_count++]; memset(offer, 0, sizeof *offer);
+    offer->number = (unsigned)a; offer->slices = (unsigned)b; offer->most = (unsigned)c; offer->memory_mb = (u64)d;
+    sscanf(line, "offer %*s %*s %*s %*s %u %95s", &offer->sms, offer->name);
   } else if (sscanf(line, "hang %63s", name) == 1 && last->fault_count < MAX_FAULTS) {
     Fault *fault = &last->faults[last->fault_count++]; memset(fault, 0, sizeof *fault);
     strcpy(fault->function, name); fault->hangs = 1;
@@ -184,6 +190,20 @@ Ret nvmlDeviceGetMigDeviceHandleByIndex(void *h, unsigned slot, void **out) {
 }
 Ret nvmlDeviceGetGpuInstanceId(void *h, unsigned *out) { ENTER(h); *out = (unsigned)get(device, "gi"); return OK; }
 Ret nvmlDeviceGetComputeInstanceId(void *h, unsigned *out) { ENTER(h); *out = 0; return OK; }
+#ifndef OLD_DRIVER
+typedef struct { unsigned version, id, p2p, slices, most, sms, copy, decoders, encoders, jpeg, ofa; u64 memory_mb; char name[96]; } ProfileInfo;
+Ret nvmlDeviceGetGpuInstanceProfileInfoV(void *h, unsigned number, ProfileInfo *out) {
+  ENTER(h);
+  for (int i = 0; i < device->offer_count; i++) {
+    Offer *offer = &device->offers[i];
+    if (offer->number != number) continue;
+    out->slices = offer->slices; out->most = offer->most; out->sms = offer->sms; out->memory_mb = offer->memory_mb;
+    strcpy(out->name, offer->name);
+    return OK;
+  }
+  return NOT_SUPPORTED;
+}
+#endif
 typedef struct { unsigned sms, copy, decoders, encoders, jpeg, ofa, slices, compute_slices; u64 memory_mb; } Attributes;
 Ret nvmlDeviceGetAttributes_v2(void *h, Attributes *out) {
   ENTER(h); if (device->parent < 0) return INVALID;

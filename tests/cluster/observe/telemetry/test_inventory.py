@@ -11,6 +11,7 @@ import pytest
 from cluster.observe.nvml import Inventory, inventory
 from policies.model.inventory import SharingMode
 from policies.model.snapshot import Gap, GapKind
+from policies.model.units import DeviceId
 from tests.cluster.observe.telemetry.conftest import NODE, Rig
 from tests.cluster.observe.telemetry.fake_node import PROFILES, FakeNode, b200, h100, h100_mig, l40s
 
@@ -53,6 +54,29 @@ def test_mig_instances_stand_in_for_their_gpu_and_name_it(rig: Rig) -> None:
     sharing = {flavor.id: flavor.sharing for flavor in seen.flavors}
     assert sharing["H100-80GB-MIG-3g.40gb"] is SharingMode.MIG
     assert sharing["H100-80GB"] is SharingMode.EXCLUSIVE
+
+
+def test_a_gpu_says_what_it_could_be_divided_into_whether_or_not_it_is(rig: Rig) -> None:
+    whole, divided = h100(0), h100_mig(1)
+    facts = {fact.device: fact for fact in listed(rig, FakeNode(gpus=[whole, divided])).facts}
+    names = [offer.name for offer in facts[DeviceId(whole.uuid)].mig_offers]
+    assert names == ["7g.80gb", "4g.40gb", "3g.40gb", "2g.20gb", "1g.20gb", "1g.10gb", "1g.10gb+me"]
+    assert facts[DeviceId(divided.uuid)].mig_offers == facts[DeviceId(whole.uuid)].mig_offers
+    assert divided.mig
+    assert facts[DeviceId(divided.mig[0].uuid)].mig_offers == ()
+
+
+def test_a_profile_without_a_name_is_named_by_its_slices_its_memory_and_its_media_engines(rig: Rig) -> None:
+    gpu = h100(offers={0: ("", 1, 7, 9856, 16), 7: ("", 1, 1, 9856, 16), 15: ("", 1, 1, 9856, 16)})
+    (fact,) = listed(rig, FakeNode(gpus=[gpu])).facts
+    assert [offer.name for offer in fact.mig_offers] == ["1g.10gb", "1g.10gb+me", "1g.10gb+me.all"]
+    assert fact.mig_offers[0].most == 7
+
+
+def test_a_gpu_or_driver_without_mig_offers_nothing_and_that_is_no_gap(rig: Rig) -> None:
+    seen = listed(rig, FakeNode(gpus=[l40s(), h100(1, offers={})]))
+    assert [fact.mig_offers for fact in seen.facts] == [(), ()]
+    assert seen.gaps == ()
 
 
 def test_the_same_devices_in_another_order_are_the_same_inventory(rig: Rig) -> None:
