@@ -115,18 +115,6 @@ def show_policy(output: OutputKind = Output.YAML, context: ContextName = None, t
     show(connect(context, token_file).get("/v1/policy"), [], chosen)
 
 
-@policy_app.command("activate")
-def activate_policy(
-    file: Annotated[Path, typer.Argument(help="Policy document (YAML).")],
-    context: ContextName = None,
-    token_file: TokenFile = None,
-) -> None:
-    """Put a policy in force. The same as `partage apply -f`; `partage policy plan` shows first what it would move."""
-    from cluster.cli.writing import apply
-
-    apply(file, dry_run=False, wait=False, timeout_s=1, context=context, token_file=token_file)
-
-
 @policy_app.command("plan")
 def plan_policy(
     file: Annotated[Path, typer.Argument(help="Policy document (YAML).")],
@@ -146,6 +134,7 @@ def activate(
     token_file: TokenFile = None,
 ) -> None:
     """Show what the policy would do to the platform as it is, ask, and put it in force."""
+    from cluster.cli.asking import sure
     from cluster.cli.contexts import connect
     from cluster.cli.texts import preview_text
     from cluster.cli.writing import apply
@@ -154,8 +143,8 @@ def activate(
     client = connect(context, token_file)
     typer.echo(preview_text(client.call("POST", "/v1/policy/preview", body=to_plain(policy_in(file))).body))
     if not yes:
-        typer.confirm("Put it in force?", abort=True, err=True)
-    apply(file, context=context, token_file=token_file)
+        sure("Put it in force?")
+    apply(file, dry_run=False, wait=False, timeout_s=1, context=context, token_file=token_file)
 
 
 def plan(
