@@ -48,6 +48,8 @@ class UsageRecord:
     total_ms: int = 0
     gpu_ms: int = 0
     """Milliseconds of a whole device, by the share of a replica that one of its slots stands for."""
+    is_estimated: bool = False
+    """Whether the tokens were counted by the gateway, since the answer broke off before the engine told."""
     content_mac: str = ""
     """Keyed hash of the request's body, only where the domain's policy asks for it."""
 
@@ -91,6 +93,13 @@ class Ledger:
             except OSError:
                 self._waiting = records + self._waiting
                 raise
+
+    def forget(self, before: str) -> int:
+        """Delete the files of the days before this one, such as ``2026-11-03``; return how many there were."""
+        old = [file for file in self._folder.glob("*.jsonl") if file.name[: len(before)] < before]
+        for file in old:
+            file.unlink(missing_ok=True)
+        return len(old)
 
     def _write(self, records: list[UsageRecord]) -> None:
         for file, of_day in _by_file(records, self._folder, self._process):

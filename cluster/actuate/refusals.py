@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cluster.refusals import Refusal
-from policies.model.units import GroupId, ModelId, VariantId, WorkerId
+from policies.model.units import ClaimId, GroupId, ModelId, VariantId, WorkerId
 
 
 class WorkerNotBound(Refusal):
@@ -82,6 +82,22 @@ class GroupNotRunning(Refusal):
 
     def __str__(self) -> str:
         return f"group {self.group} has no running replica; it is routed once it has one"
+
+
+class NoJobEngine(Refusal):
+    """A group without a model is to be started: a job, and nothing here runs jobs."""
+
+    code = "no_job_engine"
+
+    def __init__(self, claim: ClaimId) -> None:
+        super().__init__(claim)
+        self.claim = claim
+
+    def __str__(self) -> str:
+        return (
+            f"{self.claim} is a job; devices are kept for it, but this platform has no engine that runs jobs. "
+            "Run it on those devices yourself, or delete the claim"
+        )
 
 
 class UnknownVariant(Refusal):

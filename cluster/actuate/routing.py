@@ -22,6 +22,7 @@ class Promises:
     keys: tuple[KeyRecord, ...]
     shares: tuple[TenantShare, ...]
     simulated: bool
+    usage_retention_days: int | None = None
 
 
 def promises(
@@ -51,6 +52,7 @@ def promises(
             for tenant in sorted(tenants.values(), key=lambda tenant: tenant.id)
         ),
         simulated=simulated,
+        usage_retention_days=policy.usage_retention_days if policy else None,
     )
 
 
@@ -72,6 +74,7 @@ def next_table(
         keys=known.keys,
         shares=known.shares,
         simulated=known.simulated,
+        usage_retention_days=known.usage_retention_days,
     )
     return current if wanted == current else replace(wanted, generation=current.generation + 1)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.actuate.draft import Draft, RoutingAction, begin, body, with_action
-from cluster.actuate.refusals import UnknownVariant, WorkerNotBound, WorkerNotJoined
+from cluster.actuate.refusals import NoJobEngine, UnknownVariant, WorkerNotBound, WorkerNotJoined
 from cluster.actuate.routing import Promises, next_table
 from cluster.embedded.nodes import HEAD_ROLE, LAUNCH_LABEL, ROLE_LABEL
 from cluster.embedded.processes import ProcessFolder, find
@@ -132,6 +132,8 @@ class ServeDomain:
         return group_app(record, engine, action.replicas, self._node(action), self.engines.limits)
 
     def _variant(self, action: StartGroup) -> tuple[Model, Variant]:
+        if action.model is None:
+            raise NoJobEngine(action.claim)
         for model in self.engines.models():
             for variant in model.variants:
                 if (model.id, variant.id) == (action.model, action.variant):

@@ -22,9 +22,11 @@ from cluster.api.parts import (
     expected_generation,
     page_of,
 )
+from cluster.loop import Turn
 from cluster.refusals import NotFound
 from policies.model.decision import Reason
 from policies.model.inventory import Group
+from policies.model.plan import OutcomeStatus, StartGroup
 from policies.model.units import ClaimId
 from policies.model.workload import Claim
 
@@ -110,7 +112,8 @@ def delete_claim(parts: Platform, caller: Anyone, claim_id: str, if_match: IfMat
 def statuses(parts: Parts, caller: Caller, claims: tuple[Claim, ...]) -> tuple[ClaimStatus, ...]:
     """Return the claims with their reasons and groups, cut to what the caller may see."""
     turn = parts.view.latest()
-    reasons = {reason.claim: reason for reason in turn.decision.reasons}
+    refused = _refused_starts(turn)
+    reasons = {reason.claim: _told(reason, refused.get(reason.claim)) for reason in turn.decision.reasons}
     return tuple(
         ClaimStatus(
             claim=claim,
@@ -119,6 +122,21 @@ def statuses(parts: Parts, caller: Caller, claims: tuple[Claim, ...]) -> tuple[C
         )
         for claim in claims
     )
+
+
+def _refused_starts(turn: Turn) -> dict[ClaimId, str]:
+    """Return why the latest turn could not start a claim's group, by claim."""
+    results = turn.outcome.results if turn.outcome is not None else ()
+    return {
+        result.action.claim: result.detail
+        for result in results
+        if isinstance(result.action, StartGroup) and result.status in {OutcomeStatus.REFUSED, OutcomeStatus.FAILED}
+    }
+
+
+def _told(reason: Reason, refusal: str | None) -> Reason:
+    """Return the reason with what the platform answered when it was to be carried out."""
+    return replace(reason, sentence=f"{reason.sentence}; it does not start: {refusal}") if refusal else reason
 
 
 def visible_reason(caller: Caller, reason: Reason) -> Reason:

@@ -103,3 +103,5 @@ class Policy:
     """Flavors in use; empty means those of the snapshot."""
     scoring: str = "partage"
     """Name of the placement score."""
+    usage_retention_days: int | None = None
+    """Whole days that a gateway keeps its ledger, also the audit record of requests; None keeps all."""

@@ -103,6 +103,8 @@ class RoutingTable:
     shares: tuple[TenantShare, ...] = ()
     simulated: bool = False
     """Whether the devices are simulated; said in responses and screens."""
+    usage_retention_days: int | None = None
+    """Whole days that the ledger is kept; None keeps it for ever."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,8 +13,10 @@ from ray import serve
 from policies.model.codec import from_plain
 from policies.model.routing import RoutingTable
 from policies.model.units import SecurityDomain
+from serving.catalogue import entries
 from serving.gateway.asgi import Asgi, HttpGateway
 from serving.gateway.batch import BatchRunner
+from serving.gateway.counting import counting
 from serving.gateway.door import Door
 from serving.gateway.exchange import Gateway, GatewayParts
 from serving.gateway.files_http import FilesHttp
@@ -76,6 +78,7 @@ class GatewayReplica:
                 clock=_now_ms,
                 ledger=self._ledger,
                 hashes_content=spec.hashes_content,
+                counting=counting({str(entry.model.id): entry.tokenizer for entry in entries()}),
             )
         )
         if spec.ledger_dir:
@@ -91,7 +94,12 @@ class GatewayReplica:
             runner = BatchRunner(self._gateway, shelf)
             files = FilesHttp(shelf, runner)
         http = HttpGateway(self._gateway, token, files)
-        return Keeping(http if self._spec.door is None else Door(http, *self._spec.door), self._ledger, runner)
+        return Keeping(
+            http if self._spec.door is None else Door(http, *self._spec.door),
+            self._ledger,
+            runner,
+            self._gateway.oldest_day,
+        )
 
     async def reconfigure(self, user_config: dict[str, Any]) -> None:
         """Put a routing table in force, in place. An older one is refused; one of another domain is an error."""

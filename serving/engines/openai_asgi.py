@@ -13,7 +13,7 @@ Message = MutableMapping[str, Any]
 App = Callable[[Message, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]]
 
 PATHS = {"chat": "/v1/chat/completions", "completions": "/v1/completions", "embeddings": "/v1/embeddings"}
-_OK, _SERVER_FAULT = 200, 500
+_OK, _REFUSED, _NO_SUCH_PATH, _SERVER_FAULT = 200, 400, 404, 500
 _EVENT_END, _DATA, _DONE = b"\n\n", b"data: ", b"[DONE]"
 
 
@@ -57,6 +57,8 @@ def _refusal(status: int, raw: bytes) -> Piece:
     except ValueError:
         told = {}
     error = told.get("error", told) if isinstance(told, dict) else {}
+    if status == _NO_SUCH_PATH:  # to the client it is this model that does not do it, not the gateway's path
+        status, error = _REFUSED, {"message": "this model does not do what was asked", "type": "not_supported"}
     about = {"status": status, "message": str(error.get("message", "refused")), "code": error.get("type")}
     return Piece(PieceKind.FAILED if status >= _SERVER_FAULT else PieceKind.REFUSED, json.dumps(about).encode())
 

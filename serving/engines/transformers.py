@@ -30,7 +30,7 @@ class Transformers:
         safe = {"local_files_only": True, "trust_remote_code": False}
         self._tokenizer = AutoTokenizer.from_pretrained(str(spec.weights), **safe)
         kind = torch.bfloat16 if device == "cuda" else torch.float32
-        loaded = AutoModelForCausalLM.from_pretrained(str(spec.weights), use_safetensors=True, torch_dtype=kind, **safe)
+        loaded = AutoModelForCausalLM.from_pretrained(str(spec.weights), use_safetensors=True, dtype=kind, **safe)
         self._model = loaded.to(device).eval()
         self._device = device
         self._threads = ThreadPoolExecutor(max_workers=spec.concurrency, thread_name_prefix="transformers")
@@ -53,8 +53,10 @@ class Transformers:
             return
         chunks: list[dict[str, Any]] = []
         count = 0
-        async for text in self._generate(tokens, min(limit, room), call):
-            count += 1
+        async for text, made in self._generate(tokens, min(limit, room), call):
+            count = made
+            if not text:
+                continue
             chunks.append(self._chunk(call, text, None))
             if call.is_stream:
                 yield Piece(PieceKind.DATA, json.dumps(chunks.pop()).encode())
@@ -77,15 +79,16 @@ class Transformers:
     def _tokens(self, call: Call) -> Any:
         if call.operation == "chat":
             given = self._tokenizer.apply_chat_template(
-                call.body["messages"], add_generation_prompt=True, return_tensors="pt"
-            )
+                call.body["messages"], add_generation_prompt=True, return_tensors="pt", return_dict=True
+            )["input_ids"]
         else:
             given = self._tokenizer(call.body["prompt"], return_tensors="pt").input_ids
         return given.to(self._device)
 
-    async def _generate(self, tokens: Any, limit: int, call: Call) -> AsyncIterator[str]:
-        loop, arrived, stopped = asyncio.get_running_loop(), asyncio.Queue[str | None](), threading.Event()
-        streamer = self._streamer(lambda text: loop.call_soon_threadsafe(arrived.put_nowait, text))
+    async def _generate(self, tokens: Any, limit: int, call: Call) -> AsyncIterator[tuple[str, int]]:
+        """Yield each piece of text with the tokens made so far; the last one may be empty."""
+        loop, arrived, stopped = asyncio.get_running_loop(), asyncio.Queue[tuple[str, int] | None](), threading.Event()
+        streamer = self._streamer(lambda text, made: loop.call_soon_threadsafe(arrived.put_nowait, (text, made)))
         heat = call.body.get("temperature", 1.0)
         drawn = {"do_sample": True, "temperature": heat, "top_p": call.body.get("top_p", 1.0)} if heat else {}
 
@@ -103,8 +106,8 @@ class Transformers:
 
         running = loop.run_in_executor(self._threads, run)
         try:
-            while (text := await arrived.get()) is not None:
-                yield text
+            while (piece := await arrived.get()) is not None:
+                yield piece
             await running
         finally:
             stopped.set()
@@ -113,9 +116,15 @@ class Transformers:
         from transformers import TextStreamer
 
         class Streamer(TextStreamer):  # type: ignore[misc]  # the package has no types here
+            made = -1  # the first call brings the prompt
+            """Tokens made so far."""
+
+            def put(self, value: Any) -> None:
+                self.made += 1
+                super().put(value)
+
             def on_finalized_text(self, text: str, stream_end: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002  # the signature of the base
-                if text:
-                    on_text(text)
+                on_text(text, self.made)
 
         return Streamer(self._tokenizer, skip_prompt=True, skip_special_tokens=True)
 

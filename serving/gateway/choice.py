@@ -1,4 +1,4 @@
-"""Which of the groups with room gets a request: best rung, split, affinity, least full. Pure."""
+"""Which of the groups with room gets a request: best rung, split, affinity, least outstanding tokens. Pure."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from policies.model.routing import Route, RoutedGroup
 AFFINITY_SLACK = 0.5
 """A group keeps its sessions while it is at most this much fuller, in parts of its places, than the least full."""
 
+AFFINITY_TOKENS = 512
+"""And while at most this many tokens more are outstanding there for each place: a prompt read again costs less."""
+
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Place:
@@ -18,6 +21,8 @@ class Place:
 
     routed: RoutedGroup
     in_flight: int = 0
+    outstanding: int = 0
+    """Tokens that the requests inside are expected to take, prompt and answer."""
     completed: int = 0
     failed: int = 0
     is_routed: bool = True
@@ -51,16 +56,26 @@ def choose(route: Route, places: Sequence[Place], wish: Wish) -> Place | None:
     if route.canary is not None:
         free = _split(route, free, wish)
     best = [place for place in free if place.routed.rung == free[0].routed.rung]
-    least = min(best, key=fullness)
+    least = min(best, key=burden)
     if not wish.affinity or len(best) == 1:
         return least
     home = max(best, key=lambda place: _score(wish.affinity, place))
-    return home if fullness(home) <= fullness(least) + AFFINITY_SLACK else least
+    return home if _is_near(home, least) else least
+
+
+def _is_near(home: Place, least: Place) -> bool:
+    (tokens, full), (fewest, emptiest) = burden(home), burden(least)
+    return full <= emptiest + AFFINITY_SLACK and tokens <= fewest + AFFINITY_TOKENS
 
 
 def fullness(place: Place) -> float:
     """Return the part of the places taken, 0..1."""
     return place.in_flight / max(1, place.slots)
+
+
+def burden(place: Place) -> tuple[float, float]:
+    """Return what orders groups of one rung: tokens outstanding for each of its places, then the places taken."""
+    return place.outstanding / max(1, place.slots), fullness(place)
 
 
 def _split(route: Route, free: list[Place], wish: Wish) -> list[Place]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from policies.model.routing import ClaimLoad, GatewayLoad, GroupLoad, Route, RoutedGroup, RoutingTable
 from serving import demand
-from serving.gateway.choice import Place, Wish, choose, fullness
+from serving.gateway.choice import Place, Wish, burden, choose
 from serving.gateway.errors import ModelNotFound, Overloaded, QueueFull, WaitedTooLong
 from serving.gateway.fair import FairQueue, Ticket
 
@@ -77,6 +77,8 @@ class Lease:
     place: Place
     ticket: Ticket | None
     since_ms: int
+    cost: int = 0
+    """Tokens that the request is expected to take."""
 
     @property
     def group(self) -> str:
@@ -139,7 +141,7 @@ class Dispatcher:
         wish = Wish(avoid=order.avoid, lot=order.lot, affinity=order.affinity)
         place = choose(line.route, line.places, wish) if not len(line.queue) else None
         if place is not None:
-            return self._admit(line, place)
+            return self._admit(line, place, order.cost)
         ticket = Waiting(
             tenant=order.tenant,
             cost=max(1, order.cost),
@@ -155,31 +157,30 @@ class Dispatcher:
         self._make_room(line)
         self._pump(line)
         place = await self._turn(line, ticket, order.wait_ms)
-        return Lease(line=line, place=place, ticket=ticket, since_ms=self._clock())
+        return Lease(line=line, place=place, ticket=ticket, since_ms=self._clock(), cost=ticket.cost)
 
-    def fill(self, line: Line, leave: Callable[[], None]) -> Lease | None:
-        """Return a lease on a place that nobody wants now, or None.
+    def fill(self, line: Line, leave: Callable[[], None], cost: int = 0) -> Lease | None:
+        """Return a lease on a place that nobody wants now, or None; ``cost`` tokens are expected.
 
         ``leave`` is called, once, as soon as somebody wants the place; the lease must then be given back at once.
         """
         place = choose(line.route, line.places, Wish()) if not len(line.queue) else None
         if place is None:
             return None
-        lease = self._admit(line, place)
+        lease = self._admit(line, place, cost)
         line.filling[id(lease)] = leave
         self._count(line)
         return lease
 
-    def copy_to(self, line: Line, variant: str) -> Lease | None:
+    def copy_to(self, line: Line, variant: str, cost: int = 0) -> Lease | None:
         """Return a lease on an idle place of the shadow variant's groups, or None; copies never wait."""
         free = [p for p in line.places if p.routed.variant == variant and p.in_flight < p.slots]
-        return self._admit(line, min(free, key=fullness)) if free else None
+        return self._admit(line, min(free, key=burden), cost) if free else None
 
     def give_back(self, lease: Lease, *, used: int | None, failed: bool = False) -> None:
         """End a lease: ``used`` tokens were taken, None if not known. The next in line is let in."""
         place, line = lease.place, lease.line
-        place.in_flight -= 1
-        line.in_flight -= 1
+        self._let_out(line, place, lease.cost)
         line.filling.pop(id(lease), None)
         place.completed += not failed
         place.failed += failed
@@ -231,10 +232,10 @@ class Dispatcher:
         place.routed, place.is_routed = group, True
         return place
 
-    def _admit(self, line: Line, place: Place) -> Lease:
-        self._let_in(line, place)
+    def _admit(self, line: Line, place: Place, cost: int) -> Lease:
+        self._let_in(line, place, cost)
         self._count(line)
-        return Lease(line=line, place=place, ticket=None, since_ms=self._clock())
+        return Lease(line=line, place=place, ticket=None, since_ms=self._clock(), cost=cost)
 
     def _make_room(self, line: Line) -> None:
         """Ask what only fills idle places to leave, one for each request that waits."""
@@ -242,9 +243,15 @@ class Dispatcher:
             _, leave = line.filling.popitem()
             leave()
 
-    def _let_in(self, line: Line, place: Place) -> None:
+    def _let_in(self, line: Line, place: Place, cost: int) -> None:
         place.in_flight += 1
+        place.outstanding += cost
         line.in_flight += 1
+
+    def _let_out(self, line: Line, place: Place, cost: int) -> None:
+        place.in_flight -= 1
+        place.outstanding -= cost
+        line.in_flight -= 1
 
     async def _turn(self, line: Line, ticket: Waiting, wait_ms: int) -> Place:
         timer = asyncio.get_running_loop().call_later(wait_ms / 1000, self._expire, line, ticket)
@@ -266,8 +273,7 @@ class Dispatcher:
         """Take a client that went out of the line; give its place back if it was granted in the same moment."""
         line.queue.drop(ticket)
         if ticket.granted.done() and not ticket.granted.cancelled() and ticket.granted.exception() is None:
-            ticket.granted.result().in_flight -= 1
-            line.in_flight -= 1
+            self._let_out(line, ticket.granted.result(), ticket.cost)
             self._pump(line)
         self._count(line)
 
@@ -278,7 +284,7 @@ class Dispatcher:
             if not isinstance(ticket, Waiting) or ticket.granted.done():
                 continue
             place = choose(line.route, line.places, ticket.wish) or anywhere
-            self._let_in(line, place)
+            self._let_in(line, place, ticket.cost)
             ticket.granted.set_result(place)
 
     def _count(self, line: Line) -> None:

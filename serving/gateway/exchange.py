@@ -15,6 +15,7 @@ from policies.model.routing import KeyRecord, RoutingTable, TenantShare
 from policies.model.units import TenantId
 from serving.engines.protocol import Piece, PieceKind
 from serving.gateway.backend import Backend
+from serving.gateway.counting import Count, by_rule_for
 from serving.gateway.dispatch import Dispatcher, Lease, Line, Order, routed_groups
 from serving.gateway.errors import ApiError, EngineBroke, Forbidden, ModelNotFound, Overloaded, Refused
 from serving.gateway.identity import Keyring
@@ -22,10 +23,11 @@ from serving.gateway.limits import Limits
 from serving.gateway.metrics import Metrics
 from serving.gateway.request import Request
 from serving.gateway.tally import PERMILLE, Tally
-from serving.ledger import Ledger
+from serving.ledger import Ledger, day_of
 
 ATTEMPTS = 3
 """Groups tried for one request before the tenant hears of it."""
+DAY_MS = 86_400_000
 COPY_LIMIT_S = 120
 """Longest life of a copy to a shadow variant."""
 LOWEST = -1_000_000
@@ -49,6 +51,8 @@ class Answer:
         self._lease: Lease | None = lease
         self._owner = owner
         self._tally = tally
+        self._sent: list[bytes] = []
+        """What the client was given, until the engine has counted it."""
 
     def __aiter__(self) -> Answer:
         """Return itself: DATA pieces and, if the engine did not break, one USAGE piece."""
@@ -62,8 +66,12 @@ class Answer:
             usage = json.loads(piece.payload)
             self._tally.prompt_tokens = usage.get("prompt_tokens", 0)
             self._tally.completion_tokens = usage.get("completion_tokens", 0)
+            self._tally.is_counted = True
+            self._sent.clear()
         elif piece.kind == PieceKind.FAILED:
             self.failed = True
+        elif self._tally.request.is_stream:
+            self._sent.append(piece.payload)
         return piece
 
     async def close(self) -> None:
@@ -71,6 +79,8 @@ class Answer:
         lease, self._lease = self._lease, None
         if lease is None:
             return
+        if not self._tally.is_counted:
+            self._tally.estimate(self._sent)
         try:
             await self._source.aclose()
         finally:
@@ -90,6 +100,8 @@ class GatewayParts:
     """None: nothing is kept of requests but the counts."""
     hashes_content: bool = False
     """Whether the ledger gets a keyed hash of each request's body."""
+    counting: Callable[[str], Count] = by_rule_for
+    """Model to the counting of tokens that no engine counted."""
 
 
 class Gateway:
@@ -102,6 +114,7 @@ class Gateway:
         self.limits = Limits()
         self.queue_wait_ms = QUEUE_WAIT_MS
         self.is_simulated = False
+        self._retention_days: int | None = None
         self._parts = parts
         self._keyring = Keyring(parts.pepper, ())
         self._shares: dict[TenantId, TenantShare] = {}
@@ -115,8 +128,14 @@ class Gateway:
         self._shares = {share.tenant: share for share in table.shares}
         self.limits.apply(table.shares, self.clock())
         self.is_simulated = table.simulated
+        self._retention_days = table.usage_retention_days
         self._parts.backend.expect(frozenset(routed_groups(table)))
         return True
+
+    def oldest_day(self) -> str:
+        """Return the first day whose records are kept, such as ``2026-11-03``; empty if all are."""
+        days = self._retention_days
+        return "" if days is None else day_of(self.clock() - max(0, days) * DAY_MS)
 
     def identify(self, authorization: str, scope: str = "inference") -> KeyRecord:
         """Return whose key this is. Raises ``WrongKey``, or ``Forbidden`` if the key lacks the scope."""
@@ -140,6 +159,7 @@ class Gateway:
             class_name=str(self._share(key).priority),
             affinity=f"{key.tenant}\0{session or request.prefix()}",
             content_mac=mac.hexdigest() if mac else "",
+            counting=self._parts.counting,
         )
 
     def settle(self, tally: Tally) -> None:
@@ -175,7 +195,7 @@ class Gateway:
         """
         line = self._line(tally.key, tally.request.model)
         self._name(tally, line)
-        lease = self.dispatcher.fill(line, leave)
+        lease = self.dispatcher.fill(line, leave, tally.request.cost)
         if lease is None:
             return None
         try:
@@ -250,7 +270,7 @@ class Gateway:
         shadow = line.route.shadow
         if shadow is None or lot >= shadow.permille:
             return
-        lease = self.dispatcher.copy_to(line, str(shadow.variant))
+        lease = self.dispatcher.copy_to(line, str(shadow.variant), tally.request.cost)
         if lease is not None:
             task = asyncio.get_running_loop().create_task(self._shadow(lease, tally.request))
             self._copies.add(task)
@@ -286,7 +306,7 @@ class Gateway:
     async def _begin(self, lease: Lease, tally: Tally, priority: int) -> Answer | None:
         """Return the answer, or None if the group failed; the lease is given back unless an answer is returned."""
         request = tally.request
-        source = self._parts.backend.answer(lease.group, request.operation, request.raw, priority)
+        source = self._parts.backend.answer(lease.group, request.operation, request.raw, priority, tally.affinity)
         answer: Answer | None = None
         failed = False
         try:

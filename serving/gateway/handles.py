@@ -44,7 +44,14 @@ class HandleBackend:
         for group in groups:
             self._method(group)
 
-    async def answer(self, group: str, operation: str, body: bytes, priority: int) -> AsyncGenerator[Piece, None]:
+    async def answer(
+        self,
+        group: str,
+        operation: str,
+        body: bytes,
+        priority: int,
+        affinity: str = "",  # noqa: ARG002  # Ray Serve chooses the replica
+    ) -> AsyncGenerator[Piece, None]:
         """See ``Backend``."""
         response = None
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
 
@@ -15,6 +16,9 @@ from serving.gateway.backend import Backend
 SEARCH_INTERVAL_S = 2.0
 """Between two looks for replicas; a replica that is not found yet is reached by handle."""
 
+AFFINITY_SLACK = 2
+"""A replica keeps its sessions while it has at most this many calls more than the least busy one."""
+
 Search = Callable[[str], Awaitable[list[Endpoint]]]
 """Group to the endpoints of its running replicas."""
 
@@ -22,7 +26,7 @@ _log = logging.getLogger("ray.serve")
 
 
 class StraightBackend:
-    """See ``Backend``. Of a group's replicas the one with the fewest calls inside is asked."""
+    """See ``Backend``. A group's replicas keep their sessions; else the one with the fewest calls inside is asked."""
 
     def __init__(self, search: Search, otherwise: Backend) -> None:
         self._search = search
@@ -43,9 +47,11 @@ class StraightBackend:
             with contextlib.suppress(RuntimeError):  # no loop yet: the first request starts the search
                 self._searching = asyncio.get_running_loop().create_task(self._keep_searching())
 
-    async def answer(self, group: str, operation: str, body: bytes, priority: int) -> AsyncGenerator[Piece, None]:
+    async def answer(
+        self, group: str, operation: str, body: bytes, priority: int, affinity: str = ""
+    ) -> AsyncGenerator[Piece, None]:
         """See ``Backend``."""
-        while (client := self._least_busy(group)) is not None:
+        while (client := self._chosen(group, affinity)) is not None:
             pieces = client.answer(operation, body, priority)
             try:
                 async for piece in pieces:
@@ -72,9 +78,15 @@ class StraightBackend:
         for group in tuple(self._clients):
             self._close(group)
 
-    def _least_busy(self, group: str) -> ChannelClient | None:
+    def _chosen(self, group: str, affinity: str) -> ChannelClient | None:
         usable = [client for client in self._clients.get(group, ()) if client.is_usable]
-        return min(usable, key=lambda client: client.in_flight) if usable else None
+        if not usable:
+            return None
+        least = min(usable, key=lambda client: client.in_flight)
+        if not affinity or len(usable) == 1:
+            return least
+        home = max(usable, key=lambda client: _score(affinity, client.endpoint))
+        return home if home.in_flight <= least.in_flight + AFFINITY_SLACK else least
 
     def _ensure_search(self) -> None:
         if self._searching is None:
@@ -106,6 +118,11 @@ class StraightBackend:
     def _close(self, group: str) -> None:
         for client in self._clients.pop(group, ()):
             client.close()
+
+
+def _score(affinity: str, endpoint: Endpoint) -> bytes:
+    """Rendezvous hashing: when replicas come or go, only their own sessions move."""
+    return hashlib.blake2b(f"{affinity}\0{endpoint.host}:{endpoint.port}".encode(), digest_size=8).digest()
 
 
 def _place(endpoint: Endpoint) -> tuple[str, int]:

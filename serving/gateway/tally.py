@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from policies.model.routing import KeyRecord
+from serving.gateway.counting import Count, answer_tokens, by_rule_for, prompt_tokens
 from serving.gateway.errors import ApiError
 from serving.gateway.request import Request
 from serving.ledger import UsageRecord
@@ -41,11 +43,19 @@ class Tally:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     content_mac: str = ""
+    is_counted: bool = False
+    """Whether the engine counted the tokens; otherwise they are none, or were counted here."""
+    counting: Callable[[str], Count] = by_rule_for
 
     @property
     def tokens(self) -> int:
         """Tokens taken so far."""
         return self.prompt_tokens + self.completion_tokens
+
+    def estimate(self, sent: list[bytes]) -> None:
+        """Count here what the engine read, and what the client was sent before the answer broke off."""
+        count = self.counting(self.model)
+        self.prompt_tokens, self.completion_tokens = prompt_tokens(self.request, count), answer_tokens(sent, count)
 
     def fail(self, error: ApiError) -> None:
         """Note what the tenant was told."""
@@ -73,4 +83,5 @@ class Tally:
             total_ms=max(0, now_ms - self.at_ms),
             gpu_ms=inside_ms * self.slot_gpu_millis // (PERMILLE * PERMILLE),
             content_mac=self.content_mac,
+            is_estimated=not self.is_counted and self.tokens > 0,
         )

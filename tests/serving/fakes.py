@@ -54,7 +54,9 @@ class FakeBackend:
     def expect(self, groups: frozenset[str]) -> None:
         self.expected = groups
 
-    async def answer(self, group: str, operation: str, body: bytes, priority: int) -> AsyncGenerator[Piece, None]:
+    async def answer(
+        self, group: str, operation: str, body: bytes, priority: int, affinity: str = ""
+    ) -> AsyncGenerator[Piece, None]:
         self.asked.append((group, operation))
         self.order.append(body)
         if group in self.broken:

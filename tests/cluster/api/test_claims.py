@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from policies.model.plan import ActionOutcome, Outcome, OutcomeStatus, StartGroup
+from policies.model.units import SecurityDomain
 from tests.cluster.api.platform import Platform
 
 CHAT = "/v1/claims/civil/justice:assistant"
@@ -111,3 +114,16 @@ def test_a_page_is_stable_when_claims_come_and_go_between(platform: Platform) ->
 def test_a_cursor_that_cannot_be_read_says_list_again(platform: Platform) -> None:
     response = platform.call("GET", "/v1/claims", params={"continue": "%%%"})
     assert (response.status_code, response.json()["code"]) == (410, "expired_cursor")
+
+
+def test_why_says_what_the_platform_answered_when_a_start_was_refused(platform: Platform) -> None:
+    turn = platform.parts.view.latest()
+    start = StartGroup(
+        domain=SecurityDomain.CIVIL, group="g", claim="civil/justice:assistant", worker="w", model=None, variant=None, devices=("d",),
+        gpu_millis=1000, memory_mib=0, replicas=1, concurrency=1, reason="wanted",
+    )  # fmt: skip
+    result = ActionOutcome(action=start, status=OutcomeStatus.REFUSED, detail="no_job_engine: it is a job")
+    outcome = Outcome(plan="p", results=(result,), finished_at_ms=1)
+    platform.parts.view.publish(replace(turn, outcome=outcome), platform.parts.journal.policy())
+    reason = platform.call("GET", f"{CHAT}/why").json()
+    assert reason["sentence"].endswith("it does not start: no_job_engine: it is a job")
