@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
 
+from policies.market import Market
 from policies.model.inventory import Group, Worker, WorkerState
 from policies.model.units import (
     WHOLE_GPU_MILLIS,
@@ -19,8 +20,12 @@ from policies.model.units import (
 )
 from policies.survey import Survey
 
-Kind = tuple[SecurityDomain, FlavorId, int, int, int]
+Kind = tuple[SecurityDomain, FlavorId, int, int, int, int, int, ModelId | None]
 """Needs of one kind find the same places."""
+
+
+UNBOUNDED = 2**50
+"""CPU millis and memory of a host of which nothing is known: only its devices limit it."""
 
 
 class Reach(IntEnum):
@@ -57,7 +62,10 @@ class Need:
     strength: tuple[int, int] = (0, 0)
     """Its right and class: devices kept for a weaker claim do not bind it."""
     model: ModelId | None = None
-    """What it runs, for scores that look for warm hosts."""
+    """What it runs, for scores that look for warm hosts; None where no host has its weights."""
+    cpu_millis: int = 0
+    """Of the host."""
+    host_memory_mib: int = 0
 
     @property
     def is_part(self) -> bool:
@@ -67,7 +75,10 @@ class Need:
     @property
     def kind(self) -> Kind:
         """What decides where it fits, whosever it is."""
-        return self.domain, self.flavor, self.devices, self.gpu_millis, self.memory_mib
+        return (
+            self.domain, self.flavor, self.devices, self.gpu_millis, self.memory_mib, self.cpu_millis,
+            self.host_memory_mib, self.model,
+        )  # fmt: skip
 
 
 @dataclass(slots=True, eq=False)
@@ -85,6 +96,19 @@ class Seat:
     flavor: FlavorId
     group: Group | None = None
     since_ms: int = 0
+    cpu_millis: int = 0
+    """Of the host."""
+    host_memory_mib: int = 0
+
+
+@dataclass(slots=True)
+class Spare:
+    """What is left of one flavor's devices on one host that takes new work."""
+
+    idle: int
+    """Idle millis of all of them."""
+    whole: int
+    """Devices that are fully idle."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +126,8 @@ class Site:
     cost: int = 0
 
 
+Order = tuple[int, int, int, tuple[DeviceId, ...]]
+"""Free places in order: what must be done first, the score, the reach, the devices."""
 Score = Callable[[Need, Site, "Board"], int]
 """Orders sites of equal reach: the smallest is chosen, ties by device id. Pure; called once per candidate site."""
 
@@ -110,7 +136,7 @@ Score = Callable[[Need, Site, "Board"], int]
 class Shelf:
     """The best place of each host for one kind of need, in the order in which they would be chosen."""
 
-    heap: list[tuple[tuple[int, int, tuple[DeviceId, ...]], NodeId]]
+    heap: list[tuple[Order, NodeId]]
     read: int
     """How many entries of ``Board.touched`` it knows."""
 
@@ -133,6 +159,16 @@ class Board:
     holder: dict[DeviceId, tuple[ClaimId, tuple[int, int]]] = field(default_factory=dict)
     """Claims for which devices were freed, with the strength of their right."""
     node_free: dict[NodeId, int] = field(default_factory=dict)
+    node_cpu: dict[NodeId, int] = field(default_factory=dict)
+    """Free CPU millis of each host."""
+    node_memory: dict[NodeId, int] = field(default_factory=dict)
+    """Free memory of each host, in MiB."""
+    spare: dict[DeviceId, Spare] = field(default_factory=dict)
+    """Of the flavor and host of each device that takes new work."""
+    market: Market | None = None
+    """What the scores know beside the fleet; None before the first score is asked for."""
+    appraise: Callable[[Board], Market] | None = None
+    """Makes ``market``."""
     touched: list[NodeId] = field(default_factory=list)
     """Hosts on which something changed, in that order; a shelf reads on from where it stopped."""
     shelves: dict[Kind, Shelf] = field(default_factory=dict)
@@ -143,20 +179,29 @@ class Board:
     def take(self, seat: Seat) -> None:
         """Put the replica at its place."""
         for device in seat.devices:
-            self.free_millis[device] -= seat.gpu_millis
-            self.free_memory[device] -= seat.memory_mib
-            self.node_free[self.survey.devices[device].node] -= seat.gpu_millis
             self.seats[device].append(seat)
-        self.touched.append(self.survey.devices[seat.devices[0]].node)
+        self._count(seat, -1)
 
     def leave(self, seat: Seat) -> None:
         """Take the replica away again."""
         for device in seat.devices:
-            self.free_millis[device] += seat.gpu_millis
-            self.free_memory[device] += seat.memory_mib
-            self.node_free[self.survey.devices[device].node] += seat.gpu_millis
             self.seats[device].remove(seat)
-        self.touched.append(self.survey.devices[seat.devices[0]].node)
+        self._count(seat, 1)
+
+    def _count(self, seat: Seat, sign: int) -> None:
+        millis, memory, node = sign * seat.gpu_millis, sign * seat.memory_mib, self.survey.devices[seat.devices[0]].node
+        for device in seat.devices:
+            before = self.free_millis[device]
+            self.free_millis[device] = before + millis
+            self.free_memory[device] += memory
+            spare = self.spare.get(device)
+            if spare is not None:
+                spare.idle += millis
+                spare.whole += (before + millis == WHOLE_GPU_MILLIS) - (before == WHOLE_GPU_MILLIS)
+        self.node_free[node] += millis * len(seat.devices)
+        self.node_cpu[node] += sign * seat.cpu_millis
+        self.node_memory[node] += sign * seat.host_memory_mib
+        self.touched.append(node)
 
     def bind(self, site: Site, domain: SecurityDomain) -> list[tuple[DeviceId, Worker | None]]:
         """Let the site's worker hold its devices, ending those that hold them now. Return what ``unbind`` needs."""
@@ -193,6 +238,10 @@ class Board:
         """Return the free millis on a host."""
         return self.node_free.get(node, 0)
 
+    def has_host_room(self, need: Need, node: NodeId) -> bool:
+        """Say whether CPU and memory of the host suffice for one more replica."""
+        return self.node_cpu[node] >= need.cpu_millis and self.node_memory[node] >= need.host_memory_mib
+
     def is_idle(self, device: DeviceId) -> bool:
         """Say whether nothing runs or is to run on the device."""
         return not self.seats.get(device)  # what is not seen has no seats that are known
@@ -215,6 +264,13 @@ def board(survey: Survey, score: Score) -> Board:
         if device.id in survey.open:
             made.on_node.setdefault(device.node, []).append(device.id)
             made.hosts_of.setdefault(device.flavor, {}).setdefault(device.node, []).append(device.id)
+    for devices in (some for hosts in made.hosts_of.values() for some in hosts.values()):
+        spare = Spare(idle=len(devices) * WHOLE_GPU_MILLIS, whole=len(devices))
+        made.spare.update(dict.fromkeys(devices, spare))
+    for node in made.node_free:
+        known = survey.nodes.get(node)
+        made.node_cpu[node] = UNBOUNDED if known is None else known.cpu_millis
+        made.node_memory[node] = UNBOUNDED if known is None else known.memory_mib
     for worker in survey.workers.values():
         for one in worker.devices:
             made.worker_of[one] = worker

@@ -107,7 +107,24 @@ def _on_node(board: Board, need: Need, price: Price, node: NodeId) -> Site | Non
     chosen = found[: need.devices]
     devices = tuple(sorted(one for _, _, one, _ in chosen))
     victims = list(dict.fromkeys(seat for *_, some in chosen for seat in some))
+    if not _makes_host_room(board, need, node, victims, price):
+        return None
     return _displacing_site(board, need, devices, victims, price)
+
+
+def _makes_host_room(board: Board, need: Need, node: NodeId, victims: list[Seat], price: Price) -> bool:
+    """Say whether CPU and memory of the host suffice once the victims left; further ones, the cheapest, are added."""
+    cpu = need.cpu_millis - board.node_cpu[node] - sum(one.cpu_millis for one in victims)
+    memory = need.host_memory_mib - board.node_memory[node] - sum(one.host_memory_mib for one in victims)
+    if cpu <= 0 and memory <= 0:
+        return True
+    others = {id(seat): seat for one in board.on_node[node] for seat in board.seats[one] if seat not in victims}
+    movable = sorted((s for s in others.values() if price(s) is not None), key=lambda s: (price(s), s.worker, s.claim))
+    for seat in movable:
+        if (cpu > 0 and seat.cpu_millis) or (memory > 0 and seat.host_memory_mib):
+            victims.append(seat)
+            cpu, memory = cpu - seat.cpu_millis, memory - seat.host_memory_mib
+    return cpu <= 0 and memory <= 0
 
 
 def _displacing_site(

@@ -5,19 +5,12 @@ from __future__ import annotations
 import heapq
 from dataclasses import replace
 
-from policies.board import Board, Need, Score, Shelf, Site
-from policies.model.units import ClaimId, DeviceId, NodeId
+from policies.board import Board, Need, Order, Shelf, Site
+from policies.model.units import ClaimId, NodeId
 from policies.places import order, sites_on
 
 ANYBODY = ClaimId("")
 """Asks for no claim in particular: sees every free place, whosever it is kept for."""
-
-Order = tuple[int, int, tuple[DeviceId, ...]]
-
-
-def best_fit(_need: Need, site: Site, board: Board) -> int:
-    """Prefer the place that is left fullest: the least free memory and compute on device and host. Range >= 0."""
-    return site.free_millis * 64 + board.free_on_node(site.node) + site.free_memory_mib // 1024
 
 
 def find(board: Board, need: Need) -> Site | None:
@@ -58,7 +51,7 @@ def _best_of(board: Board, need: Need, nodes: list[NodeId]) -> tuple[Order, Site
 
 
 def _key(board: Board, need: Need, node: NodeId) -> Order | None:
-    if board.free_on_node(node) < need.gpu_millis * need.devices:
+    if board.free_on_node(node) < need.gpu_millis * need.devices or not board.has_host_room(need, node):
         return None
     best = _best_of(board, need, [node])
     return None if best is None else best[0]
@@ -79,7 +72,3 @@ def _shelf(board: Board, need: Need) -> Shelf:
         if key is not None:
             heapq.heappush(shelf.heap, (key, node))
     return shelf
-
-
-SCORES: dict[str, Score] = {"partage": best_fit}
-"""Placement scores by the name that a policy gives in ``scoring``."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from policies.admission import Option, backoff_ms
-from policies.board import Need, Seat, Site
+from policies.board import Need, Reach, Seat, Site
 from policies.displacing import find_by_displacing
 from policies.fitting import find
 from policies.limits import is_allowed
 from policies.model.decision import PendingReason
 from policies.model.units import NodeId
+from policies.places import order
 from policies.reclaim import (
     Lot,
     Tier,
@@ -35,13 +36,35 @@ def grant(work: Allocation, lot: Lot, tier: Tier) -> bool:
     if not has_base(work, lot) or is_backing_off(work, lot):
         lot.has_failed = True
         return False
-    for option in choices(work, lot):
+    for option in _by_place(work, lot, tier):
         if is_allowed(work, lot, option, tier) and place(work, lot, option, tier):
             keep(work, lot)
             return True
     lot.has_failed = True
     work.codes.setdefault(lot.ask.claim.id, PendingReason.TOPOLOGY_UNSATISFIED)
     return False
+
+
+def _by_place(work: Allocation, lot: Lot, tier: Tier) -> Sequence[Option]:
+    """Return the options in the order in which they are tried: of flavors that are all the same to it, the best place.
+
+    A shape that names flavors names them in its owner's order; one that names none leaves the choice to the score.
+    """
+    options = choices(work, lot)
+    is_open = [not lot.ask.claim.ladder[option.rung].flavors for option in options]
+    if not lot.missing or len(work.board.hosts_of) < 2 or sum(is_open) < 2:
+        return options
+    ranks = [
+        (option.rung, _rank(work, need_of(work, lot, option, tier)) if is_free else (0,), index)
+        for index, (option, is_free) in enumerate(zip(options, is_open, strict=True))
+    ]
+    return [options[index] for *_, index in sorted(ranks)]
+
+
+def _rank(work: Allocation, need: Need) -> tuple[int, ...]:
+    """Return how good the best free place is; none comes last."""
+    site = None if (need.kind, need.avoid_nodes) in work.hopeless else find(work.board, need)
+    return (len(Reach),) if site is None else order(work.board, need, site)[:3]
 
 
 def place(work: Allocation, lot: Lot, option: Option, tier: Tier) -> bool:
@@ -90,7 +113,7 @@ def choices(work: Allocation, lot: Lot) -> Sequence[Option]:
 def place_one(work: Allocation, lot: Lot, option: Option, tier: Tier) -> bool:
     """Say whether one of the lot's missing replicas got a place, free or one that others with a weaker right leave."""
     need = need_of(work, lot, option, tier)
-    key = (need.domain, need.flavor, need.devices, need.gpu_millis, need.memory_mib, need.avoid_nodes)
+    key = (need.kind, need.avoid_nodes)
     site = None
     if key not in work.hopeless or work.board.holder:
         site = find(work.board, need)
@@ -113,7 +136,8 @@ def need_of(work: Allocation, lot: Lot, option: Option, tier: Tier) -> Need:
     return Need(
         claim=lot.ask.claim.id, domain=lot.ask.domain, rung=option.rung, flavor=option.flavor, devices=shape.devices,
         gpu_millis=shape.gpu_millis, memory_mib=shape.memory_mib, charge=option.charge, avoid_nodes=avoid,
-        strength=(-tier, lot.ask.value), model=lot.ask.claim.model,
+        strength=(-tier, lot.ask.value), model=work.warm_model(lot.ask.claim.model), cpu_millis=shape.cpu_millis,
+        host_memory_mib=shape.host_memory_mib,
     )  # fmt: skip
 
 
@@ -152,6 +176,7 @@ def seat_at(work: Allocation, lot: Lot, need: Need, site: Site, tier: Tier) -> N
     seat = Seat(
         claim=need.claim, domain=need.domain, rung=need.rung, worker=site.worker, devices=site.devices,
         gpu_millis=need.gpu_millis, memory_mib=need.memory_mib, charge=need.charge, flavor=need.flavor,
+        cpu_millis=need.cpu_millis, host_memory_mib=need.host_memory_mib,
     )  # fmt: skip
     work.board.take(seat)
     work.victims.lot_of[id(seat)] = lot

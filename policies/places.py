@@ -4,20 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from policies.board import Board, Need, Reach, Site
+from policies.board import Board, Need, Order, Reach, Site
 from policies.model.inventory import Device, ScrubState, Worker
 from policies.model.naming import worker_id
 from policies.model.units import ClaimId, DeviceId, NodeId, SecurityDomain, WorkerId
 from policies.reclaim import Tier
 
+EFFORT = {
+    Reach.SHARED: 1, Reach.BOUND: 1, Reach.HELD: 0, Reach.UNBOUND: 1, Reach.REBIND: 2, Reach.FOREIGN: 3,
+}  # fmt: skip
+"""What must be done to use a place, in classes: what was freed for the claim, then what disturbs nothing."""
 
-def order(board: Board, need: Need, site: Site) -> tuple[int, int, tuple[DeviceId, ...]]:
-    """Return the order among free places: the least to be done first, then the score, then the ids."""
-    return site.reach, board.score(need, site, board), site.devices
+
+def order(board: Board, need: Need, site: Site) -> Order:
+    """Return the order among free places: the least to be done first, then the score, the reach and the ids."""
+    kept = (board.holder.get(one) for one in site.devices)
+    is_kept = board.holder and all(one is not None and one[0] == need.claim for one in kept)
+    effort = 0 if is_kept else EFFORT[site.reach]
+    return effort, board.score(need, site, board), site.reach, site.devices
 
 
 def sites_on(board: Board, need: Need, node: NodeId) -> Iterator[Site]:
     """Yield the places on one host that are free for the need."""
+    if not board.has_host_room(need, node):
+        return iter(())
     return _single_sites(board, need, node) if need.devices == 1 else _multiple_sites(board, need, node)
 
 

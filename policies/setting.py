@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from policies.admission import Ask, charge, flavor_memory
 from policies.allocation import lots_of, serving_order
+from policies.appraisal import appraise
 from policies.board import Board, Score, Seat, board
 from policies.errors import UnknownScore
-from policies.fitting import SCORES
 from policies.model.inventory import Group
 from policies.model.memory import Memory
-from policies.model.units import ClaimId, FlavorId, GroupId, TenantId
+from policies.model.units import ClaimId, FlavorId, GroupId, ModelId, TenantId
 from policies.model.workload import Shape
+from policies.rating import SCORES
 from policies.reclaim import Lot, Victims
 from policies.survey import Survey
 from policies.working import Allocation, Shares
@@ -23,6 +25,7 @@ def start(
 ) -> Allocation:
     """Return the allocation before anything is decided. Raises ``UnknownScore`` if the policy names none."""
     made = board(survey, score_named(survey.policy.scoring))
+    made.appraise = partial(appraise, wishes=wishes)
     seats = _seated(survey, made)
     used: dict[tuple[TenantId, FlavorId], int] = {}
     standing: dict[tuple[TenantId, FlavorId], int] = {}
@@ -46,6 +49,7 @@ def start(
     work = Allocation(
         survey=survey, memory=memory, board=made, shares=shares, victims=victims, queues=queues, of_claim=of_claim,
         capacity=capacity, keeping_beside=_keeping(shares, beside), roots=roots, used=used, standing=standing,
+        warm=_warm(survey),
     )  # fmt: skip
     _stand_all(work)
     return work
@@ -73,6 +77,14 @@ def _keeping(
         for tenant, others in beside.items() if keeping else ():
             found[tenant, flavor] = [one for one in others if one in keeping]
     return found
+
+
+def _warm(survey: Survey) -> frozenset[ModelId]:
+    """Return the models that some hosts have in their cache and others do not."""
+    if not any(device.warm_models for device in survey.devices.values()):
+        return frozenset()
+    kept = [frozenset(device.warm_models) for device in survey.devices.values() if device.id in survey.open]
+    return frozenset().union(*kept) - frozenset.intersection(*kept) if kept else frozenset()
 
 
 def score_named(name: str) -> Score:
@@ -104,7 +116,8 @@ def _seat(survey: Survey, group: Group, index: int, memory: Mapping[FlavorId, in
     return Seat(
         claim=group.claim, domain=survey.workers[group.worker].domain, rung=group.rung, worker=group.worker,
         devices=devices, gpu_millis=shape.gpu_millis, memory_mib=shape.memory_mib,
-        charge=charge(shape, memory[flavor]), flavor=flavor, group=group,
+        charge=charge(shape, memory[flavor]), flavor=flavor, group=group, cpu_millis=shape.cpu_millis,
+        host_memory_mib=shape.host_memory_mib,
     )  # fmt: skip
 
 

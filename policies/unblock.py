@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
+from policies.board import UNBOUNDED
 from policies.decide import decide
 from policies.model.decision import Change, PendingReason, Reason
 from policies.model.inventory import Device, Node
@@ -166,7 +167,7 @@ def _capacity(situation: Situation, change: Change) -> Situation:
     flavor = FlavorId(change.subject)
     known = [device.memory_mib for device in situation.snapshot.devices if device.flavor == flavor]
     listed = [one.memory_mib for one in situation.snapshot.flavors if one.id == flavor]
-    node = Node(id=NodeId("added"), cpu_millis=0, memory_mib=0)
+    node = Node(id=NodeId("added"), cpu_millis=UNBOUNDED, memory_mib=UNBOUNDED)
     added = tuple(
         Device(id=name, node=node.id, flavor=flavor, gpu=name, memory_mib=min(known or listed or [0]))
         for name in (DeviceId(f"added-{index}") for index in range(change.amount_millis // WHOLE_GPU_MILLIS))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from policies.admission import Option
+<<<<<<< HEAD
 from policies.board import Board, Seat
 from policies.displacing import Price, Weak
 from policies.entitlement import Share
@@ -19,6 +20,18 @@ from policies.survey import Survey
 Signature = tuple[SecurityDomain, FlavorId, int, int, int, frozenset[NodeId]]
 NEVER = 1 << 62
 """More than any place costs."""
+=======
+from policies.board import Board, Kind, Seat
+from policies.displacing import Weak
+from policies.entitlement import Share
+from policies.model.decision import PendingReason
+from policies.model.memory import Memory
+from policies.model.units import ClaimId, DeviceId, FlavorId, ModelId, NodeId, TenantId
+from policies.reclaim import Lot, Tier, Victims
+from policies.survey import Survey
+
+Signature = tuple[Kind, frozenset[NodeId]]
+>>>>>>> 998c85c (Where a replica goes is decided by the published scores: CPU and memory of hosts, warm weights, worth of what remains)
 Shares = Mapping[FlavorId, Mapping[TenantId, Share]]
 
 
@@ -58,6 +71,13 @@ class Allocation:
     """While set, nobody is asked to leave."""
     kept_for: dict[DeviceId, ClaimId] = field(default_factory=dict)
     """Free devices kept for a large claim that waits for more of them."""
+
+    warm: frozenset[ModelId] = frozenset()
+    """Models whose weights are in the cache of some host, but not of all."""
+
+    def warm_model(self, model: ModelId | None) -> ModelId | None:
+        """Return the model if it starts faster on some hosts than on others, None if all are alike."""
+        return model if model in self.warm else None
 
     def lots(self) -> list[Lot]:
         """Return every lot, by tenant, in the order in which the tenant is served."""

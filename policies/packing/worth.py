@@ -13,7 +13,7 @@ Three questions, each answered from the expected mix of tasks alone:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -55,15 +55,24 @@ class Outlook:
 
 def outlook(typical: Typical, fleet: Fleet) -> Outlook:
     """Return what the mix says of an empty fleet. Cost: about a third of a second, once."""
-    cpu_cell = max(LEAST_CPU_CELL, -(-int(fleet.cpu.max(initial=0)) // (CPU_CELLS - 2)))
-    cells = int(fleet.devices.max(initial=0)) * WHOLE // GPU_CELL + 1
+    most_devices, most_cpu = int(fleet.devices.max(initial=0)), int(fleet.cpu.max(initial=0))
+    seen = outlook_of(typical, int(fleet.model.max(initial=0)) + 1, most_devices, most_cpu, CPU_CELLS)
+    return replace(seen, fleet_millis=int(fleet.devices.sum()) * WHOLE, fleet_cpu=int(fleet.cpu.sum()))
+
+
+def outlook_of(typical: Typical, models: int, most_devices: int, most_cpu: int, cpu_cells: int) -> Outlook:
+    """Return what the mix says of nodes of at most this size; the size of the fleet is 0, to be filled in.
+
+    Cost: grows with the kinds in the mix and with ``cpu_cells``, the columns of the two-dimensional game.
+    """
+    cpu_cell = max(LEAST_CPU_CELL, -(-most_cpu // (cpu_cells - 2)))
     return Outlook(
         typical=typical,
-        holes=hole_worth(typical, int(fleet.model.max(initial=0)) + 1),
-        levels=_levels(typical, cells, cpu_cell),
+        holes=hole_worth(typical, models),
+        levels=_levels(typical, (most_devices * WHOLE // GPU_CELL + 1, cpu_cells), cpu_cell),
         cpu_cell=cpu_cell,
-        fleet_millis=int(fleet.devices.sum()) * WHOLE,
-        fleet_cpu=int(fleet.cpu.sum()),
+        fleet_millis=0,
+        fleet_cpu=0,
     )
 
 
@@ -87,7 +96,7 @@ def hole_worth(typical: Typical, models: int) -> npt.NDArray[np.float64]:
     return result
 
 
-def _levels(typical: Typical, gpu_cells: int, cpu_cell: int) -> npt.NDArray[np.float64]:
+def _levels(typical: Typical, cells: tuple[int, int], cpu_cell: int) -> npt.NDArray[np.float64]:
     """Return the millis that a node fills on average, by number of offers, idle GPU cells and free CPU cells."""
     single = typical.devices == 1
     total = typical.share[single].sum() or 1.0
@@ -95,13 +104,16 @@ def _levels(typical: Typical, gpu_cells: int, cpu_cell: int) -> npt.NDArray[np.f
     for cpu, millis, share in zip(typical.cpu[single], typical.millis[single], typical.share[single], strict=True):
         size = (int(millis), (int(millis) + GPU_CELL // 2) // GPU_CELL, -(-int(cpu) // cpu_cell))
         steps[size] = steps.get(size, 0.0) + float(share) / float(total)
-    result = np.zeros((MOST_OFFERS + 1, gpu_cells, CPU_CELLS))
+    gpu_cells, cpu_cells = cells
+    result = np.zeros((MOST_OFFERS + 1, gpu_cells, cpu_cells))
+    if not typical.cpu.any():
+        return result  # no CPU is asked for, so none can leave anything stranded
     for offers in range(1, MOST_OFFERS + 1):
         before, now = result[offers - 1], result[offers]
         now[:] = before
         for (millis, gpu, cpu), chance in steps.items():
-            if gpu < gpu_cells and cpu < CPU_CELLS - 1:
-                taken = millis + before[: gpu_cells - gpu, : CPU_CELLS - 1 - cpu] - before[gpu:, cpu:-1]
+            if gpu < gpu_cells and cpu < cpu_cells - 1:
+                taken = millis + before[: gpu_cells - gpu, : cpu_cells - 1 - cpu] - before[gpu:, cpu:-1]
                 now[gpu:, cpu:-1] += chance * np.maximum(taken, 0.0)
             if gpu < gpu_cells:
                 unlimited = millis + before[: gpu_cells - gpu, -1] - before[gpu:, -1]
@@ -209,8 +221,8 @@ def _blocks(seen: Outlook, fleet: Fleet, number: dict[tuple[int, int], float], t
     """Return the premium of room for multi-device tasks, by fully free devices and CPU cells of a node."""
     free = (fleet.left == WHOLE).sum(axis=1)
     many = np.arange(int(fleet.devices.max(initial=0)) + 1)[:, None]
-    cells = np.arange(CPU_CELLS)[None, :] * seen.cpu_cell
-    result = np.zeros((len(many), CPU_CELLS), np.int64)
+    cells = np.arange(seen.levels.shape[2])[None, :] * seen.cpu_cell
+    result = np.zeros((len(many), seen.levels.shape[2]), np.int64)
     for (devices, cpu), count in number.items():
         room = np.minimum(free // devices, fleet.cpu // max(1, cpu)).sum()
         expected = count * to_come
