@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from policies.admission import Option, backoff_ms
-from policies.board import Need, Reach, Seat, Site
+from policies.board import Need, Order, Reach, Seat, Site
 from policies.displacing import find_by_displacing
 from policies.fitting import find
 from policies.limits import is_allowed
@@ -24,6 +24,9 @@ from policies.reclaim import (
     restore,
 )
 from policies.working import Allocation, has_base, keep, roll_back, siblings, stand, weak_hosts
+
+FIRST: Order = (-1, 0, 0, ())
+"""Before every place: options in the order that their owner gave."""
 
 
 def grant(work: Allocation, lot: Lot, tier: Tier) -> bool:
@@ -52,19 +55,19 @@ def _by_place(work: Allocation, lot: Lot, tier: Tier) -> Sequence[Option]:
     """
     options = choices(work, lot)
     is_open = [not lot.ask.claim.ladder[option.rung].flavors for option in options]
-    if not lot.missing or len(work.board.hosts_of) < 2 or sum(is_open) < 2:
+    if not lot.missing or len(work.board.hosts_of) <= 1 or sum(is_open) <= 1:
         return options
     ranks = [
-        (option.rung, _rank(work, need_of(work, lot, option, tier)) if is_free else (0,), index)
+        (option.rung, _rank(work, need_of(work, lot, option, tier)) if is_free else FIRST, index)
         for index, (option, is_free) in enumerate(zip(options, is_open, strict=True))
     ]
     return [options[index] for *_, index in sorted(ranks)]
 
 
-def _rank(work: Allocation, need: Need) -> tuple[int, ...]:
+def _rank(work: Allocation, need: Need) -> Order:
     """Return how good the best free place is; none comes last."""
     site = None if (need.kind, need.avoid_nodes) in work.hopeless else find(work.board, need)
-    return (len(Reach),) if site is None else order(work.board, need, site)[:3]
+    return (len(Reach), 0, 0, ()) if site is None else order(work.board, need, site)
 
 
 def place(work: Allocation, lot: Lot, option: Option, tier: Tier) -> bool:

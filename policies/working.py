@@ -7,31 +7,18 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from policies.admission import Option
-<<<<<<< HEAD
-from policies.board import Board, Seat
+from policies.board import Board, Kind, Seat
 from policies.displacing import Price, Weak
 from policies.entitlement import Share
 from policies.model.decision import PendingReason
 from policies.model.memory import Memory
-from policies.model.units import ClaimId, DeviceId, FlavorId, NodeId, SecurityDomain, TenantId
+from policies.model.units import ClaimId, DeviceId, FlavorId, ModelId, NodeId, TenantId
 from policies.reclaim import Lot, Tier, Victims, anybodys_price
 from policies.survey import Survey
 
-Signature = tuple[SecurityDomain, FlavorId, int, int, int, frozenset[NodeId]]
+Signature = tuple[Kind, frozenset[NodeId]]
 NEVER = 1 << 62
 """More than any place costs."""
-=======
-from policies.board import Board, Kind, Seat
-from policies.displacing import Weak
-from policies.entitlement import Share
-from policies.model.decision import PendingReason
-from policies.model.memory import Memory
-from policies.model.units import ClaimId, DeviceId, FlavorId, ModelId, NodeId, TenantId
-from policies.reclaim import Lot, Tier, Victims
-from policies.survey import Survey
-
-Signature = tuple[Kind, frozenset[NodeId]]
->>>>>>> 998c85c (Where a replica goes is decided by the published scores: CPU and memory of hosts, warm weights, worth of what remains)
 Shares = Mapping[FlavorId, Mapping[TenantId, Share]]
 
 
