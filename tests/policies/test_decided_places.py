@@ -30,7 +30,7 @@ from tests.policies.situations import NOW_MS, claim, device, rules, running, sna
 
 CIVIL = SecurityDomain.CIVIL
 WITHOUT_A_MIX = ("best_fit", "gpu_packing", "gpu_clustering")
-"""Scores that look at the fleet alone: the decision must place exactly as the replay (dot_prod as well, but for ties)."""
+"""Scores that look at the fleet alone: the decision places exactly as the replay (dot_prod too, but for ties)."""
 
 
 def with_devices(one: Case, arrivals: int) -> Case:
@@ -121,7 +121,7 @@ def test_the_decision_packs_as_the_benchmark_says_better_than_the_published_rule
     held = sum(millis(one, decided(one, "partage")) for one in cases)
     replay = {score: sum(replayed(one, score) for one in cases) for score in ("partage", "fgd", "best_fit")}
     assert held > max(replay["fgd"], replay["best_fit"])
-    assert abs(held - replay["partage"]) * 100 <= replay["partage"], "the mix is learnt instead of given"
+    assert held * 100 >= replay["partage"] * 99, "the mix is learnt from the claims instead of given"
 
 
 def replayed(one: Case, score: str) -> int:
