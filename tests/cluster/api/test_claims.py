@@ -119,8 +119,8 @@ def test_a_cursor_that_cannot_be_read_says_list_again(platform: Platform) -> Non
 def test_why_says_what_the_platform_answered_when_a_start_was_refused(platform: Platform) -> None:
     turn = platform.parts.view.latest()
     start = StartGroup(
-        domain=SecurityDomain.CIVIL, group="g", claim="civil/justice:assistant", worker="w", model=None, variant=None, devices=("d",),
-        gpu_millis=1000, memory_mib=0, replicas=1, concurrency=1, reason="wanted",
+        domain=SecurityDomain.CIVIL, group="g", claim="civil/justice:assistant", worker="w", devices=("d",), model=None,
+        variant=None, gpu_millis=1000, memory_mib=0, replicas=1, concurrency=1, reason="wanted",
     )  # fmt: skip
     result = ActionOutcome(action=start, status=OutcomeStatus.REFUSED, detail="no_job_engine: it is a job")
     outcome = Outcome(plan="p", results=(result,), finished_at_ms=1)
