@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from cluster.completion import complete
 from cluster.ports import Actuator, Clock, Journal, Observer
 from cluster.refusals import Refusal
-from policies.decide import decide
+from policies.decide import Decider
 from policies.invariants import Violation, check
 from policies.model.decision import Decision
 from policies.model.memory import Memory
@@ -42,6 +42,7 @@ class Loop:
 
     def __init__(self, observer: Observer, actuator: Actuator, journal: Journal, clock: Clock) -> None:
         self.observer, self.actuator, self.journal, self.clock = observer, actuator, journal, clock
+        self.decider = Decider()
 
     def turn(self) -> Turn:
         """Take one turn and return it.
@@ -54,7 +55,7 @@ class Loop:
         policy, memory = journal.policy(), journal.memory()
         snapshot = complete(self.observer.observe(), journal)
         observed = self.clock.monotonic_ms()
-        decision = decide(snapshot, policy, memory, self.clock.now_ms())
+        decision = self.decider.decide(snapshot, policy, memory, self.clock.now_ms())
         plan = plan_moves(snapshot, decision, policy, journal.fencing_generation())
         decided = self.clock.monotonic_ms()
         violations = check(snapshot, plan, policy, decision.memory)

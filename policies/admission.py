@@ -134,10 +134,15 @@ NEW = ClaimMemory(claim=ClaimId(""))
 Forms = dict[tuple[object, ...], Form]
 
 
-def asks(survey: Survey, fleet: Fleet) -> list[Ask]:
-    """Return one Ask per claim, sorted by claim id."""
-    forms: Forms = {}
-    return [_ask(survey, claim, _form(survey, claim, fleet, forms)) for claim in survey.claims.values()]
+def asks(survey: Survey, fleet: Fleet, forms: Forms | None = None) -> list[Ask]:
+    """Return one Ask per claim, sorted by claim id. ``forms`` are added to."""
+    known: Forms = {} if forms is None else forms
+    return [ask(survey, claim, fleet, known) for claim in survey.claims.values()]
+
+
+def ask(survey: Survey, claim: Claim, fleet: Fleet, forms: Forms) -> Ask:
+    """Return what one claim asks for. ``forms`` are added to."""
+    return _ask(survey, claim, _form(survey, claim, fleet, forms))
 
 
 def _form(survey: Survey, claim: Claim, fleet: Fleet, forms: Forms) -> Form:

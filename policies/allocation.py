@@ -15,7 +15,8 @@ from policies.limits import is_allowed
 from policies.model.decision import PendingReason
 from policies.model.units import ClaimId, FlavorId, TenantId
 from policies.rearranging import rearrange
-from policies.reclaim import Lot, Tier
+from policies.reclaim import Lot, Terms, Tier
+from policies.sharing import granted, terms_of
 from policies.working import Allocation, amounts, first_option, has_base, keep, keep_all, siblings
 
 RETRY_ROUNDS = 8
@@ -25,12 +26,15 @@ RETRY_ROUNDS = 8
 def lots_of(ask: Ask, seats: Sequence[Seat]) -> list[Lot]:
     """Return the claim's lots, its minimum first, filled with the seats that it holds; seats too many are left out."""
     if ask.wanted == 1 == ask.minimum:
-        return [Lot(ask=ask, size=1, is_base=True, seats=list(seats[:1]))]
+        lot = Lot(ask=ask, size=1, is_base=True, seats=list(seats[:1]))
+        lot.order, lot.terms = serving_order(lot), terms_of(lot)
+        return [lot]
     sizes = ([ask.minimum] if ask.minimum else []) + [1] * (ask.wanted - ask.minimum)
     lots, position = [], 0
     for index, size in enumerate(sizes):
         lot = Lot(ask=ask, size=size, is_base=index == 0 and ask.minimum > 0)
         lot.seats = list(seats[position : position + size])
+        lot.order, lot.terms = serving_order(lot), terms_of(lot)
         position += size
         lots.append(lot)
     for lot in lots:
@@ -78,6 +82,7 @@ def _rate(work: Allocation, tenant: TenantId) -> None:
     used = {flavor: work.used.get((tenant, flavor), 0) for flavor in work.shares}
     sure = dict(used)
     shares = {flavor: of_tenants.get(tenant) for flavor, of_tenants in work.shares.items()}
+    beyond: dict[Terms, Tier] = {}
     for lot in work.queues[tenant]:
         if lot.is_kept or lot.has_failed:
             continue
@@ -86,11 +91,17 @@ def _rate(work: Allocation, tenant: TenantId) -> None:
             flavor, amount, share = seat.flavor, seat.charge, shares.get(seat.flavor)
             if share is not None:
                 lot.tier = _tier_of_plain(share, used[flavor], sure[flavor], amount)
-                lot.tier = max(lot.tier, _right_of_base(work, lot))
+                if not lot.is_base:
+                    lot.tier = max(lot.tier, _right_of_base(work, lot))
                 used[flavor] += amount if lot.tier <= Tier.ENTITLED else 0
                 sure[flavor] += amount if lot.tier <= Tier.GUARANTEED else 0
                 continue
+        if lot.terms in beyond and not lot.seats:
+            lot.tier = beyond[lot.terms]
+            continue
         lot.tier, needs = _strongest(work, lot, used, sure)
+        if lot.tier > Tier.ENTITLED and lot.terms is not None and not lot.seats:
+            beyond[lot.terms] = lot.tier
         for flavor, amount in needs.items():
             used[flavor] += amount if lot.tier <= Tier.ENTITLED else 0
             sure[flavor] += amount if lot.tier <= Tier.GUARANTEED else 0
@@ -175,13 +186,17 @@ def _offered(work: Allocation, waiting: Sequence[Lot]) -> set[TenantId]:
     failed: set[TenantId] = set()
     for lot in waiting:
         work.victims.spared.clear()
-        if not grant(work, lot, lot.tier) and not rearrange(work, lot, lot.tier):
+        if not granted(work, lot, lot.tier, _is_placed):
             failed.add(lot.ask.tenant.id)
             again += [lot] if work.victims.spared else []
     if any(lot.is_kept for lot in waiting):
         for lot in again:
             lot.has_failed = False
     return failed
+
+
+def _is_placed(work: Allocation, lot: Lot, tier: Tier) -> bool:
+    return grant(work, lot, tier) or rearrange(work, lot, tier)
 
 
 def across_tenants(lot: Lot) -> tuple[int, int, ClaimId]:
@@ -197,7 +212,7 @@ def _serve_leftover(work: Allocation) -> None:
             keep(work, lot)
     waiting = [lot for lot in open_ if lot.missing and lot.ask.domain not in work.survey.blind]
     for lot in in_fair_order(work, sorted((lot for lot in waiting if not lot.ask.idle), key=serving_order)):
-        grant(work, lot, Tier.LEFTOVER)
+        granted(work, lot, Tier.LEFTOVER, grant)
     for lot in open_:
         if not lot.is_kept and not lot.missing and _may_run_on(work, lot):
             keep(work, lot)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -29,7 +29,7 @@ Size = tuple[int, int, int, int]
 Mix = tuple[tuple[Size, int], ...]
 
 
-def appraise(board: Board, wishes: Sequence[Ask]) -> Market:
+def appraise(board: Board, wishes: Iterable[Ask]) -> Market:
     """Return what the scores may know: every claim counts with the replicas that it wants, waiting ones as well.
 
     Cost: a look at each claim and each device; when the mix has changed, up to a third of a second more.
@@ -55,7 +55,7 @@ def appraise(board: Board, wishes: Sequence[Ask]) -> Market:
     )  # fmt: skip
 
 
-def _counts(wishes: Sequence[Ask], flavors: tuple[FlavorId, ...]) -> dict[Size, int]:
+def _counts(wishes: Iterable[Ask], flavors: tuple[FlavorId, ...]) -> dict[Size, int]:
     """Return the replicas wanted by size; what fits no flavor of the fleet is left out. Sorted by size."""
     by_shape: Counter[tuple[int, int, int, tuple[FlavorId, ...]]] = Counter()
     for wish in wishes:

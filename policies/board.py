@@ -139,6 +139,8 @@ class Shelf:
     heap: list[tuple[Order, NodeId]]
     read: int
     """How many entries of ``Board.touched`` it knows."""
+    best: dict[NodeId, Order] = field(default_factory=dict)
+    """Each host's entry as it is now; others of the host are out of date."""
 
 
 @dataclass(slots=True)
@@ -172,18 +174,24 @@ class Board:
     touched: list[NodeId] = field(default_factory=list)
     """Hosts on which something changed, in that order; a shelf reads on from where it stopped."""
     shelves: dict[Kind, Shelf] = field(default_factory=dict)
+    moved: dict[Seat, int] = field(default_factory=dict)
+    """How often more each replica was seated than taken away, since the board showed the snapshot."""
+    rebound: set[DeviceId] = field(default_factory=set)
+    """Devices whose worker was changed since then."""
     leaving: list[Seat] = field(default_factory=list)
     """Replicas that cannot stay whatever is decided, but still stand."""
     steps: int = 0
 
     def take(self, seat: Seat) -> None:
         """Put the replica at its place."""
+        self.moved[seat] = self.moved.get(seat, 0) + 1
         for device in seat.devices:
             self.seats[device].append(seat)
         self._count(seat, -1)
 
     def leave(self, seat: Seat) -> None:
         """Take the replica away again."""
+        self.moved[seat] = self.moved.get(seat, 0) - 1
         for device in seat.devices:
             self.seats[device].remove(seat)
         self._count(seat, 1)
@@ -203,6 +211,12 @@ class Board:
         self.node_memory[node] += sign * seat.host_memory_mib
         self.touched.append(node)
 
+    def begin_anew(self) -> None:
+        """Forget what was found and kept on the way: what stands now is what the snapshot shows."""
+        for kept in (self.moved, self.rebound, self.holder, self.shelves, self.touched):
+            kept.clear()
+        self.steps, self.market = 0, None
+
     def bind(self, site: Site, domain: SecurityDomain) -> list[tuple[DeviceId, Worker | None]]:
         """Let the site's worker hold its devices, ending those that hold them now. Return what ``unbind`` needs."""
         current = self.worker_of.get(site.devices[0])
@@ -215,6 +229,7 @@ class Board:
         ended |= {worker.id: worker for one in site.devices if (worker := self.worker_of.get(one))}
         touched = dict.fromkeys(one for worker in ended.values() for one in worker.devices)
         before = [(one, self.worker_of.get(one)) for one in {**touched, **dict.fromkeys(site.devices)}]
+        self.rebound.update(one for one, _ in before)
         for one in touched:
             del self.worker_of[one]
         self.worker_of.update(dict.fromkeys(site.devices, made))

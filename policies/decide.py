@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from policies.admission import Ask, asks, fleet
+from dataclasses import replace
+
 from policies.allocation import allocate
-from policies.explain import reasons
 from policies.model.codec import digest
 from policies.model.decision import Decision
 from policies.model.memory import Memory
 from policies.model.policy import Policy
 from policies.model.snapshot import Snapshot
 from policies.modes import mode_in_force
-from policies.outcome import bindings, entitlements, evictions, held_by_gaps, placements
-from policies.quota import Demands, caps, demands, healthy_capacity, shares
-from policies.recall import remember
-from policies.setting import start
-from policies.survey import survey
-from policies.working import Allocation
+from policies.results import conclude
+from policies.standing import Standing, follow, lay_out
 
 
 def decide(snapshot: Snapshot, policy: Policy, memory: Memory, now_ms: int) -> Decision:
@@ -31,31 +27,37 @@ def decide(snapshot: Snapshot, policy: Policy, memory: Memory, now_ms: int) -> D
         memory: of the previous decision; ``Memory()`` after a loss only delays moves.
         now_ms: wall-clock milliseconds; also ages samples and expires modes, holds and delays.
     """
-    seen = survey(snapshot, policy, memory, now_ms)
-    capacity = healthy_capacity(seen)
-    wishes = asks(seen, fleet(seen, caps(seen)))
-    asked = demands(seen, wishes)
-    entitled = shares(seen, asked, capacity)
-    work = start(seen, memory, wishes, entitled, capacity)
-    allocate(work)
-    return _decision(work, wishes, asked, digest(policy), mode_in_force(policy, now_ms))
+    return _decided(lay_out(snapshot, policy, memory, now_ms), digest(policy))
 
 
-def _decision(work: Allocation, wishes: list[Ask], asked: Demands, policy_digest: str, mode: str) -> Decision:
-    placed = placements(work)
-    gone = evictions(work, placed)
-    work.victims.leaving_devices.update(one for left in gone for one in work.survey.groups[left.group].devices)
-    return Decision(
-        snapshot_generation=work.survey.snapshot.generation,
-        decided_at_ms=work.survey.now_ms,
-        policy_digest=policy_digest,
-        mode=mode,
-        entitlements=entitlements(work, asked),
-        bindings=bindings(work),
-        placements=placed,
-        evictions=gone,
-        reasons=reasons(work, wishes),
-        memory=remember(work, wishes, gone),
-        held_by_gaps=held_by_gaps(work),
-        search_steps=work.board.steps,
-    )
+class Decider:
+    """Decides again and again: what ``decide`` returns, byte for byte, at the cost of what changed since the last time.
+
+    Keeps what follows from each claim and host by itself. Not for use by two threads at a time.
+    """
+
+    def __init__(self) -> None:
+        self._standing: Standing | None = None
+        self._digest: tuple[Policy, str] | None = None
+
+    @property
+    def age(self) -> int:
+        """Decisions since one was last taken from nothing; 0 if the latest was."""
+        return 0 if self._standing is None else self._standing.age
+
+    def decide(self, snapshot: Snapshot, policy: Policy, memory: Memory, now_ms: int) -> Decision:
+        """Return what ``decide`` would."""
+        standing, self._standing = self._standing, None
+        if standing is None or not follow(standing, snapshot, policy, memory, now_ms):
+            standing = lay_out(snapshot, policy, memory, now_ms)
+        if self._digest is None or self._digest[0] is not policy:
+            self._digest = policy, digest(policy)
+        decision = _decided(standing, self._digest[1])
+        self._standing = standing
+        return decision
+
+
+def _decided(standing: Standing, policy_digest: str) -> Decision:
+    allocate(standing.work)
+    decision = conclude(standing.results, standing.work, standing.wishes, standing.changed, standing.asked)
+    return replace(decision, policy_digest=policy_digest, mode=mode_in_force(standing.policy, standing.now_ms))

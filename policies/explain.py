@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -14,7 +15,7 @@ from policies.model.inventory import ScrubState
 from policies.model.units import ClaimId, DeviceId, FlavorId, TenantId
 from policies.model.workload import Claim
 from policies.reclaim import Lot, Tier
-from policies.working import Allocation, first_option
+from policies.working import Allocation, first_option, siblings
 
 BLOCKERS_SHOWN = 8
 """Claims named as standing in the way; more would not be read."""
@@ -43,6 +44,8 @@ SENTENCES = {
 
 _built = builder(Reason)
 Eta = tuple[int | None, str]
+Told = tuple[Eta, str, tuple[ClaimId, ...]]
+"""When, why and for whom a claim waits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,17 +57,15 @@ class Known:
     holders: dict[FlavorId, list[ClaimId]]
     first_ends: dict[TenantId, Eta] = field(default_factory=dict)
     """When the first running job of a tenant ends; found when it is asked for."""
+    told: dict[tuple[object, ...], Told] = field(default_factory=dict)
+    """What was said of waiting claims, by their terms: of equal ones it is the same."""
+    no_place: dict[tuple[object, ...], PendingReason] = field(default_factory=dict)
+    """The same for why there is no place."""
 
 
 def known(work: Allocation) -> Known:
     """Return what the reasons of all claims rest on."""
     return Known(work=work, positions=_positions(work), holders=_holders(work))
-
-
-def reasons(work: Allocation, wishes: Sequence[Ask]) -> tuple[Reason, ...]:
-    """Return exactly one Reason per claim, sorted by claim."""
-    facts = known(work)
-    return tuple([reason(facts, wish) for wish in wishes])
 
 
 def reason(facts: Known, wish: Ask) -> Reason:
@@ -74,19 +75,25 @@ def reason(facts: Known, wish: Ask) -> Reason:
     seats = (
         lots[0].seats if len(lots) == 1 and lots[0].is_kept else [s for lot in lots if lot.is_kept for s in lot.seats]
     )
-    code = wish.refusal or _code(work, wish, lots, seats)
+    code = wish.refusal or _code(facts, wish, lots, seats)
     if code is None:
         return _built(
             claim=claim, state=ClaimState.SERVED, code=None, granted_replicas=len(seats),
             sentence=_served(wish.wanted),
             wanted_replicas=wish.wanted, rung=seats[0].rung if seats else None,
         )  # fmt: skip
-    eta, assumption = _eta(facts, wish, code, seats)
+    if seats or len(lots) != 1 or lots[0].terms is None:
+        eta, sentence, blockers = _told(facts, wish, lots, seats, code)
+    else:
+        key = lots[0].terms, code, wish.refusal
+        if key not in facts.told:
+            facts.told[key] = _told(facts, wish, lots, seats, code)
+        eta, sentence, blockers = facts.told[key]
     return _built(
-        claim=claim, state=_state(wish, len(seats), code), code=code, position=facts.positions.get(claim), eta_ms=eta,
-        sentence=_sentence(wish, len(seats), code), eta_assumption=assumption, granted_replicas=len(seats),
+        claim=claim, state=_state(wish, len(seats), code), code=code, position=facts.positions.get(claim),
+        eta_ms=eta[0], sentence=sentence, eta_assumption=eta[1], granted_replicas=len(seats),
         wanted_replicas=wish.wanted, rung=seats[0].rung if seats else None, score_terms=_terms(work, wish, lots),
-        blockers=_blockers(wish, lots, facts.holders),
+        blockers=blockers,
     )  # fmt: skip
 
 
@@ -94,6 +101,10 @@ def _served(wanted: int) -> str:
     if wanted == 0:
         return "nothing is asked for"
     return "its replica is served" if wanted == 1 else f"all {wanted} replicas are served"
+
+
+def _told(facts: Known, wish: Ask, lots: list[Lot], seats: list[Seat], code: PendingReason) -> Told:
+    return _eta(facts, wish, code, seats), _sentence(wish, len(seats), code), _blockers(wish, lots, facts.holders)
 
 
 def _positions(work: Allocation) -> dict[ClaimId, int]:
@@ -108,7 +119,7 @@ def _positions(work: Allocation) -> dict[ClaimId, int]:
 def _holders(work: Allocation) -> dict[FlavorId, list[ClaimId]]:
     """Return the first few who hold each flavor, those with the weakest right first."""
     found: dict[FlavorId, dict[ClaimId, tuple[int, int]]] = {}
-    for lot in work.lots():
+    for lot in _weakest(work):
         if lot.is_kept and lot.seats:
             held = found.setdefault(lot.seats[0].flavor, {})
             claim = lot.ask.claim.id
@@ -120,6 +131,22 @@ def _holders(work: Allocation) -> dict[FlavorId, list[ClaimId]]:
     }
 
 
+def _weakest(work: Allocation) -> Sequence[Lot]:
+    """Return lots among which are the first holders of every flavor: those on what is left over, where they suffice."""
+    weak = (Tier.LEFTOVER, Tier.NONE)
+    lots = [lot for lot in work.lots() if lot.tier in weak and lot.is_kept and lot.seats and _is_first(work, lot)]
+    count = Counter(lot.seats[0].flavor for lot in lots)
+    return lots if all(count[flavor] > BLOCKERS_SHOWN for flavor in work.shares) else work.lots()
+
+
+def _is_first(work: Allocation, lot: Lot) -> bool:
+    """Say whether no earlier lot of the claim holds the flavor."""
+    flavor = lot.seats[0].flavor
+    return lot is next(
+        one for one in siblings(work, lot) if one.is_kept and one.seats and one.seats[0].flavor == flavor
+    )
+
+
 def _state(wish: Ask, granted: int, code: PendingReason) -> ClaimState:
     if code in (PendingReason.SUSPENDED, PendingReason.TELEMETRY_STALE):
         return ClaimState.HELD
@@ -128,7 +155,8 @@ def _state(wish: Ask, granted: int, code: PendingReason) -> ClaimState:
     return ClaimState.DEGRADED if granted else ClaimState.WAITING
 
 
-def _code(work: Allocation, wish: Ask, lots: list[Lot], seats: list[Seat]) -> PendingReason | None:
+def _code(facts: Known, wish: Ask, lots: list[Lot], seats: list[Seat]) -> PendingReason | None:
+    work = facts.work
     if lots[0].is_kept if len(lots) == 1 else all(lot.is_kept for lot in lots):
         return _progress(work, seats)
     if wish.domain in work.survey.blind:
@@ -140,7 +168,13 @@ def _code(work: Allocation, wish: Ask, lots: list[Lot], seats: list[Seat]) -> Pe
     known = work.codes.get(wish.claim.id, PendingReason.WAITING_FOR_QUOTA)
     if known is not PendingReason.TOPOLOGY_UNSATISFIED:
         return known
-    return _why_no_place(work, next(lot for lot in lots if not lot.is_kept))
+    lot = next(lot for lot in lots if not lot.is_kept)
+    key = lot.terms, lot.tier
+    if lot.terms is None or lot.seats:
+        return _why_no_place(work, lot)
+    if key not in facts.no_place:
+        facts.no_place[key] = _why_no_place(work, lot)
+    return facts.no_place[key]
 
 
 def _why_no_place(work: Allocation, lot: Lot) -> PendingReason:

@@ -22,6 +22,7 @@ def in_fair_order(work: Allocation, lots: Sequence[Lot]) -> Iterator[Lot]:
     Tenants are compared from the top of the tree: first their domains, then what is below. Of equal borrowers the
     lighter user of the past goes first, then the smaller id; weight zero comes last. Inside a tenant the given order is
     kept.
+    A tenant that was offered something and took nothing borrows as little as before: it stays the next.
     Cost: ranks only grow while capacity is handed out, so a heap with ranks checked on leaving it is exact.
     """
     waiting: dict[TenantId, deque[Lot]] = {}
@@ -37,7 +38,10 @@ def in_fair_order(work: Allocation, lots: Sequence[Lot]) -> Iterator[Lot]:
         if now != rank:
             heapq.heappush(heap, (now, tenant))
             continue
+        counts, flavor = work.counts, first_option(queue[0]).flavor
         yield queue.popleft()
+        while queue and work.counts == counts and first_option(queue[0]).flavor == flavor:
+            yield queue.popleft()
         if queue:
             heapq.heappush(heap, (_rank(work, queue[0], past), tenant))
 

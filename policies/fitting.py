@@ -23,10 +23,7 @@ def find(board: Board, need: Need) -> Site | None:
     aside: list[tuple[Order, NodeId]] = []
     while shelf.heap and (best is None or shelf.heap[0][0] < best[0]):
         key, node = heapq.heappop(shelf.heap)
-        now = _key(board, _for_anybody(need), node)
-        if now != key:
-            if now is not None:
-                heapq.heappush(shelf.heap, (now, node))
+        if shelf.best.get(node) != key:
             continue
         aside.append((key, node))
         mine = _best_of(board, need, [node])
@@ -59,16 +56,21 @@ def _key(board: Board, need: Need, node: NodeId) -> Order | None:
 
 def _shelf(board: Board, need: Need) -> Shelf:
     """Return the shelf for needs of this kind, brought up to date with the hosts that changed."""
-    shelf, anybody = board.shelves.get(need.kind), _for_anybody(need)
+    shelf = board.shelves.get(need.kind)
     nodes = board.hosts_of.get(need.flavor, {})
     if shelf is None:
-        shelf = board.shelves[need.kind] = Shelf([], 0)
-        changed = set(nodes)
+        shelf, free, least = Shelf([], 0), board.node_free, need.gpu_millis * need.devices
+        board.shelves[need.kind] = shelf
+        changed = {node for node in nodes if free[node] >= least}
     else:
         changed = {node for node in board.touched[shelf.read :] if node in nodes}
     shelf.read = len(board.touched)
+    anybody = _for_anybody(need) if changed else need
     for node in changed:
         key = _key(board, anybody, node)
-        if key is not None:
+        if key is None:
+            shelf.best.pop(node, None)
+        elif shelf.best.get(node) != key:
+            shelf.best[node] = key
             heapq.heappush(shelf.heap, (key, node))
     return shelf

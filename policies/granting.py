@@ -23,7 +23,7 @@ from policies.reclaim import (
     record,
     restore,
 )
-from policies.working import Allocation, has_base, keep, roll_back, siblings, stand, weak_hosts
+from policies.working import Allocation, Signature, has_base, keep, roll_back, siblings, stand, weak_hosts
 
 FIRST: Order = (-1, 0, 0, ())
 """Before every place: options in the order that their owner gave."""
@@ -66,7 +66,7 @@ def _by_place(work: Allocation, lot: Lot, tier: Tier) -> Sequence[Option]:
 
 def _rank(work: Allocation, need: Need) -> Order:
     """Return how good the best free place is; none comes last."""
-    site = None if (need.kind, need.avoid_nodes) in work.hopeless else find(work.board, need)
+    site = None if signature(work, need) in work.hopeless else find(work.board, need)
     return (len(Reach), 0, 0, ()) if site is None else order(work.board, need, site)
 
 
@@ -88,6 +88,7 @@ def _borrow_from_extras(work: Allocation, lot: Lot) -> None:
             if not extra.missing:
                 stand(work, extra.seats, -1)
             seat = extra.seats.pop()
+            work.board.moved.setdefault(seat, 0)
             lot.seats.append(seat)
             work.victims.lot_of[id(seat)] = lot
             if not lot.missing:
@@ -116,9 +117,9 @@ def choices(work: Allocation, lot: Lot) -> Sequence[Option]:
 def place_one(work: Allocation, lot: Lot, option: Option, tier: Tier) -> bool:
     """Say whether one of the lot's missing replicas got a place, free or one that others with a weaker right leave."""
     need = need_of(work, lot, option, tier)
-    key = (need.kind, need.avoid_nodes)
+    key = signature(work, need)
     site = None
-    if key not in work.hopeless or work.board.holder:
+    if key not in work.hopeless:
         site = find(work.board, need)
         if site is None:
             work.hopeless.add(key)
@@ -128,6 +129,17 @@ def place_one(work: Allocation, lot: Lot, option: Option, tier: Tier) -> bool:
         return False
     seat_at(work, lot, need, site, tier)
     return True
+
+
+def signature(work: Allocation, need: Need) -> Signature:
+    """Return what decides whether the need finds a free place: those of equal signature find the same."""
+    holder = work.board.holder
+    if not holder:
+        return need.kind, need.avoid_nodes, None, None
+    if not work.holding:
+        work.holding.update(name for claim, _ in holder.values() for name in (claim, claim.partition(":")[0]))
+    names = (need.claim, need.claim.partition(":")[0])
+    return need.kind, need.avoid_nodes, need.strength, next((one for one in names if one in work.holding), None)
 
 
 def need_of(work: Allocation, lot: Lot, option: Option, tier: Tier) -> Need:

@@ -44,10 +44,13 @@ def _strength(work: Allocation, lot: Lot) -> tuple[int, int]:
 
 
 def _right_alone(work: Allocation, lot: Lot) -> Tier:
-    waiting = (one for one in work.queues[lot.ask.tenant.id] if one.missing and one.is_base)
+    tenant = lot.ask.tenant.id
+    if tenant not in work.first_waiting:
+        waiting = (one for one in work.queues[tenant] if one.is_base and one.missing)
+        work.first_waiting[tenant] = next(waiting, None)
     option = first_option(lot)
     share = work.shares.get(option.flavor, {}).get(lot.ask.tenant.id)
-    if share is None or next(waiting, None) is not lot:
+    if share is None or work.first_waiting[tenant] is not lot:
         return Tier.NONE
     if option.charge * lot.size <= share.guaranteed:
         return Tier.GUARANTEED
@@ -70,8 +73,9 @@ def _best_host(work: Allocation, lot: Lot, option: Option) -> list[DeviceId]:
     shape = lot.ask.claim.ladder[option.rung]
     before = {hold.device for hold in work.memory.holds if hold.claim == lot.ask.claim.id}
     found: list[tuple[int, int, NodeId, list[DeviceId]]] = []
+    leaving = {work.survey.devices[seat.devices[0]].node for seat in work.board.leaving}
     for node, devices in work.board.hosts_of.get(option.flavor, {}).items():
-        if len(devices) >= shape.devices:
+        if (node in leaving or work.board.free_on_node(node)) and len(devices) >= shape.devices:
             free = [one for one in devices if _is_free(work, one) and _is_open_to(work, one, lot.ask.claim.id)]
             found.append((-len(before & set(free)), -len(free), node, free))
     return min(found)[3][: shape.devices] if found else []

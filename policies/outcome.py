@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Iterable, Sequence
 from operator import attrgetter
 
 from policies.admission import Ask
@@ -11,21 +11,14 @@ from policies.model.building import builder
 from policies.model.decision import Binding, Entitlement, Eviction, EvictionReason, Placement
 from policies.model.inventory import DeviceHealth, Group, GroupState
 from policies.model.naming import group_id
-from policies.model.units import FlavorId, TenantId, WorkerId
+from policies.model.units import DeviceId, FlavorId, GroupId, TenantId, WorkerId
 from policies.quota import Demands
 from policies.reclaim import Lot, cost
 from policies.working import Allocation
 
 
-def placements(work: Allocation) -> tuple[Placement, ...]:
-    """Return the groups that should exist, sorted by id: the kept replicas of each claim, worker and rung together."""
-    made = [placement for lots in work.of_claim.values() for placement in of_claim(lots)]
-    made.sort(key=attrgetter("group"))
-    return tuple(made)
-
-
-def of_claim(lots: Sequence[Lot]) -> list[Placement]:
-    """Return the groups of one claim that should exist."""
+def placements_of(lots: Sequence[Lot]) -> list[Placement]:
+    """Return the groups of one claim that should exist: its kept replicas, those of one worker and rung together."""
     if len(lots) == 1 and len(lots[0].seats) == 1:
         return [_placement(lots[0], lots[0].seats)] if lots[0].is_kept else []
     found: dict[tuple[WorkerId, int], list[Seat]] = {}
@@ -51,27 +44,23 @@ def _placement(lot: Lot, seats: list[Seat]) -> Placement:
 _placed, _bound = builder(Placement), builder(Binding)
 
 
-def bindings(work: Allocation) -> tuple[Binding, ...]:
-    """Return the workers that should exist, sorted by id. Idle ones stay where they are until someone needs them."""
-    workers, seats, lost = (
-        {worker.id: worker for worker in work.board.worker_of.values()},
-        work.board.seats,
-        work.survey.lost,
-    )
-    return tuple([
-        _bound(worker=one.id, domain=one.domain, node=one.node, devices=one.devices)
-        for _, one in sorted(workers.items())
+def bindings(work: Allocation, devices: Iterable[DeviceId]) -> dict[WorkerId, Binding]:
+    """Return the workers that should exist on these devices. Idle ones stay where they are until someone needs them."""
+    holder, seats, lost = work.board.worker_of, work.board.seats, work.survey.lost
+    workers = {worker.id: worker for device in devices if (worker := holder.get(device)) is not None}
+    return {
+        one.id: _bound(worker=one.id, domain=one.domain, node=one.node, devices=one.devices)
+        for one in workers.values()
         if any(bool(seats.get(device)) or device not in lost for device in one.devices)
-    ])  # fmt: skip
+    }
 
 
-def evictions(work: Allocation, placed: Sequence[Placement]) -> tuple[Eviction, ...]:
-    """Return the groups that should go, sorted by id, each with why and for whom."""
-    stays = {placement.group for placement in placed}
-    gone = [group for group in work.survey.groups.values() if group.id not in stays]
+def evictions(work: Allocation, groups: Iterable[Group], stays: Container[GroupId]) -> tuple[Eviction, ...]:
+    """Return those of the groups that should go, sorted by id, each with why and for whom."""
+    gone = [group for group in groups if group.id not in stays]
     if work.survey.blind:
         gone = [group for group in gone if not _is_blind(work, group)]
-    return tuple(_eviction(work, group) for group in gone)
+    return tuple(_eviction(work, group) for group in sorted(gone, key=attrgetter("id")))
 
 
 def _is_blind(work: Allocation, group: Group) -> bool:
@@ -98,7 +87,7 @@ def _own_reason(work: Allocation, group: Group, ask: Ask | None) -> EvictionReas
     if group.rung != ask.rung:
         return EvictionReason.RUNG_CHANGE
     held = sum(one.replicas for one in ask.held)
-    granted = sum(len(lot.seats) for lot in work.queues[ask.tenant.id] if lot.ask is ask and lot.is_kept)
+    granted = sum(len(lot.seats) for lot in work.of_claim[ask.claim.id] if lot.is_kept)
     if granted >= ask.wanted or (group in ask.held and held > ask.wanted):
         return EvictionReason.RELEASED
     return EvictionReason.MODE_CHANGE if ask.paused else EvictionReason.REBALANCE

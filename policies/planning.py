@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 from policies.model.codec import digest
 from policies.model.decision import Binding, Decision, EvictionReason, Placement
@@ -25,6 +26,10 @@ from policies.model.snapshot import GapKind, Snapshot
 from policies.model.units import ClaimId, DeviceId, GroupId, SecurityDomain, WorkerId
 from policies.model.workload import Claim
 
+K = TypeVar("K")
+V = TypeVar("V")
+Begun = dict[DeviceId, list[Placement]]
+"""What the plan has added to each device so far."""
 MAKE_BEFORE_BREAK = (EvictionReason.RUNG_CHANGE, EvictionReason.CONSOLIDATE)
 """Moves of a claim's own replicas: the new one answers before the old one stops, where there is room for both."""
 
@@ -46,6 +51,13 @@ class _View:
     reasons: dict[GroupId, EvictionReason]
     drains: dict[GroupId, int]
     holder: dict[DeviceId, Worker]
+    on_device: dict[DeviceId, list[Group]]
+    """Groups that stand on each device."""
+    placed_of: dict[ClaimId, list[Placement]]
+    bound_on: dict[DeviceId, list[int]]
+    """Places in ``decision.bindings``."""
+    newly_on: frozenset[DeviceId]
+    """Devices on which a group is to start."""
     blind: frozenset[str]
     unseen: frozenset[str]
 
@@ -83,6 +95,7 @@ def _view(snapshot: Snapshot, decision: Decision, policy: Policy) -> _View:
     for device in snapshot.devices:
         siblings.setdefault(device.gpu, []).append(device.id)
     clusters = {gap.subject for gap in snapshot.gaps if gap.kind is GapKind.CLUSTER}
+    known = {group.id for group in snapshot.groups}
     return _View(
         now_ms=decision.decided_at_ms,
         drain_deadline_ms=policy.bounds.drain_deadline_ms,
@@ -97,9 +110,20 @@ def _view(snapshot: Snapshot, decision: Decision, policy: Policy) -> _View:
         reasons={eviction.group: eviction.reason for eviction in decision.evictions},
         drains={drain.group: drain.since_ms for drain in decision.memory.drains},
         holder={device: worker for worker in snapshot.workers for device in worker.devices},
+        on_device=_grouped((device, group) for group in snapshot.groups for device in group.devices),
+        placed_of=_grouped((placement.claim, placement) for placement in decision.placements),
+        bound_on=_grouped((device, at) for at, one in enumerate(decision.bindings) for device in one.devices),
+        newly_on=frozenset(one for new in decision.placements if new.group not in known for one in new.devices),
         blind=frozenset(snapshot.adopting) | clusters,
         unseen=frozenset(gap.subject for gap in snapshot.gaps if gap.kind in (GapKind.NODE, GapKind.DEVICE)),
     )
+
+
+def _grouped(pairs: Iterable[tuple[K, V]]) -> dict[K, list[V]]:
+    found: dict[K, list[V]] = {}
+    for key, value in pairs:
+        found.setdefault(key, []).append(value)
+    return found
 
 
 def _leaving(view: _View) -> Iterator[tuple[Group, SecurityDomain, str]]:
@@ -125,7 +149,7 @@ def _waits_for_replacement(view: _View, group: Group) -> bool:
     """Say whether the group still serves until its claim's new groups run: nobody else needs its devices."""
     if view.reasons[group.id] not in MAKE_BEFORE_BREAK or not group.routed or group.running == 0:
         return False
-    new = [one for one in view.placements.values() if one.claim == group.claim and one.group != group.id]
+    new = [one for one in view.placed_of.get(group.claim, ()) if one.group != group.id]
     ready = all((there := view.groups.get(one.group)) is not None and there.routed for one in new)
     return not ready and not _is_wanted_by_others(view, group)
 
@@ -134,8 +158,7 @@ def _is_wanted_by_others(view: _View, group: Group) -> bool:
     kept = view.bindings.get(group.worker)
     if kept is None:
         return True
-    mine = set(group.devices)
-    return any(one.group not in view.groups and mine & set(one.devices) for one in view.placements.values())
+    return not view.newly_on.isdisjoint(group.devices)
 
 
 def _stop_routing(view: _View) -> Iterator[Action]:
@@ -168,10 +191,11 @@ def _stop_workers(view: _View) -> Iterator[Action]:
 
 
 def _why_stop(view: _View, worker: Worker) -> str:
-    for binding in view.bindings.values():
-        if set(binding.devices) & set(worker.devices):
-            return f"its devices go to {binding.domain}" if binding.domain != worker.domain else "another layout"
-    return "no longer needed"
+    places = [place for device in worker.devices for place in view.bound_on.get(device, ())]
+    if not places:
+        return "no longer needed"
+    binding = view.decision.bindings[min(places)]
+    return f"its devices go to {binding.domain}" if binding.domain != worker.domain else "another layout"
 
 
 def _missing(view: _View) -> Iterator[Binding]:
@@ -229,19 +253,19 @@ def _may_be_beside(view: _View, device: Device, domain: SecurityDomain) -> bool:
 
 def _grow(view: _View) -> Iterator[Action]:
     """Yield starts and changes of size; together they fit, not only each for itself."""
-    begun: list[Placement] = []
+    begun = Begun()
     yield from _start_groups(view, begun)
     yield from _scale_groups(view, begun)
 
 
-def _start_groups(view: _View, begun: list[Placement]) -> Iterator[Action]:
+def _start_groups(view: _View, begun: Begun) -> Iterator[Action]:
     for placement in view.decision.placements:
         worker = view.workers.get(placement.worker)
         if placement.group in view.groups or worker is None or worker.state is not WorkerState.READY:
             continue
         if worker.domain in view.blind or not _has_room(view, placement, begun):
             continue
-        begun.append(placement)
+        _begin(begun, placement)
         claim = view.claims[placement.claim]
         shape = claim.ladder[placement.rung]
         yield StartGroup(
@@ -252,21 +276,25 @@ def _start_groups(view: _View, begun: list[Placement]) -> Iterator[Action]:
         )  # fmt: skip
 
 
-def _has_room(view: _View, placement: Placement, begun: Sequence[Placement]) -> bool:
+def _begin(begun: Begun, placement: Placement) -> None:
+    for device in placement.devices:
+        begun.setdefault(device, []).append(placement)
+
+
+def _has_room(view: _View, placement: Placement, begun: Begun) -> bool:
     """Say whether what still stands on the devices and what is added fit together; if not, those that go, go first."""
     for one in placement.devices:
         device = view.devices.get(one)
         if device is None:
             return False
         millis, memory = 1000, device.memory_mib
-        for group in view.groups.values():
-            if one in group.devices and group.id != placement.group:
+        for group in view.on_device.get(one, ()):
+            if group.id != placement.group:
                 taken = _per_device(view, group)
                 millis, memory = millis - taken[0], memory - taken[1]
-        for other in begun:
-            if one in other.devices:
-                added = _added(view, other)
-                millis, memory = millis - added[0], memory - added[1]
+        for other in begun.get(one, ()):
+            added = _added(view, other)
+            millis, memory = millis - added[0], memory - added[1]
         wanted = _added(view, placement)
         if millis < wanted[0] or memory < wanted[1]:
             return False
@@ -288,13 +316,13 @@ def _per_device(view: _View, group: Group) -> tuple[int, int]:
     return shape.gpu_millis * replicas, shape.memory_mib * replicas
 
 
-def _scale_groups(view: _View, begun: list[Placement]) -> Iterator[Action]:
+def _scale_groups(view: _View, begun: Begun) -> Iterator[Action]:
     for placement in view.decision.placements:
         group, worker = view.groups.get(placement.group), view.workers.get(placement.worker)
         if group is None or worker is None or worker.domain in view.blind or group.replicas == placement.replicas:
             continue
         if placement.replicas < group.replicas or _has_room(view, placement, begun):
-            begun.append(placement)
+            _begin(begun, placement)
             yield ScaleGroup(
                 domain=worker.domain, group=group.id, replicas=placement.replicas, reason="replicas changed"
             )

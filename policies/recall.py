@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from policies.admission import NEW, Ask
@@ -10,6 +10,7 @@ from policies.model.decision import Eviction, EvictionReason
 from policies.model.inventory import GroupState
 from policies.model.memory import ClaimMemory, Drain, Hold, Memory, UsageRecord
 from policies.model.units import ClaimId, DeviceId, GroupId
+from policies.reclaim import Lot
 from policies.survey import Survey
 from policies.usage import advanced
 from policies.working import Allocation
@@ -21,21 +22,28 @@ COUNTED = frozenset({
 """Evictions that the budget limits: made for others, not wished by the owner nor forced by a loss."""
 
 
-def remember(work: Allocation, wishes: Sequence[Ask], gone: Sequence[Eviction]) -> Memory:
+def remember(work: Allocation, claims: Iterable[ClaimMemory | None], gone: Sequence[Eviction]) -> Memory:
     """Return the memory for the next decision; every list sorted, nothing kept of what no longer exists."""
     survey, before = work.survey, work.memory
-    known = {drain.group for drain in before.drains}
-    fresh = [one for one in gone if one.group not in known and one.reason in COUNTED]
-    evicted = frozenset(one.claim for one in fresh)
     window = survey.policy.bounds.eviction_window_ms
     return Memory(
         usage=_usage(work),
         drains=_drains(survey, before, gone),
         holds=_holds(work),
-        claims=tuple(one for wish in wishes if (one := _claim(work, wish, evicted)) is not None),
+        claims=tuple([one for one in claims if one is not None]),
         evictions_ms=tuple(at for at in before.evictions_ms if survey.now_ms - at < window)
-        + (survey.now_ms,) * len(fresh),
+        + (survey.now_ms,) * len(_newly(work, gone)),
     )
+
+
+def evicted_now(work: Allocation, gone: Sequence[Eviction]) -> frozenset[ClaimId]:
+    """Return the claims from which something is taken for others, for the first time in this decision."""
+    return frozenset(one.claim for one in _newly(work, gone))
+
+
+def _newly(work: Allocation, gone: Sequence[Eviction]) -> list[Eviction]:
+    known = {drain.group for drain in work.memory.drains}
+    return [one for one in gone if one.group not in known and one.reason in COUNTED]
 
 
 def _usage(work: Allocation) -> tuple[UsageRecord, ...]:
@@ -70,8 +78,10 @@ def _holds(work: Allocation) -> tuple[Hold, ...]:
     found: dict[DeviceId, Hold] = {}
     for device, claim in work.kept_for.items():
         found[device] = Hold(device=device, claim=claim, expires_at_ms=fresh)
-    for lot in work.lots():
-        for seat in lot.seats if lot.is_kept else ():
+    placed = {seat.claim for seat in work.board.moved if seat.group is None}
+    lots = [lot for claim in placed for lot in work.of_claim[claim] if lot.is_kept]
+    for lot in sorted(lots, key=lambda lot: (lot.ask.tenant.id, lot.order)):
+        for seat in lot.seats:
             if seat.group is None:
                 for device in seat.devices:
                     expires = before.get((device, seat.claim), fresh)
@@ -79,10 +89,13 @@ def _holds(work: Allocation) -> tuple[Hold, ...]:
     return tuple(hold for _, hold in sorted(found.items()) if survey.now_ms < hold.expires_at_ms)
 
 
-def _claim(work: Allocation, wish: Ask, evicted: frozenset[ClaimId]) -> ClaimMemory | None:
+def of_claim(work: Allocation, wish: Ask, evicted: frozenset[ClaimId]) -> ClaimMemory | None:
     """Return what to remember of the claim: what was known if nothing changed, None if there is nothing to remember."""
     survey, claim = work.survey, wish.claim.id
     before = survey.remembered.get(claim)
+    lots = work.of_claim.get(claim)
+    if before is not None and lots and lots[0].terms is not None and _waits_on(survey, wish, before, lots[0]):
+        return before
     granted = [seat for lot in work.of_claim.get(claim, ()) if lot.is_kept for seat in lot.seats]
     running = sum([1 for seat in granted if seat.group is not None and seat.group.running])
     was = before or NEW
@@ -100,6 +113,19 @@ def _claim(work: Allocation, wish: Ask, evicted: frozenset[ClaimId]) -> ClaimMem
         claim=claim, rung=now[0], better_since_ms=now[1], lower_since_ms=now[2], idle_since_ms=now[3],
         failed_at_ms=now[4], evicted_at_ms=now[5], waiting_since_ms=now[6], failures=failures,
     )  # fmt: skip
+
+
+def _waits_on(survey: Survey, wish: Ask, before: ClaimMemory, lot: Lot) -> bool:
+    """Say whether the claim has nothing, as before, and nothing else of what is remembered can have changed."""
+    return (
+        not lot.is_kept
+        and bool(before.waiting_since_ms)
+        and before.rung is None
+        and before.better_since_ms is None
+        and before.lower_since_ms == wish.seen_lower_since_ms
+        and before.idle_since_ms == wish.idle_since_ms
+        and wish.claim.id not in survey.groups_of
+    )
 
 
 _NOTHING = (None, None, None, None, None, None, None, 0)

@@ -12,7 +12,8 @@ from policies.entitlement import Share
 from policies.model.decision import EvictionReason
 from policies.model.inventory import Group, UsageState
 from policies.model.tenancy import Tenant
-from policies.model.units import ClaimId, DeviceId, FlavorId, GroupId, TenantId
+from policies.model.units import ClaimId, DeviceId, FlavorId, GroupId, ModelId, TenantId
+from policies.model.workload import ClaimKind
 from policies.survey import Survey
 
 UNSEEN_IN_FLIGHT = 1
@@ -29,6 +30,10 @@ class Tier(IntEnum):
     NONE = 5
 
 
+Terms = tuple[TenantId, int, int, int, ClaimKind, int | None, ModelId | None]
+"""What decides over a waiting lot beside what is there; see ``sharing.terms_of``."""
+
+
 @dataclass(slots=True, eq=False)
 class Lot:
     """Replicas of one claim that are granted together: its minimum as one lot, each further replica as its own."""
@@ -43,6 +48,10 @@ class Lot:
     claim_lots: list[Lot] = field(default_factory=list)
     """All lots of its claim, this one among them."""
     blockers: tuple[ClaimId, ...] = ()
+    order: tuple[int, bool, bool, int, ClaimId] = (0, False, False, 0, ClaimId(""))
+    """Its place in its tenant's queue; see ``allocation.serving_order``."""
+    terms: Terms | None = None
+    """Equal among lots that are decided over alike; None for one judged by itself."""
 
     @property
     def missing(self) -> int:

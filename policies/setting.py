@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
+from operator import attrgetter
 
 from policies.admission import Ask, charge, flavor_memory
-from policies.allocation import lots_of, serving_order
+from policies.allocation import lots_of
 from policies.appraisal import appraise
 from policies.board import Board, Score, Seat, board
 from policies.errors import UnknownScore
@@ -17,7 +18,10 @@ from policies.model.workload import Shape
 from policies.rating import SCORES
 from policies.reclaim import Lot, Victims
 from policies.survey import Survey
-from policies.working import Allocation, Shares
+from policies.working import Allocation, Layout, Shares
+
+in_order = attrgetter("order")
+"""A lot's place in its tenant's queue."""
 
 
 def start(
@@ -25,47 +29,69 @@ def start(
 ) -> Allocation:
     """Return the allocation before anything is decided. Raises ``UnknownScore`` if the policy names none."""
     made = board(survey, score_named(survey.policy.scoring))
-    made.appraise = partial(appraise, wishes=wishes)
-    seats = _seated(survey, made)
-    used: dict[tuple[TenantId, FlavorId], int] = {}
-    standing: dict[tuple[TenantId, FlavorId], int] = {}
-    victims = Victims(
-        survey=survey, draining=_draining(survey, memory), budget=_budget(survey, memory), lot_of={}, shares=shares,
-        used=used, standing=standing,
-    )  # fmt: skip
+    seated = _seated(survey, made)
+    lot_of: dict[int, Lot] = {}
     queues: dict[TenantId, list[Lot]] = {}
     of_claim: dict[ClaimId, list[Lot]] = {}
     for wish in wishes:
-        held = [seat for group in wish.held for seat in seats.get(group.id, ())]
-        lots = lots_of(wish, held)
+        lots = of_claim[wish.claim.id] = lots_of(wish, seats_held(wish, seated))
         for lot in lots:
-            victims.lot_of.update((id(seat), lot) for seat in lot.seats)
-        queues.setdefault(wish.tenant.id, []).extend(lots)
-        of_claim[wish.claim.id] = lots
+            for seat in lot.seats:
+                lot_of[id(seat)] = lot
+        queue = queues.get(wish.tenant.id)
+        if queue is None:
+            queue = queues[wish.tenant.id] = []
+        queue.extend(lots)
     for queue in queues.values():
-        queue.sort(key=serving_order)
-    made.leaving = [seat for some in seats.values() for seat in some if id(seat) not in victims.lot_of]
-    beside, roots = _family(survey)
-    work = Allocation(
-        survey=survey, memory=memory, board=made, shares=shares, victims=victims, queues=queues, of_claim=of_claim,
-        capacity=capacity, keeping_beside=_keeping(shares, beside), roots=roots, used=used, standing=standing,
-        warm=_warm(survey),
+        queue.sort(key=in_order)
+    made.leaving = [seat for some in seated.values() for seat in some if id(seat) not in lot_of]
+    whole = Layout(
+        board=made, queues=queues, of_claim=of_claim, lot_of=lot_of, home=dict(made.worker_of), seated=seated,
+        complete={}, warm=_warm(survey),
     )  # fmt: skip
-    _stand_all(work)
-    return work
+    for lots in of_claim.values():
+        count_complete(whole.complete, lots, 1)
+    return begin(whole, survey, memory, wishes, shares, capacity)
 
 
-def _stand_all(work: Allocation) -> None:
-    own: dict[tuple[TenantId, FlavorId], int] = {}
-    for lot in (lot for lots in work.of_claim.values() for lot in lots if not lot.missing):
-        for seat in lot.seats:
+def begin(
+    layout: Layout, survey: Survey, memory: Memory, wishes: Collection[Ask], shares: Shares,
+    capacity: Mapping[FlavorId, int],
+) -> Allocation:  # fmt: skip
+    """Return the allocation before anything is decided, on a layout that is as the snapshot shows it."""
+    layout.board.survey, layout.board.appraise = survey, partial(appraise, wishes=wishes)
+    beside, roots = _family(survey)
+    used: dict[tuple[TenantId, FlavorId], int] = {}
+    standing = _with_above(survey, layout.complete)
+    victims = Victims(
+        survey=survey, draining=_draining(survey, memory), budget=_budget(survey, memory), lot_of=layout.lot_of,
+        shares=shares, used=used, standing=standing,
+    )  # fmt: skip
+    return Allocation(
+        survey=survey, memory=memory, board=layout.board, shares=shares, victims=victims, queues=layout.queues,
+        of_claim=layout.of_claim, capacity=capacity, keeping_beside=_keeping(shares, beside), roots=roots,
+        layout=layout, used=used, standing=standing, warm=layout.warm,
+    )  # fmt: skip
+
+
+def count_complete(complete: dict[tuple[TenantId, FlavorId], int], lots: Sequence[Lot], sign: int) -> None:
+    """Add what the complete ones of the lots hold to what their tenant holds (+1), or take it away (-1)."""
+    for lot in lots:
+        for seat in lot.seats if len(lot.seats) == lot.size else ():
             key = lot.ask.tenant.id, seat.flavor
-            own[key] = own.get(key, 0) + seat.charge
-    for (tenant, flavor), amount in own.items():
-        at = work.survey.tenants.get(tenant)
+            complete[key] = complete.get(key, 0) + sign * seat.charge
+
+
+def _with_above(
+    survey: Survey, complete: Mapping[tuple[TenantId, FlavorId], int]
+) -> dict[tuple[TenantId, FlavorId], int]:
+    found: dict[tuple[TenantId, FlavorId], int] = {}
+    for (tenant, flavor), amount in complete.items():
+        at = survey.tenants.get(tenant)
         while at is not None:
-            work.standing[at.id, flavor] = work.standing.get((at.id, flavor), 0) + amount
-            at = work.survey.tenants.get(at.parent) if at.parent is not None else None
+            found[at.id, flavor] = found.get((at.id, flavor), 0) + amount
+            at = survey.tenants.get(at.parent) if at.parent is not None else None
+    return found
 
 
 def _keeping(
@@ -94,16 +120,31 @@ def score_named(name: str) -> Score:
     return SCORES[name]
 
 
-def _seated(survey: Survey, made: Board) -> dict[str, list[Seat]]:
+def _seated(survey: Survey, made: Board) -> dict[GroupId, list[Seat]]:
     memory = flavor_memory(survey)
-    seats: dict[str, list[Seat]] = {}
+    seats: dict[GroupId, list[Seat]] = {}
     for group in survey.groups.values():
-        if group.worker not in survey.workers or any(one not in survey.devices for one in group.devices):
-            continue
-        seats[group.id] = [_seat(survey, group, index, memory) for index in range(group.replicas)]
-        for seat in seats[group.id]:
-            made.take(seat)
+        some = seats_of(survey, group, memory)
+        if some is not None:
+            seats[group.id] = some
+            for seat in some:
+                made.take(seat)
+    made.moved.clear()
     return seats
+
+
+def seats_held(wish: Ask, seated: Mapping[GroupId, Sequence[Seat]]) -> list[Seat]:
+    """Return the replicas that the claim may keep, those most worth keeping first."""
+    if len(wish.held) == 1:
+        return list(seated.get(wish.held[0].id, ()))
+    return [seat for group in wish.held for seat in seated.get(group.id, ())]
+
+
+def seats_of(survey: Survey, group: Group, memory: Mapping[FlavorId, int]) -> list[Seat] | None:
+    """Return where the group's replicas are; None if its worker or a device of it is not there."""
+    if group.worker not in survey.workers or any(one not in survey.devices for one in group.devices):
+        return None
+    return [_seat(survey, group, index, memory) for index in range(group.replicas)]
 
 
 def _seat(survey: Survey, group: Group, index: int, memory: Mapping[FlavorId, int]) -> Seat:

@@ -11,15 +11,47 @@ from policies.board import Board, Kind, Seat
 from policies.displacing import Price, Weak
 from policies.entitlement import Share
 from policies.model.decision import PendingReason
+from policies.model.inventory import Worker
 from policies.model.memory import Memory
-from policies.model.units import ClaimId, DeviceId, FlavorId, ModelId, NodeId, TenantId
+from policies.model.units import ClaimId, DeviceId, FlavorId, GroupId, ModelId, NodeId, TenantId
 from policies.reclaim import Lot, Tier, Victims, anybodys_price
 from policies.survey import Survey
 
-Signature = tuple[Kind, frozenset[NodeId]]
+Signature = tuple[Kind, frozenset[NodeId], tuple[int, int] | None, str | None]
 NEVER = 1 << 62
 """More than any place costs."""
 Shares = Mapping[FlavorId, Mapping[TenantId, Share]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """How an attempt to grant a lot ended that changed nothing."""
+
+    state: tuple[int, int, bool]
+    """Of things when it was made; see ``sharing``."""
+    code: PendingReason | None
+    is_refused: bool
+    """Whether the budget refused it."""
+    spared: frozenset[TenantId]
+
+
+@dataclass(slots=True)
+class Layout:
+    """What is there, as the snapshot shows it, in the shape in which places are granted; moved about by granting."""
+
+    board: Board
+    queues: dict[TenantId, list[Lot]]
+    of_claim: dict[ClaimId, list[Lot]]
+    lot_of: dict[int, Lot]
+    """By identity of the seat."""
+    home: dict[DeviceId, Worker]
+    """The worker of each device."""
+    seated: dict[GroupId, list[Seat]]
+    """The replicas of each group."""
+    complete: dict[tuple[TenantId, FlavorId], int]
+    """Millis of the complete lots of each tenant, without what is below it in the tree."""
+    warm: frozenset[ModelId]
+    """See ``Allocation``."""
 
 
 @dataclass(slots=True)
@@ -37,12 +69,15 @@ class Allocation:
     keeping_beside: Mapping[tuple[TenantId, FlavorId], Sequence[TenantId]]
     """The other children of each tenant's parent that do not lend all of a flavor."""
     roots: Sequence[TenantId]
+    layout: Layout
     used: dict[tuple[TenantId, FlavorId], int]
     """Millis granted to each tenant and everything below it."""
     standing: dict[tuple[TenantId, FlavorId], int]
     """Millis of complete lots, granted already or not, of each tenant and everything below it."""
     hopeless: set[Signature] = field(default_factory=set)
     """Needs that found no free place in this decision; places only become fewer."""
+    holding: set[str] = field(default_factory=set)
+    """Claims for which devices are kept, and their tenants; found when it is first asked for."""
     weak: dict[Tier, Weak] = field(default_factory=dict)
     """Hosts that carry something which may be moved, by the right that is needed; emptied when rights change."""
     in_order: list[Lot] = field(default_factory=list)
@@ -50,6 +85,12 @@ class Allocation:
     codes: dict[ClaimId, PendingReason] = field(default_factory=dict)
     better_since: dict[ClaimId, int] = field(default_factory=dict)
     """Since when a better rung has been possible, for claims on a lower one."""
+    counts: int = 0
+    """Changes of ``used`` so far."""
+    failed: dict[tuple[object, ...], Failure] = field(default_factory=dict)
+    """Attempts that failed at once, by terms."""
+    first_waiting: dict[TenantId, Lot | None] = field(default_factory=dict)
+    """The first of each tenant's minimums that misses replicas, before anything is granted; found when asked for."""
     log: list[Callable[[], None]] = field(default_factory=list)
     """How to take back each change since the beginning, the latest last."""
     rearrangements: int = 0
@@ -200,6 +241,7 @@ def stand(work: Allocation, seats: Sequence[Seat], sign: int) -> None:
 
 def count(work: Allocation, tenant: TenantId | None, flavor: FlavorId, amount: int) -> None:
     """Add the amount to the tenant and to everything above it."""
+    work.counts += 1
     while tenant is not None:
         work.used[tenant, flavor] = work.used.get((tenant, flavor), 0) + amount
         known = work.survey.tenants.get(tenant)

@@ -1,0 +1,137 @@
+"""What a decision says of each claim and worker, kept for the next one: most of it stays as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from policies.admission import Ask
+from policies.explain import known, reason
+from policies.model.decision import Binding, Decision, Eviction, Placement, Reason
+from policies.model.inventory import Group
+from policies.model.memory import ClaimMemory
+from policies.model.units import ClaimId, DeviceId, GroupId, WorkerId
+from policies.outcome import bindings, entitlements, evictions, held_by_gaps, placements_of
+from policies.quota import Demands
+from policies.recall import evicted_now, of_claim, remember
+from policies.working import Allocation
+
+
+@dataclass(slots=True)
+class Results:
+    """The parts of the latest decision, by what they are about."""
+
+    reasons: dict[ClaimId, Reason] = field(default_factory=dict)
+    memories: dict[ClaimId, ClaimMemory | None] = field(default_factory=dict)
+    placed: dict[GroupId, Placement] = field(default_factory=dict)
+    placed_of: dict[ClaimId, list[Placement]] = field(default_factory=dict)
+    bound: dict[WorkerId, Binding] = field(default_factory=dict)
+    moved_workers: set[WorkerId] = field(default_factory=set)
+    """Of ``bound``, those that are not what the snapshot shows."""
+    moved_devices: set[DeviceId] = field(default_factory=set)
+    restless: set[ClaimId] = field(default_factory=set)
+    """Claims of which something may change by itself: they wait, start, move, leave, or could be better off."""
+
+    def forget(self, claim: ClaimId) -> None:
+        """Leave out what was said of a claim that is no more."""
+        self.restless.discard(claim)
+        self.reasons.pop(claim, None)
+        self.memories.pop(claim, None)
+        for placement in self.placed_of.pop(claim, ()):
+            del self.placed[placement.group]
+
+
+def conclude(
+    results: Results, work: Allocation, wishes: dict[ClaimId, Ask], changed: Iterable[ClaimId], asked: Demands
+) -> Decision:
+    """Return the decision, after bringing up to date what is said of the changed claims.
+
+    ``wishes`` are in the order of claims; of every claim that is not among ``changed`` nothing may have changed but by
+    itself or by a move, both of which are found here. The policy's digest and the mode are left for the caller.
+    """
+    afresh = _afresh(results, work, changed)
+    _place(results, work, afresh)
+    _bind(results, work)
+    gone = evictions(work, _groups(work, afresh), results.placed)
+    work.victims.leaving_devices.update(one for left in gone for one in work.survey.groups[left.group].devices)
+    _say(results, work, wishes, afresh, gone)
+    return Decision(
+        snapshot_generation=work.survey.snapshot.generation,
+        decided_at_ms=work.survey.now_ms,
+        policy_digest="",
+        mode="",
+        entitlements=entitlements(work, asked),
+        bindings=tuple([results.bound[one] for one in sorted(results.bound)]),
+        placements=tuple([results.placed[one] for one in sorted(results.placed)]),
+        evictions=gone,
+        reasons=tuple([results.reasons[one] for one in wishes]),
+        memory=remember(work, [results.memories[one] for one in wishes], gone),
+        held_by_gaps=held_by_gaps(work),
+        search_steps=work.board.steps,
+    )
+
+
+def _afresh(results: Results, work: Allocation, changed: Iterable[ClaimId]) -> list[ClaimId]:
+    """Return the claims of which everything is said anew, sorted."""
+    found = results.restless.union(changed)
+    found.update(seat.claim for seat in work.board.moved if seat.claim in work.of_claim)
+    found.update(lot.ask.claim.id for lot in work.lots() if not lot.is_kept)
+    return sorted(found)
+
+
+def _place(results: Results, work: Allocation, afresh: Iterable[ClaimId]) -> None:
+    for claim in afresh:
+        placed, before = placements_of(work.of_claim[claim]), results.placed_of.get(claim)
+        if placed == before:
+            continue
+        for one in before or ():
+            del results.placed[one.group]
+        results.placed_of[claim] = placed
+        for one in placed:
+            results.placed[one.group] = one
+
+
+def _bind(results: Results, work: Allocation) -> None:
+    board = work.board
+    devices = set(board.rebound)
+    devices.update(device for seat in board.moved for device in seat.devices)
+    if not results.bound:
+        results.bound = bindings(work, board.worker_of)
+    again = devices | results.moved_devices
+    for worker in results.moved_workers:
+        results.bound.pop(worker, None)
+    for device in again:
+        home = work.layout.home.get(device)
+        if home is not None:
+            results.bound.pop(home.id, None)
+    made = bindings(work, again)
+    results.bound.update(made)
+    results.moved_workers = {one for one in made if one not in work.survey.workers}
+    results.moved_devices = devices
+
+
+def _groups(work: Allocation, afresh: Iterable[ClaimId]) -> list[Group]:
+    """Return the groups that might have to go: those of the claims looked at, and those whose claim is no more."""
+    of, claims = work.survey.groups_of, work.of_claim
+    found = [group for claim in afresh for group in of.get(claim, ())]
+    return found + [group for claim in of.keys() - claims.keys() for group in of[claim]]
+
+
+def _say(
+    results: Results,
+    work: Allocation,
+    wishes: dict[ClaimId, Ask],
+    afresh: Iterable[ClaimId],
+    gone: tuple[Eviction, ...],
+) -> None:
+    facts, evicted = known(work), evicted_now(work, gone)
+    leaving = {one.claim for one in gone}
+    moved = {seat.claim for seat in work.board.moved}
+    for claim in afresh:
+        wish = wishes[claim]
+        said = results.reasons[claim] = reason(facts, wish)
+        results.memories[claim] = of_claim(work, wish, evicted)
+        if said.code is not None or wish.upgrades or claim in leaving or claim in moved:
+            results.restless.add(claim)
+        else:
+            results.restless.discard(claim)

@@ -1,0 +1,98 @@
+"""A decision that follows the one before is the decision from nothing, byte for byte."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from policies.changes import between
+from policies.decide import Decider, decide
+from policies.model.codec import to_json
+from policies.model.memory import Memory
+from policies.model.workload import Demand
+from tests.policies.situations import NOW_MS, claim, device, rules, running, snapshot
+from tests.simulation.generate import Dice, event, world
+
+FOUR = [device(f"G{index}") for index in range(4)]
+
+
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(st.integers(0, 100_000))
+def test_whatever_happens_in_between_deciding_again_gives_the_bytes_of_deciding_from_nothing(seed):
+    dice = Dice(seed)
+    made, decider = world(dice), Decider()
+    for number in range(30):
+        if dice.random() < 0.6:
+            event(dice, made, number)
+        seen = made.observe()
+        again = decider.decide(seen, made.policy, made.memory, made.now_ms)
+        assert to_json(again) == to_json(decide(seen, made.policy, made.memory, made.now_ms)), (seed, number)
+        made.step()
+
+
+def test_a_quiet_world_is_followed_and_not_laid_out_anew():
+    one, other = claim("civil/x:chat"), claim("civil/y:bulk", least=2)
+    seen = snapshot(FOUR, [one, other], running(one, ("G0",)))
+    decider, memory = Decider(), Memory()
+    for turn in range(3):
+        memory = decider.decide(replace(seen, generation=turn), rules(), memory, NOW_MS + turn).memory
+    assert decider.age == 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda seen: replace(seen, claims=seen.claims[1:]),
+        lambda seen: replace(seen, claims=(*seen.claims, claim("defence/x:new"))),
+        lambda seen: replace(seen, groups=tuple(replace(one, running=0) for one in seen.groups)),
+        lambda seen: replace(seen, groups=(), workers=()),
+        lambda seen: replace(seen, demands=(Demand(claim="civil/y:bulk", replicas=1, observed_at_ms=NOW_MS),)),
+    ],
+    ids=["a claim goes", "a claim comes", "a replica stops", "a worker goes", "traffic falls"],
+)
+def test_a_change_of_what_is_asked_for_or_runs_is_followed(change):
+    one, other = claim("civil/x:chat"), claim("civil/y:bulk", most=2)
+    seen, decider = snapshot(FOUR, [one, other], running(one, ("G0",))), Decider()
+    memory = decider.decide(seen, rules(), Memory(), NOW_MS).memory
+    later = replace(change(seen), generation=2)
+    again = decider.decide(later, rules(), memory, NOW_MS + 1000)
+    assert decider.age == 1
+    assert to_json(again) == to_json(decide(later, rules(), memory, NOW_MS + 1000))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda seen: replace(seen, devices=seen.devices[1:]),
+        lambda seen: replace(seen, claims=seen.claims * 2),
+        lambda seen: replace(seen, nodes=tuple(replace(one, schedulable=False) for one in seen.nodes)),
+    ],
+    ids=["a device is gone", "a claim occurs twice", "a host takes no new work"],
+)
+def test_a_change_of_the_fleet_is_decided_from_nothing(change):
+    one = claim("civil/x:chat")
+    seen, decider = snapshot(FOUR, [one], running(one, ("G0",))), Decider()
+    memory = decider.decide(seen, rules(), Memory(), NOW_MS).memory
+    later = change(seen)
+    again = decider.decide(later, rules(), memory, NOW_MS + 1000)
+    assert decider.age == 0
+    assert to_json(again) == to_json(decide(later, rules(), memory, NOW_MS + 1000))
+
+
+def test_other_rules_are_decided_from_nothing():
+    seen, decider = snapshot(FOUR, [claim("civil/x:chat")]), Decider()
+    memory = decider.decide(seen, rules(), Memory(), NOW_MS).memory
+    again = decider.decide(seen, rules(civil=0), memory, NOW_MS)
+    assert decider.age == 0
+    assert again == decide(seen, rules(civil=0), memory, NOW_MS)
+
+
+def test_nouns_that_are_equal_are_no_change_and_one_exchanged_is_one_that_went_and_one_that_came():
+    before = tuple(claim(f"civil/x:c{index}") for index in range(40))
+    assert not between(before, tuple(replace(one) for one in before), lambda one: one.id)
+    after = (*before[1:], replace(before[0], priority_class="batch"))
+    change = between(before, after, lambda one: one.id)
+    assert list(change.gone) == list(change.new) == [before[0].id]
