@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 from cluster.loop import Turn
+from policies.isolation import price_of_isolation
 from policies.model.decision import Entitlement
 from policies.model.policy import OperatingMode, Policy
 from policies.model.snapshot import GapKind, Snapshot
@@ -24,6 +25,7 @@ def gauges(turn: Turn, policy: Policy, deficit_since_ms: dict[str, int]) -> Iter
     yield from _claims(turn)
     yield from _waits(turn)
     yield from _inventory(turn.snapshot)
+    yield _isolation(turn, policy)
     yield from _gaps(turn)
     yield from _scheduler(turn, policy)
 
@@ -159,6 +161,17 @@ def _inventory(snapshot: Snapshot) -> Iterator[Metric]:
     yield _single(
         "partage_coresident_devices", "GPUs held by two domains at once: 0, or a breach.", len(coresident(snapshot))
     )
+
+
+def _isolation(turn: Turn, policy: Policy) -> Metric:
+    price = GaugeMetricFamily(
+        "partage_isolation_price_gpu_millis",
+        "Idle thousandths of devices that the domain waits for and may not use beside another domain.",
+        labels=["domain", "flavor"],
+    )
+    for (domain, flavor), amount in price_of_isolation(turn.snapshot, turn.decision, policy).items():
+        price.add_metric([domain.value, flavor], amount)
+    return price
 
 
 def _gaps(turn: Turn) -> Iterator[Metric]:

@@ -5,6 +5,19 @@ from __future__ import annotations
 from cluster.dashboards.boards.scope import BY_SHARE, BY_TENANT, DOMAIN, FLAVOR, NEVER, OR_NONE, TENANT
 from cluster.dashboards.spec import Board, Panel, Query, Row
 
+PRICE = Panel(
+    kind="stack",
+    title="Price of isolation",
+    asks="How much idle capacity could a domain's waiting claims use if the other domain's work was not beside it?",
+    queries=(
+        Query(
+            expr='sum by (domain, flavor) (partage_isolation_price_gpu_millis{domain=~"$domain",flavor=~"$flavor"})'
+            " / 1000",
+            legend="{{domain}} {{flavor}}",
+        ),
+    ),
+)
+
 ISOLATION = Row(
     title="Isolation",
     panels=(
@@ -63,6 +76,7 @@ ISOLATION = Row(
                 ),
             ),
         ),
+        PRICE,
     ),
 )
 
