@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from policies.layouts import impossible
 from policies.model.decision import PendingReason
 from policies.model.inventory import Group, GroupState, UsageState
 from policies.model.memory import ClaimMemory
@@ -220,7 +221,9 @@ def _refusal(
     if fault:
         return PendingReason.MISCONFIGURED, fault
     if not any(option.flavor in fleet.present for option in options):
-        return PendingReason.NO_MATCHING_FLAVOR, "no device here is of a flavor that it accepts, with enough memory"
+        named = (impossible(flavor) for shape in claim.ladder for flavor in shape.flavors)
+        fault = next(filter(None, named), "no device here is of a flavor that it accepts, with enough memory")
+        return PendingReason.NO_MATCHING_FLAVOR, fault
     if claim.suspended:
         return PendingReason.SUSPENDED, "its owner suspended it"
     return None, ""

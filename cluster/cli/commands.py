@@ -48,6 +48,7 @@ SECTIONS: dict[str, dict[str, Listed]] = {
         "demo": Listed("cluster.cli.platform:demo", "Capacity moves under live traffic; every promise is checked."),
         "drain": Listed("cluster.cli.writing:drain", "Take a node or device out of use."),
         "uncordon": Listed("cluster.cli.writing:uncordon", "Put it back into use."),
+        "mig": Listed("cluster.cli.mig:app", "How idle GPUs should be divided, as demand asks for it."),
         "release": Listed("cluster.cli.telemetry:release", "Trust a GPU again after you have looked at it."),
         "adopt": Listed("cluster.cli.adopting:adopt", "After a lost journal: account for what runs, then act again."),
         "doctor": Listed("cluster.cli.deciding:doctor", "Look for what is wrong, and say what to do about it."),
