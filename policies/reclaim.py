@@ -143,7 +143,7 @@ def _may_take(victims: Victims, lot: Lot, tier: Tier, owner: Lot, seat: Seat) ->
         return False
     if tier is Tier.LEFTOVER and not ask.idle:
         return False
-    if not _can_spare(victims, lot, tier, (seat,)):
+    if not _can_spare(victims, lot, tier, (seat,), {}):
         return False
     return _has_run_long_enough(victims, lot, tier, owner, seat)
 
@@ -153,31 +153,43 @@ def _is_given_up(owner: Lot, tier: Tier) -> bool:
     return owner.has_failed and owner.missing > 0 and tier <= Tier.ENTITLED
 
 
-def _can_spare(victims: Victims, lot: Lot, tier: Tier, seats: Sequence[Seat]) -> bool:
+def _can_spare(
+    victims: Victims, lot: Lot, tier: Tier, seats: Sequence[Seat], gone: dict[tuple[TenantId, FlavorId], int]
+) -> bool:
     """Say whether these replicas' tenant, and all above it that is not above the taker, can do without them.
 
     Rights are given to what a tenant wants first, and that may yet find no place. Until it has one, what stands is
     what the tenant lives on: a tenant that holds no more than it is guaranteed loses nothing to others, and nobody
-    goes below a floor by losing what fits into its guarantee. All replicas are of one tenant and flavor.
+    goes below a floor by losing what fits into its guarantee. All replicas are of one tenant and flavor. ``gone``:
+    millis that leave together with these, by tenant and flavor; what these are is added to it.
     """
-    owner = victims.lot_of[id(seats[0])]
-    if owner.missing or owner.ask.idle or owner.ask.tenant.id == lot.ask.tenant.id:
+    owner, flavor = victims.lot_of[id(seats[0])], seats[0].flavor
+    if owner.missing or owner.ask.tenant.id == lot.ask.tenant.id:
         return True
     lost, least = _lost_with(victims, seats)
-    above, at = _path(victims.survey, lot.ask.tenant), owner.ask.tenant
-    while at.id not in above:
-        share = victims.shares.get(seats[0].flavor, {}).get(at.id)
-        stands = victims.standing.get((at.id, seats[0].flavor), 0)
-        if share is not None:
-            is_bare = stands - lost < share.floor and stands - lost + least <= share.guaranteed
-            is_its_own = stands <= share.guaranteed and tier is not Tier.FLOOR and not owner.ask.paused
-            if is_bare or is_its_own:
-                victims.spared.add(owner.ask.tenant.id)
-                return False
-        if at.parent not in victims.survey.tenants:
-            return True
-        at = victims.survey.tenants[at.parent]
+    for tenant in _apart(victims.survey, owner.ask.tenant, lot.ask.tenant):
+        share = victims.shares.get(flavor, {}).get(tenant)
+        stands = victims.standing.get((tenant, flavor), 0) - gone.get((tenant, flavor), 0)
+        gone[tenant, flavor] = gone.get((tenant, flavor), 0) + lost
+        if share is None or owner.ask.idle:
+            continue
+        is_bare = stands - lost < share.floor and stands - lost + least <= share.guaranteed
+        is_its_own = stands <= share.guaranteed and tier is not Tier.FLOOR and not owner.ask.paused
+        if is_bare or is_its_own:
+            victims.spared.add(owner.ask.tenant.id)
+            return False
     return True
+
+
+def _apart(survey: Survey, tenant: Tenant, taker: Tenant) -> list[TenantId]:
+    """Return the tenant and everything above it that is not above the taker too."""
+    above, found, at = _path(survey, taker), list[TenantId](), tenant
+    while at.id not in above:
+        found.append(at.id)
+        if at.parent not in survey.tenants:
+            break
+        at = survey.tenants[at.parent]
+    return found
 
 
 def _lost_with(victims: Victims, seats: Sequence[Seat]) -> tuple[int, int]:
@@ -195,12 +207,15 @@ def _lost_with(victims: Victims, seats: Sequence[Seat]) -> tuple[int, int]:
 
 def can_all_leave(victims: Victims, lot: Lot, tier: Tier, seats: Sequence[Seat]) -> bool:
     """Say whether those that leave for good can be spared together, not only each for itself."""
-    leaving: dict[tuple[TenantId, FlavorId], list[Seat]] = {}
+    leaving: dict[tuple[bool, TenantId, FlavorId], list[Seat]] = {}
     for seat in seats:
         owner = victims.lot_of.get(id(seat))
         if owner is not None and not owner.is_kept and not owner.missing:
-            leaving.setdefault((owner.ask.tenant.id, seat.flavor), []).append(seat)
-    return all(_can_spare(victims, lot, tier, some) for some in leaving.values())
+            leaving.setdefault((not owner.ask.idle, owner.ask.tenant.id, seat.flavor), []).append(seat)
+    gone: dict[tuple[TenantId, FlavorId], int] = {}
+    return all(
+        _can_spare(victims, lot, tier, some, gone) for _, some in sorted(leaving.items(), key=lambda one: one[0])
+    )
 
 
 def may_be_moved(victims: Victims, lot: Lot, tier: Tier, owner: Lot, seat: Seat) -> bool:
