@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from policies.invariants.world import Violation, World, shape_of
 from policies.model.decision import Decision, EvictionReason
-from policies.model.inventory import DeviceHealth
+from policies.model.inventory import DeviceHealth, GroupState
 from policies.model.units import (
     WHOLE_GPU_MILLIS,
     ClaimId,
@@ -83,11 +83,15 @@ def _any_below(top: TenantId, tenants: set[TenantId]) -> bool:
 
 
 def _held_before(world: World) -> defaultdict[tuple[str, FlavorId], int]:
+    """Return what each tenant and all below it held in claims that had their minimum: fewer is no service."""
     held: defaultdict[tuple[str, FlavorId], int] = defaultdict(int)
+    working: defaultdict[ClaimId, int] = defaultdict(int)
+    for group in world.groups.values():
+        working[group.claim] += group.replicas if group.state is not GroupState.FAILED else 0
     for group in world.groups.values():
         claim, shape = world.claims.get(group.claim), shape_of(world, group.claim, group.rung)
         device = world.devices.get(group.devices[0])
-        if claim is None or shape is None or device is None:
+        if claim is None or shape is None or device is None or working[group.claim] < claim.min_replicas:
             continue
         parts = claim.tenant.split("/")
         for depth in range(1, len(parts) + 1):
