@@ -9,12 +9,14 @@ from dataclasses import dataclass, field, replace
 
 from policies.admission import Ask
 from policies.board import Seat
+from policies.limits import leaves_what_others_keep
 from policies.model.building import builder
 from policies.model.decision import ClaimState, Decision, PendingReason, Reason
 from policies.model.inventory import ScrubState
 from policies.model.units import ClaimId, DeviceId, FlavorId, TenantId
 from policies.model.workload import Claim
 from policies.reclaim import Lot, Tier
+from policies.shortage import shortages
 from policies.working import Allocation, first_option, siblings
 
 BLOCKERS_SHOWN = 8
@@ -28,8 +30,8 @@ TELLS_OF_OTHERS = (
 )
 """Codes that say something of other tenants; a tenant sees ``WAITING_FOR_QUOTA`` or ``STARTING`` instead."""
 SENTENCES = {
-    PendingReason.TELEMETRY_STALE: "its domain was not seen; what runs is held, nothing new starts",
-    PendingReason.CAPACITY_LOST: "devices were lost and not even the promised floors can be met",
+    PendingReason.TELEMETRY_STALE: "what it needs was not seen; what runs is held, nothing new starts there",
+    PendingReason.CAPACITY_LOST: "devices were lost, and what is left does not cover every quota",
     PendingReason.WAITING_FOR_QUOTA: "what its tenant may hold now is used up",
     PendingReason.RESERVATION_AHEAD: "it might still run when a reservation begins",
     PendingReason.TOPOLOGY_UNSATISFIED: "there is quota, but no free place of the shape that it needs",
@@ -55,6 +57,8 @@ class Known:
     work: Allocation
     positions: dict[ClaimId, int]
     holders: dict[FlavorId, list[ClaimId]]
+    shortages: dict[FlavorId, PendingReason]
+    """Flavors whose sound devices do not cover the quotas, each with why: a function of inventory and policy alone."""
     first_ends: dict[TenantId, Eta] = field(default_factory=dict)
     """When the first running job of a tenant ends; found when it is asked for."""
     told: dict[tuple[object, ...], Told] = field(default_factory=dict)
@@ -65,7 +69,7 @@ class Known:
 
 def known(work: Allocation) -> Known:
     """Return what the reasons of all claims rest on."""
-    return Known(work=work, positions=_positions(work), holders=_holders(work))
+    return Known(work=work, positions=_positions(work), holders=_holders(work), shortages=shortages(work))
 
 
 def reason(facts: Known, wish: Ask) -> Reason:
@@ -90,8 +94,9 @@ def reason(facts: Known, wish: Ask) -> Reason:
             facts.told[key] = _told(facts, wish, lots, seats, code)
         eta, sentence, blockers = facts.told[key]
     return _built(
-        claim=claim, state=_state(wish, len(seats), code), code=code, position=facts.positions.get(claim),
-        eta_ms=eta[0], sentence=sentence, eta_assumption=eta[1], granted_replicas=len(seats),
+        claim=claim, state=_state(wish, len(seats), code, is_blind=wish.domain in work.survey.blind), code=code,
+        position=facts.positions.get(claim), eta_ms=eta[0], sentence=sentence, eta_assumption=eta[1],
+        granted_replicas=len(seats),
         wanted_replicas=wish.wanted, rung=seats[0].rung if seats else None, score_terms=_terms(work, wish, lots),
         blockers=blockers,
     )  # fmt: skip
@@ -147,8 +152,8 @@ def _is_first(work: Allocation, lot: Lot) -> bool:
     )
 
 
-def _state(wish: Ask, granted: int, code: PendingReason) -> ClaimState:
-    if code in (PendingReason.SUSPENDED, PendingReason.TELEMETRY_STALE):
+def _state(wish: Ask, granted: int, code: PendingReason, *, is_blind: bool) -> ClaimState:
+    if code is PendingReason.SUSPENDED or (code is PendingReason.TELEMETRY_STALE and is_blind):
         return ClaimState.HELD
     if granted >= wish.wanted and wish.refusal is None:
         return ClaimState.SERVED
@@ -166,27 +171,31 @@ def _code(facts: Known, wish: Ask, lots: list[Lot], seats: list[Seat]) -> Pendin
     if wish.claim.id in work.victims.refused_by_budget:
         return PendingReason.WAITING_FOR_VICTIMS
     known = work.codes.get(wish.claim.id, PendingReason.WAITING_FOR_QUOTA)
-    if known is not PendingReason.TOPOLOGY_UNSATISFIED:
+    if known not in (PendingReason.TOPOLOGY_UNSATISFIED, PendingReason.WAITING_FOR_QUOTA):
         return known
     lot = next(lot for lot in lots if not lot.is_kept)
-    key = lot.terms, lot.tier
+    key = lot.terms, lot.tier, known
     if lot.terms is None or lot.seats:
-        return _why_no_place(work, lot)
+        return _why_no_place(facts, lot, known)
     if key not in facts.no_place:
-        facts.no_place[key] = _why_no_place(work, lot)
+        facts.no_place[key] = _why_no_place(facts, lot, known)
     return facts.no_place[key]
 
 
-def _why_no_place(work: Allocation, lot: Lot) -> PendingReason:
-    """Tell lost capacity, missing quota and a missing shape apart."""
-    option = first_option(lot)
+def _why_no_place(facts: Known, lot: Lot, known: PendingReason) -> PendingReason:
+    """Tell lost capacity, what was not seen, missing quota and a missing shape apart.
+
+    A flavor that is short has nothing to lend: within its limits, what a claim lacks there are the missing devices.
+    """
+    work, option = facts.work, first_option(lot)
     share = work.shares.get(option.flavor, {}).get(lot.ask.tenant.id)
-    floors = sum(one.floor for tenant, one in work.shares.get(option.flavor, {}).items() if tenant in work.roots)
-    if share is not None and lot.tier is Tier.FLOOR and floors >= work.capacity.get(option.flavor, 0):
-        return PendingReason.CAPACITY_LOST
-    used = sum(work.used.get((root, option.flavor), 0) for root in work.roots)
-    has_capacity = used + option.charge * lot.size <= work.capacity.get(option.flavor, 0)
-    return PendingReason.TOPOLOGY_UNSATISFIED if has_capacity else PendingReason.WAITING_FOR_QUOTA
+    own = work.used.get((lot.ask.tenant.id, option.flavor), 0) + option.charge * lot.missing
+    short = facts.shortages.get(option.flavor)
+    if share is not None and short is not None and own <= share.cap:
+        return short
+    amount = option.charge * lot.missing
+    has_quota = share is not None and leaves_what_others_keep(work, lot.ask.tenant.id, option.flavor, amount)
+    return known if has_quota else PendingReason.WAITING_FOR_QUOTA
 
 
 def _progress(work: Allocation, seats: list[Seat]) -> PendingReason | None:

@@ -23,7 +23,17 @@ from policies.reclaim import (
     record,
     restore,
 )
-from policies.working import Allocation, Signature, has_base, keep, roll_back, siblings, stand, weak_hosts
+from policies.working import (
+    Allocation,
+    Signature,
+    has_base,
+    is_scarcity_lasting,
+    keep,
+    roll_back,
+    siblings,
+    stand,
+    weak_hosts,
+)
 
 FIRST: Order = (-1, 0, 0, ())
 """Before every place: options in the order that their owner gave."""
@@ -107,9 +117,15 @@ def is_backing_off(work: Allocation, lot: Lot) -> bool:
 
 
 def choices(work: Allocation, lot: Lot) -> Sequence[Option]:
-    """Return the options to try, in order. All replicas of a claim run on one rung: further ones follow the first."""
+    """Return the options to try, in order. All replicas of a claim run on one rung: further ones follow the first.
+
+    A claim that had a rung waits for it before it takes a lower one, for as long as the policy says.
+    """
     if lot.is_base and not lot.seats:
-        return lot.ask.options
+        options, rung = lot.ask.options, lot.ask.rung
+        if rung is None or is_scarcity_lasting(work, lot):
+            return options
+        return [option for option in options if option.rung == rung] or options
     rung = next((seat.rung for one in siblings(work, lot) for seat in one.seats), None)
     return [option for option in lot.ask.options if rung is None or option.rung == rung]
 

@@ -7,7 +7,7 @@ from policies.granting import grant, place
 from policies.limits import is_allowed
 from policies.model.units import ClaimId, TenantId
 from policies.reclaim import Lot, Tier
-from policies.working import Allocation, keep, roll_back, vacate
+from policies.working import Allocation, is_scarcity_lasting, keep, roll_back, vacate
 
 SQUEEZED_PER_LOT = 8
 """Claims of the same tenant that are tried on a lower rung for one that would be refused."""
@@ -32,7 +32,9 @@ def _is_refused(lot: Lot) -> bool:
 
 
 def _may_ask(work: Allocation, lot: Lot) -> bool:
-    return lot.tier <= Tier.LEFTOVER and not lot.ask.idle and lot.ask.domain not in work.survey.blind
+    if lot.tier > Tier.LEFTOVER or lot.ask.idle or lot.ask.domain in work.survey.blind:
+        return False
+    return is_scarcity_lasting(work, lot)
 
 
 def _squeezable(work: Allocation, tenant: TenantId) -> list[ClaimId]:

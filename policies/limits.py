@@ -25,12 +25,12 @@ def _flavor_allows(work: Allocation, lot: Lot, flavor: FlavorId, amount: int, ti
     limit = {Tier.FLOOR: share.guaranteed, Tier.GUARANTEED: share.guaranteed, Tier.ENTITLED: share.entitled}
     if tier in limit and total > limit[tier]:
         return False
-    if tier is Tier.LEFTOVER and not _leaves_what_others_keep(work, tenant, flavor, amount):
+    if tier is Tier.LEFTOVER and not leaves_what_others_keep(work, tenant, flavor, amount):
         return False
     return tier <= Tier.GUARANTEED or not lot.missing or _clears_reservations(work, lot, flavor, amount)
 
 
-def _leaves_what_others_keep(work: Allocation, tenant: TenantId, flavor: FlavorId, amount: int) -> bool:
+def leaves_what_others_keep(work: Allocation, tenant: TenantId, flavor: FlavorId, amount: int) -> bool:
     """Say whether no cap on the way up is exceeded and what others do not lend stays free."""
     shares, withheld, at = work.shares[flavor], 0, work.survey.tenants.get(tenant)
     while at is not None:

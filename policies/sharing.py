@@ -13,7 +13,7 @@ Attempt = Callable[[Allocation, Lot, Tier], bool]
 def terms_of(lot: Lot) -> Terms | None:
     """Return what decides over a lot that waits with nothing; None for lots that are judged by themselves."""
     ask, claim = lot.ask, lot.ask.claim
-    if lot.seats or not lot.is_base or ask.idle or ask.upgrades or claim.spread:
+    if lot.seats or not lot.is_base or ask.idle or ask.upgrades or claim.spread or ask.rung is not None:
         return None
     return ask.tenant.id, id(ask.options), ask.value, lot.size, claim.kind, claim.duration_s, claim.model
 

@@ -180,6 +180,14 @@ def siblings(work: Allocation, lot: Lot) -> list[Lot]:
     return work.of_claim[lot.ask.claim.id]
 
 
+def is_scarcity_lasting(work: Allocation, lot: Lot) -> bool:
+    """Say whether the lot's claim has lacked replicas for so long that rungs may be lowered for it."""
+    hold = work.survey.policy.bounds.downgrade_hold_ms
+    remembered = work.survey.remembered.get(lot.ask.claim.id)
+    since = remembered.waiting_since_ms if remembered is not None else None
+    return hold == 0 or (since is not None and work.survey.now_ms - since >= hold)
+
+
 def has_base(work: Allocation, lot: Lot) -> bool:
     """Say whether the claim's minimum is granted, or the lot is that minimum: further replicas only follow it."""
     base = siblings(work, lot)[0]

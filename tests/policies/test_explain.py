@@ -12,11 +12,11 @@ from policies.certificate import certify
 from policies.decide import decide
 from policies.explain import for_operator, for_tenant
 from policies.model.codec import schema, to_json
-from policies.model.decision import Decision, PendingReason
+from policies.model.decision import ClaimState, Decision, PendingReason
 from policies.model.inventory import DeviceHealth
 from policies.model.memory import Memory
 from policies.model.policy import Policy
-from policies.model.snapshot import Snapshot
+from policies.model.snapshot import Gap, GapKind, Snapshot
 from policies.model.tenancy import Quota
 from policies.unblock import Situation, applied, unblocking
 from tests.policies.situations import NOW_MS, claim, device, rules, running, snapshot
@@ -127,12 +127,36 @@ def test_a_claim_that_cannot_run_is_told_the_first_reason_that_applies(change, s
     assert for_operator(decision, one.id).code is said
 
 
-def test_lost_capacity_below_the_floors_is_called_by_its_name():
+def codes(decision: Decision) -> dict[str, PendingReason | None]:
+    return {reason.claim: reason.code for reason in decision.reasons}
+
+
+def test_who_lacks_its_own_quota_because_devices_were_lost_is_told_so():
     sick = [device("G0"), *(device(f"G{i}", health=DeviceHealth.QUARANTINED) for i in range(1, 4))]
-    wishes = [claim("civil/x:a"), claim("defence/x:a")]
-    decision = decide(snapshot(sick, wishes), rules(), Memory(), NOW_MS)
-    assert PendingReason.CAPACITY_LOST in {reason.code for reason in decision.reasons} | {PendingReason.CAPACITY_LOST}
-    assert sum(reason.granted_replicas for reason in decision.reasons) <= 1
+    first, second = claim("civil/x:a"), claim("defence/x:a", submitted_at_ms=1)
+    decision = decide(snapshot(sick, [first, second], running(first, ("G0",))), rules(), Memory(), NOW_MS)
+    assert codes(decision) == {first.id: None, second.id: PendingReason.CAPACITY_LOST}
+    assert "lost" in for_tenant(decision, second.id, [first, second]).sentence
+    well = [device(one.id) for one in sick]
+    assert set(codes(decide(snapshot(well, [first, second]), rules(), Memory(), NOW_MS)).values()) == {
+        PendingReason.STARTING
+    }
+
+
+def test_who_wants_more_than_its_quota_waits_for_quota_even_while_devices_are_lost():
+    sick = [*FOUR[:3], device("G3", health=DeviceHealth.QUARANTINED)]
+    wish = claim("civil/x:a", least=0, most=4)
+    decision = decide(snapshot(sick, [wish]), tight(), Memory(), NOW_MS)
+    assert codes(decision) == {wish.id: PendingReason.WAITING_FOR_QUOTA}
+
+
+def test_who_could_use_a_device_that_was_not_seen_is_told_that_it_was_not_seen():
+    first, second = claim("civil/x:a"), claim("defence/x:a", submitted_at_ms=1)
+    gap = Gap(kind=GapKind.DEVICE, subject="G1", cause="timeout", since_ms=NOW_MS)
+    seen = snapshot(FOUR[:2], [first, second], running(first, ("G0",)), gaps=(gap,))
+    decision = decide(seen, rules(), Memory(), NOW_MS)
+    assert codes(decision) == {first.id: None, second.id: PendingReason.TELEMETRY_STALE}
+    assert for_operator(decision, second.id).state is ClaimState.WAITING
 
 
 def test_the_certificate_proves_floors_that_can_be_kept():

@@ -16,7 +16,7 @@ from cluster.custody import after_scrub
 from cluster.observe.telemetry.export import exposition
 from cluster.observe.telemetry.store import TelemetryStore
 from policies.model.codec import digest, to_json
-from policies.model.decision import ClaimState
+from policies.model.decision import ClaimState, PendingReason
 from policies.model.inventory import DeviceHealth, GroupState, ScrubState
 from policies.model.proof import DeviceRecord
 from policies.model.units import SecurityDomain
@@ -66,7 +66,7 @@ def test_f01_without_a_spare_device_the_claim_waits_with_a_reason_and_nobody_els
     made.seconds(20)
     assert made.groups_on(other) == before
     assert made.reason(CHAT).state is ClaimState.WAITING
-    assert made.reason(CHAT).code is not None
+    assert made.reason(CHAT).code is PendingReason.CAPACITY_LOST
 
 
 def test_f01_a_lost_gpu_is_not_asked_again_and_again(object_rig: Rig) -> None:
@@ -105,6 +105,7 @@ def test_f02_a_free_device_that_hangs_is_not_given_out(object_rig: Rig) -> None:
     made.seconds(5)
     assert made.groups_on(free) == set()
     assert made.world.running("civil/justice:new") == 0
+    assert made.reason("civil/justice:new").code is PendingReason.TELEMETRY_STALE
 
 
 # -- F03: the driver asks for a reset ------------------------------------------------------------------------------
