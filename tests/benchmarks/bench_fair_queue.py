@@ -152,27 +152,56 @@ async def _replay(requests: list[Recorded], fair: bool) -> dict[str, Kept]:
     return kept
 
 
+def flooded(figure: Path | None) -> list[str]:
+    """Return a modest tenant's p99 for each size of flood, beside what is promised; draw it if asked."""
+    alone = flood(0, slots=SLOTS // 2).p99_ms()
+    promised = alone + 2 * LONGEST_MS
+    lines = [f"p99 of a modest tenant, ms; {alone} with its share of the places to itself, promised {promised}"]
+    rows = [(times, *(flood(times * CAPACITY_PER_S, fair=fair).p99_ms() for fair in (True, False))) for times in FLOODS]
+    for times, fair, unfair in rows:
+        kept = "kept" if fair <= promised else "BROKEN"
+        lines.append(f"  flood {times:5} times the capacity   fair {fair:6} {kept}   in order of arrival {unfair:6}")
+    if figure:
+        draw(rows, promised, figure)
+    return lines
+
+
+def replayed(figure: Path | None) -> list[str]:
+    """Return how many requests of each class found a place in time, with the fair queue and without."""
+    if not DATA.exists():
+        return [f"no recordings at {DATA}: the replay is left out"]
+    lines = [f"requests that wait at most {PROMISE_MS} ms for a place"]
+    told = {(load, fair): replay(load, fair=fair) for load in LOADS for fair in (True, False)}
+    for load in LOADS:
+        for each in CLASSES:
+            ours, theirs = (told[load, fair][each.tenant].attainment() for fair in (True, False))
+            lines.append(f"  load {load:3}  {each.name:32} fair {ours:7.1%}   in order of arrival {theirs:7.1%}")
+    if figure:
+        draw_replay(told, figure)
+    return lines
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--figure", type=Path, help="PNG of the flood, needs matplotlib")
     options = parser.parse_args()
-    alone = flood(0, slots=SLOTS // 2).p99_ms()
-    promised = alone + 2 * LONGEST_MS
-    print(f"p99 of a modest tenant, ms; {alone} with its share of the places to itself, promised {promised}")
-    rows = [(times, *(flood(times * CAPACITY_PER_S, fair=fair).p99_ms() for fair in (True, False))) for times in FLOODS]
-    for times, fair, unfair in rows:
-        print(f"  flood {times:5} times the capacity   fair {fair:6}   in order of arrival {unfair:6}")
-    if options.figure:
-        draw(rows, promised, options.figure)
-    if not DATA.exists():
-        print(f"no recordings at {DATA}: the replay is left out")
-        return
-    print(f"requests that wait at most {PROMISE_MS} ms for a place")
-    for load in LOADS:
-        told = {fair: replay(load, fair=fair) for fair in (True, False)}
-        for each in CLASSES:
-            ours, theirs = (told[fair][each.tenant].attainment() for fair in (True, False))
-            print(f"  load {load:3}  {each.name:32} fair {ours:7.1%}   in order of arrival {theirs:7.1%}")
+    for line in flooded(options.figure) + replayed(None):
+        print(line)
+
+
+def draw_replay(told: dict[tuple[float, bool], dict[str, Kept]], file: Path) -> None:
+    from matplotlib import pyplot as plt
+
+    figure, all_axes = plt.subplots(1, len(CLASSES), figsize=(9, 3.5), sharey=True)
+    for axes, each in zip(all_axes, CLASSES, strict=True):
+        for fair, style, label in ((True, "o-", "fair queue"), (False, "s--", "in order of arrival")):
+            axes.plot(LOADS, [told[load, fair][each.tenant].attainment() * 100 for load in LOADS], style, label=label)
+        axes.set(title=each.name, xlabel="load, parts of the capacity")
+    all_axes[0].set_ylabel(f"% with a place within {PROMISE_MS} ms")
+    all_axes[0].legend()
+    figure.tight_layout()
+    figure.savefig(file, dpi=120)
+    plt.close(figure)
 
 
 def draw(rows: list[tuple[float, int, int]], promised_ms: int, file: Path) -> None:
@@ -187,6 +216,7 @@ def draw(rows: list[tuple[float, int, int]], promised_ms: int, file: Path) -> No
     axes.legend()
     figure.tight_layout()
     figure.savefig(file, dpi=120)
+    plt.close(figure)
 
 
 if __name__ == "__main__":

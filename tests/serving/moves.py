@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,12 @@ class Clients:
         self._stopped = False
         self.answered: dict[str, int] = {}
         self.failed: list[str] = []
+        self.ended: list[tuple[int, str]] = []
+        """When each answer ended, in ms from the start, and which variant gave it; empty for a failure."""
+        self.began_s = time.monotonic()
+
+    def now_ms(self) -> int:
+        return round((time.monotonic() - self.began_s) * 1000)
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as clients:
@@ -129,9 +136,12 @@ class Clients:
                     )
                 except httpx.HTTPError as fault:
                     self.failed.append(type(fault).__name__)
+                    self.ended.append((self.now_ms(), ""))
                     continue
                 whole = not number % 2 or answer.text.endswith("data: [DONE]\n\n")
-                if answer.status_code != 200 or not whole:
+                is_good = answer.status_code == 200 and whole
+                self.ended.append((self.now_ms(), answer.headers.get("x-partage-variant", "") if is_good else ""))
+                if not is_good:
                     self.failed.append(f"{answer.status_code} {answer.text[:200]}")
                 variant = answer.headers.get("x-partage-variant", "")
                 self.answered[variant] = self.answered.get(variant, 0) + 1
@@ -165,12 +175,13 @@ async def tell(cluster: Cluster) -> dict[str, Any]:
     steps.append(await _after(clients, "shrunk"))
     clients.stop()
     await asking
-    return {"steps": steps, "failed": clients.failed}
+    return {"steps": steps, "failed": clients.failed, "ended": clients.ended}
 
 
 async def _after(clients: Clients, step: str) -> dict[str, Any]:
     await asyncio.sleep(3)
-    return {"step": step, "answered": dict(clients.answered), "failed": len(clients.failed)}
+    answered = dict(clients.answered)
+    return {"step": step, "at_ms": clients.now_ms(), "answered": answered, "failed": len(clients.failed)}
 
 
 def main() -> None:

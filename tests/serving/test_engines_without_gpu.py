@@ -66,13 +66,15 @@ class FakeOpenAi:
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, dict[str, Any]]] = []
-        self.was_left = False
+        self.was_left = self.was_told = False
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         body = json.loads((await receive())["body"])
         self.asked.append((scope["path"], body))
         if body.get("seed") == -1:
             await self._whole(send, 400, {"error": {"message": "bad seed", "type": "BadRequestError", "code": 400}})
+        elif body.get("seed") == -3:
+            self.was_told = (await receive())["type"] == "http.disconnect"
         elif body.get("seed") == -2:
             raise RuntimeError("the engine died")
         elif body.get("stream"):
@@ -147,3 +149,18 @@ def test_a_client_that_leaves_ends_the_applications_work() -> None:
 
     asyncio.run(leave())
     assert app.was_left
+
+
+def test_a_client_that_leaves_before_the_answer_begins_is_told_of_not_cut_off() -> None:
+    app = FakeOpenAi()
+
+    async def leave() -> None:
+        pieces = answer_of(app, spec(), Call(operation="chat", body={"seed": -3}))
+        reading = asyncio.ensure_future(anext(pieces))
+        await asyncio.sleep(0.01)
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
+        await pieces.aclose()
+
+    asyncio.run(leave())
+    assert app.was_told

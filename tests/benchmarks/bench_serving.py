@@ -1,0 +1,89 @@
+"""``make bench-gateway``: everything that is promised of the serving side, measured in one go.
+
+The flood and the replay in virtual time, a variant changed under load, then the gateway beside bare Ray Serve and
+LiteLLM's proxy. Writes ``runbooks/serving.md`` with its figures; fails if a request was lost or a ratio is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from tests.benchmarks import bench_fair_queue, bench_moves
+
+PAGE = Path("runbooks/serving.md")
+PICTURES = Path("runbooks/serving")
+HEAD = """# Serving, measured
+
+Written by `make bench-gateway`: {cores} cores, {system}, Python {python}, load {load} before it began, {minutes}
+minutes in all. Programs that share the machine change the last part, not the first.
+
+"""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--duration-s", type=float, default=4.0, help="of each load of the last part")
+    parser.add_argument("--folder", type=Path, default=Path("build/bench-gateway"))
+    options = parser.parse_args()
+    PICTURES.mkdir(exist_ok=True)
+    began_s, load = time.monotonic(), f"{os.getloadavg()[0]:.1f}"
+    parts = [_fair_queue()]
+    moved, failed = _moves()
+    rows, lines, missed = _gateway(options)
+    parts += [moved, "## Beside bare Ray Serve and LiteLLM\n" + _block(rows) + _block(lines)]
+    minutes = f"{(time.monotonic() - began_s) / 60:.1f}"
+    about = {"system": f"{platform.system()} {platform.machine()}", "python": platform.python_version(), "load": load}
+    head = HEAD.format(cores=os.cpu_count(), minutes=minutes, **about)
+    PAGE.write_text(head + "\n".join(parts), encoding="utf-8")
+    print(f"written to {PAGE}; {minutes} minutes")
+    return 1 if failed or missed else 0
+
+
+def _fair_queue() -> str:
+    lines = bench_fair_queue.flooded(PICTURES / "flood.png")
+    replayed = bench_fair_queue.replayed(PICTURES / "replay.png")
+    print("\n".join(lines + replayed), flush=True)
+    picture = "![attainment](serving/replay.png)\n\n" if (PICTURES / "replay.png").exists() else ""
+    return (
+        "## A tenant in flood, beside a modest one\n"
+        + _block(lines)
+        + "![flood](serving/flood.png)\n\n## Recorded arrivals\n"
+        + _block(replayed)
+        + picture
+    )
+
+
+def _moves() -> tuple[str, int]:
+    told = bench_moves.tell()
+    lines = bench_moves.lines_of(told)
+    print("\n".join(lines), flush=True)
+    bench_moves.draw(told, PICTURES / "moves.png")
+    page = "## A variant is changed, grown and shrunk under load\n" + _block(lines) + "![moves](serving/moves.png)\n"
+    return page, len(told["failed"])
+
+
+def _gateway(options: argparse.Namespace) -> tuple[list[str], list[str], int]:
+    """Return the table, the ratios, and whether one was missed. Runs in a process of its own: it starts many."""
+    command = [sys.executable, "-m", "tests.benchmarks.bench_gateway", "--folder", str(options.folder)]
+    command += ["--duration-s", str(options.duration_s)]
+    lines = []
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
+        for line in running.stdout or ():
+            print(line, end="", flush=True)
+            lines.append(line.rstrip())
+    ratios = [line for line in lines if " times " in line]
+    return [line for line in lines if line not in ratios], ratios, int(running.returncode or 0)
+
+
+def _block(lines: list[str]) -> str:
+    return "\n```\n" + "\n".join(lines) + "\n```\n\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
