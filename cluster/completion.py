@@ -8,6 +8,7 @@ from cluster.ports import Journal
 from policies.model.inventory import Cordon, Device, DeviceHealth, Node
 from policies.model.snapshot import GapKind, Snapshot
 from policies.model.units import SecurityDomain
+from policies.outdated import without_outdated_rungs
 
 
 def complete(observed: Snapshot, journal: Journal) -> Snapshot:
@@ -15,15 +16,17 @@ def complete(observed: Snapshot, journal: Journal) -> Snapshot:
 
     Claims are the journal's. What an operator took out of use counts as retired, so that it empties. While the journal
     does not account for what runs (its file was lost), every domain is ``adopting``: it holds, nothing is evicted.
+    Groups that run what their claim no longer asks for stand on no rung of it.
     """
     cordons = {cordon.subject: cordon for cordon in journal.cordons()}
-    return replace(
+    known = replace(
         observed,
         claims=journal.claims(),
         nodes=tuple(_node(node, cordons) for node in observed.nodes) if cordons else observed.nodes,
         devices=tuple(_device(device, cordons) for device in observed.devices) if cordons else observed.devices,
         adopting=observed.adopting if journal.adopted() else tuple(SecurityDomain),
     )
+    return without_outdated_rungs(known)
 
 
 def is_empty(observed: Snapshot) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import replace
 from operator import attrgetter
 
 from policies.admission import Ask
@@ -17,8 +18,23 @@ from policies.reclaim import Lot, cost
 from policies.working import Allocation
 
 
-def placements_of(lots: Sequence[Lot]) -> list[Placement]:
-    """Return the groups of one claim that should exist: its kept replicas, those of one worker and rung together."""
+def placements_of(lots: Sequence[Lot], there: Mapping[GroupId, Group]) -> list[Placement]:
+    """Return the groups of one claim that should exist: its kept replicas, those of one worker and rung together.
+
+    ``there`` are the groups that run: one that stands on no rung of the claim any more keeps its name to itself.
+    """
+    return [_named(placement, there) for placement in _of(lots)]
+
+
+def _named(placement: Placement, there: Mapping[GroupId, Group]) -> Placement:
+    name, edition = placement.group, 0
+    while name in there and there[name].rung != placement.rung:
+        edition += 1
+        name = group_id(placement.claim, placement.worker, placement.rung, edition)
+    return placement if not edition else replace(placement, group=name)
+
+
+def _of(lots: Sequence[Lot]) -> list[Placement]:
     if len(lots) == 1 and len(lots[0].seats) == 1:
         return [_placement(lots[0], lots[0].seats)] if lots[0].is_kept else []
     found: dict[tuple[WorkerId, int], list[Seat]] = {}

@@ -81,7 +81,7 @@ def _afresh(results: Results, work: Allocation, changed: Iterable[ClaimId]) -> l
 
 def _place(results: Results, work: Allocation, afresh: Iterable[ClaimId]) -> None:
     for claim in afresh:
-        placed, before = placements_of(work.of_claim[claim]), results.placed_of.get(claim)
+        placed, before = placements_of(work.of_claim[claim], work.survey.groups), results.placed_of.get(claim)
         if placed == before:
             continue
         for one in before or ():

@@ -85,6 +85,7 @@ def _group(sight: DomainSight, app: ServeApp, record: GroupRecord, now_ms: int) 
         usage=_usage(sight, record.group, now_ms),
         cold_start_ms=record.cold_start_ms,
         message=STRANDED if stranded else app.message,
+        size=(record.gpu_millis, record.memory_mib),
     )
 
 

@@ -147,6 +147,7 @@ class SimActuator:
         self._world.groups[action.group] = Group(
             id=action.group,
             claim=action.claim,
+            size=(action.gpu_millis, action.memory_mib),
             worker=action.worker,
             rung=action.rung,
             variant=action.variant,

@@ -197,6 +197,8 @@ class Group:
     """When its work was last saved; None if it keeps none (serving)."""
     message: str = ""
     """What the engine said last; empty if nothing."""
+    size: tuple[int, int] | None = None
+    """Thousandths and MiB of each device that one replica was started with; None if not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,10 +13,13 @@ def worker_id(domain: SecurityDomain, devices: tuple[DeviceId, ...]) -> WorkerId
     return WorkerId(f"{domain}-{_short(*sorted(devices))}")
 
 
-def group_id(claim: ClaimId, worker: WorkerId, rung: int) -> GroupId:
-    """Return the name of the claim's group on this worker at this rung; usable as a Serve application and DNS label."""
+def group_id(claim: ClaimId, worker: WorkerId, rung: int, edition: int = 0) -> GroupId:
+    """Return the name of the claim's group on this worker at this rung; usable as a Serve application and DNS label.
+
+    ``edition`` tells it from groups that stand there still and run what the rung asked for before it was changed.
+    """
     readable = re.sub(r"[^a-z0-9]+", "-", claim.lower()).strip("-")[:32].strip("-")
-    return GroupId(f"{readable}-r{rung}-{_short(claim, worker, str(rung))}")
+    return GroupId(f"{readable}-r{rung}-{_short(claim, worker, str(rung), *(str(each) for each in range(edition)))}")
 
 
 def _short(*parts: str) -> str:

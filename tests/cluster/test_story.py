@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from cluster.gauges import coresident
@@ -34,6 +35,7 @@ class Stage:
         for claim in parse_claims((PROFILES / "claims.yaml").read_text()):
             registry.put_claim(claim, expected_generation=None)
         observer, actuator = SimObserver(self.world, ledger, self.clock), SimActuator(self.world, ledger, self.clock)
+        self.registry = registry
         self.loop = Loop(observer, actuator, journal, self.clock)
         self.wanted = {CIVIL: 1, DEFENCE: 1}
 
@@ -114,3 +116,37 @@ def variants(stage: Stage, claim: ClaimId) -> set[str]:
     """Return the variants that answer for the claim."""
     groups = stage.world.groups.values()
     return {str(group.variant) for group in groups if group.claim == claim and group.routed and group.running}
+
+
+def changed(stage: Stage, **of_the_best: object) -> None:
+    """Change the best rung of the civil claim, as an operator does who brings another variant or size."""
+    (claim,) = (claim for claim in stage.loop.journal.claims() if claim.id == CIVIL)
+    ladder = (replace(claim.ladder[0], **of_the_best), *claim.ladder[1:])
+    stage.registry.put_claim(replace(claim, ladder=ladder), expected_generation=claim.generation)
+
+
+def test_another_variant_on_a_rung_takes_the_place_of_the_one_that_runs() -> None:
+    stage = Stage()
+    stage.play(30)
+    changed(stage, variant="smollm2-135m-f16")
+    stage.play(60)
+    assert variants(stage, CIVIL) == {"smollm2-135m-f16"}
+    assert len([group for group in stage.world.groups.values() if group.claim == CIVIL]) == 1
+    changed(stage, variant="smollm2-135m-q8-0")
+    stage.play(60)
+    assert variants(stage, CIVIL) == {"smollm2-135m-q8-0"}, "and back again"
+
+
+def test_another_size_of_a_rung_is_held_once_the_old_one_has_gone_also_where_every_device_is_taken() -> None:
+    stage = Stage()
+    stage.wanted = {CIVIL: 1, DEFENCE: 2}
+    stage.play(60)
+    (old,) = (group for group in stage.world.groups.values() if group.claim == CIVIL)
+    changed(stage, gpu_millis=500, memory_mib=20_000)
+    turn = stage.play(60)
+    (new,) = (group for group in stage.world.groups.values() if group.claim == CIVIL)
+    assert new.id != old.id
+    assert (old.size, new.size) == ((1000, 40_960), (500, 20_000))
+    assert stage.answering(CIVIL) == 1
+    held = {entry.tenant: entry.held_millis for entry in turn.decision.entitlements}
+    assert held["civil/justice"] == 500
