@@ -24,7 +24,7 @@ MOVING_TICK_MS = 1_000
 WAITING_TICK_MS = 15_000
 """Between turns while a claim waits and nothing moves: holds and delays of the policy end in between.
 
-The longer nothing has moved, the less often is looked again: after a quarter of that time."""
+The longer nothing has moved, the less often is looked again: after as much time once more."""
 STUCK_MS = 7 * 86_400_000
 """After so long without an arrival, an end or a move, what still waits will wait for ever."""
 _OWN = (EvictionReason.RELEASED, EvictionReason.RUNG_CHANGE)
@@ -200,7 +200,7 @@ class Course:
         if turn.plan.actions or self.world.due:
             known.append(now + MOVING_TICK_MS)
         if any(stay.run_since_ms is None for stay in self.stays.values()):
-            known.append(now + max(WAITING_TICK_MS, (now - self.moved_at_ms) // 4))
+            known.append(now + max(WAITING_TICK_MS, now - self.moved_at_ms))
         return max(1, min(known) - now) if known else MOVING_TICK_MS
 
     def _pass(self, pause_ms: int, turn: Turn) -> None:
