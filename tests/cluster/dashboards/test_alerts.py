@@ -15,7 +15,7 @@ from tests.cluster.dashboards.alert_cases import CASES
 from tests.cluster.dashboards.programs import require
 
 ROOT = Path(__file__).parents[3]
-SHIPPED = ROOT / "helm/partage/alerts/partage.rules.yaml"
+SHIPPED = ROOT / "helm/partage/files/rules.yaml"
 
 
 def promtool_test(name, case, series, firing):
