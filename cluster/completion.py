@@ -1,4 +1,4 @@
-"""What the journal adds to what was observed: claims, what is out of use, and whether the world is ours to change."""
+"""What the journal adds to what was observed: what is asked for, what is out of use, whether the world is ours."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ def complete(observed: Snapshot, journal: Journal) -> Snapshot:
     known = replace(
         observed,
         claims=journal.claims(),
+        reservations=journal.reservations(),
         nodes=tuple(_node(node, cordons) for node in observed.nodes) if cordons else observed.nodes,
         devices=tuple(_device(device, cordons) for device in observed.devices) if cordons else observed.devices,
         adopting=observed.adopting if journal.adopted() else tuple(SecurityDomain),

@@ -13,7 +13,7 @@ from policies.model.proof import DeviceRecord, ScrubProof
 from policies.model.routing import KeyRecord
 from policies.model.snapshot import Snapshot
 from policies.model.units import ClaimId, DeviceId, SecurityDomain, WorkerId
-from policies.model.workload import Claim
+from policies.model.workload import Claim, Reservation
 
 
 class Clock(Protocol):
@@ -68,6 +68,10 @@ class Journal(Protocol):
 
     def cordons(self) -> tuple[Cordon, ...]:
         """Return the nodes and devices that an operator took out of use, sorted by subject."""
+        ...
+
+    def reservations(self) -> tuple[Reservation, ...]:
+        """Return the capacity kept for tenants at given times, sorted by id; decide passes over those that ended."""
         ...
 
     def adopted(self) -> bool:
@@ -143,6 +147,14 @@ class Registry(Protocol):
 
     def put_policy(self, policy: Policy) -> None:
         """Make the policy the one in force, whole."""
+        ...
+
+    def put_reservation(self, reservation: Reservation) -> None:
+        """Keep the capacity; the same id replaces it."""
+        ...
+
+    def delete_reservation(self, reservation: str) -> None:
+        """Give the capacity up. Raises ``NotFound``."""
         ...
 
     def keys(self, domain: SecurityDomain) -> tuple[KeyRecord, ...]:

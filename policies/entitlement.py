@@ -29,6 +29,8 @@ class Node:
     """What it and its children ask for, cut to what each of them may hold."""
     reserved: int = 0
     """Part of ``nominal`` that a calendar reservation keeps; never lent while it lasts."""
+    withheld: int = 0
+    """What of that nobody entitled to it asks for; a sibling's demand does not count against it."""
     children: tuple[Node, ...] = ()
 
 
@@ -112,10 +114,12 @@ def _node(tenant: Tenant, flavor: FlavorId, children: tuple[Node, ...], own: int
         children = (*children, _leaf_of_inner(tenant, rest, cap, own))
     wanted = own if not children else sum(min(child.demand, child.cap) for child in children)
     floor = dict(tenant.floor_millis).get(flavor, 0)
+    reserved_too = reserved + sum(child.reserved for child in children)
     return Node(
         tenant=tenant.id, nominal=nominal, lending=_limit(None if quota is None else quota.lending_limit_millis),
         cap=cap, floor=max(floor, reserved, sum(child.floor for child in children)), weight=tenant.fair_weight,
-        demand=min(wanted, cap), reserved=reserved + sum(child.reserved for child in children), children=children,
+        demand=min(wanted, cap), reserved=reserved_too, children=children,
+        withheld=max(sum(child.withheld for child in children), reserved_too - min(wanted, cap), 0),
     )  # fmt: skip
 
 
@@ -152,7 +156,7 @@ def entitle(roots: Sequence[Node], capacity: int) -> dict[TenantId, Share]:
 
 
 def _divide(nodes: tuple[Node, ...], floor: int, guaranteed: int, amount: int, shares: dict[TenantId, Share]) -> None:
-    withheld = sum(max(0, n.reserved - n.demand) for n in nodes)
+    withheld = sum(n.withheld for n in nodes)
     floor, guaranteed, amount = (max(0, min(one, amount - withheld)) for one in (floor, guaranteed, amount))
     floors = fill(floor, [(min(n.floor, n.demand), n.floor) for n in nodes])
     floors = _topped(floors, floor, [min(n.nominal, n.demand) for n in nodes])
@@ -171,7 +175,7 @@ def _divide(nodes: tuple[Node, ...], floor: int, guaranteed: int, amount: int, s
             reserved=node.reserved,
         )  # fmt: skip
         if node.children:
-            _divide(node.children, low, mid, most, shares)
+            _divide(node.children, low, mid, most + node.withheld, shares)
 
 
 def _inherited(amount: int, lacks: Sequence[tuple[int, int]], upto: list[int]) -> list[int]:

@@ -17,6 +17,7 @@ from cluster.api import (
     offers,
     policies,
     readings,
+    reservations,
 )
 from cluster.api.idempotency import Once
 from cluster.api.limits import Door
@@ -32,6 +33,7 @@ ROUTERS = (
     readings.routes,
     decisions.routes,
     policies.routes,
+    reservations.routes,
     keys.routes,
     models.routes,
     offers.routes,

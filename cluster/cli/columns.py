@@ -111,6 +111,29 @@ def node_columns(_now_ms: int) -> list[Column]:
     ]
 
 
+def reservation_columns(now_ms: int) -> list[Column]:
+    """Return the columns of reservations; times are UTC."""
+    return [
+        Column(title="RESERVATION", cell=lambda row: row["id"]),
+        Column(title="FLAVOR", cell=lambda row: row["flavor"]),
+        Column(title="KEPT", cell=lambda row: millis(row["gpu_millis"]), right=True),
+        Column(title="FROM", cell=lambda row: minute(row["starts_at_ms"])),
+        Column(title="TO", cell=lambda row: minute(row["ends_at_ms"])),
+        Column(title="STATE", cell=lambda row: _phase(row, now_ms)),
+    ]
+
+
+def minute(at_ms: int) -> str:
+    """Return a day and time in UTC, to the minute."""
+    return datetime.fromtimestamp(at_ms / 1000, tz=UTC).strftime("%Y-%m-%d %H:%M")
+
+
+def _phase(row: Row, now_ms: int) -> str:
+    if now_ms < row["starts_at_ms"]:
+        return f"begins in {until(row['starts_at_ms'], now_ms)}"
+    return f"ends in {until(row['ends_at_ms'], now_ms)}" if now_ms < row["ends_at_ms"] else "over"
+
+
 def key_columns(now_ms: int) -> list[Column]:
     """Return the columns of API keys."""
     return [
@@ -158,9 +181,9 @@ def share_columns(_now_ms: int) -> list[Column]:
         Column(title="TENANT", cell=lambda row: row["entitlement"]["tenant"]),
         Column(title="FLAVOR", cell=lambda row: row["entitlement"]["flavor"]),
         Column(title="NOMINAL", cell=lambda row: millis(row["nominal_millis"]), right=True),
-        Column(title="FLOOR", cell=lambda row: millis(row["floor_millis"]), right=True, spare=2),
+        Column(title="FLOOR", cell=lambda row: millis(row["floor_millis"]), right=True, spare=1),
         Column(title="WEIGHT", cell=lambda row: row["fair_weight"], right=True, spare=3),
-        Column(title="DEMAND", cell=part("demand"), right=True, spare=1),
+        Column(title="DEMAND", cell=part("demand"), right=True, spare=2),
         Column(title="ENTITLED", cell=part("entitled"), right=True),
         Column(title="HELD", cell=part("held"), right=True),
         Column(title="BORROWED", cell=part("borrowed"), right=True),

@@ -40,6 +40,7 @@ SECTIONS: dict[str, dict[str, Listed]] = {
     "Decide on the rules": {
         "policy": Listed("cluster.cli.pure:policy_app", "Check a policy, see what it would do, put it in force."),
         "plan": Listed("cluster.cli.pure:plan", "What a policy would move on the platform as it is."),
+        "reservation": Listed("cluster.cli.reserving:app", "Capacity kept for a tenant at a later time."),
         "mode": Listed("cluster.cli.deciding:mode_app", "Declare, approve and end heightened and crisis."),
     },
     "Operate": {

@@ -46,6 +46,11 @@ def models(incomplete: str) -> list[str]:
     return _names("/v1/models", lambda row: str(row["id"]), incomplete)
 
 
+def reservations(incomplete: str) -> list[str]:
+    """Return the names of reservations that begin so."""
+    return _names("/v1/reservations", lambda row: str(row["id"]), incomplete)
+
+
 def keys(incomplete: str) -> list[str]:
     """Return the prefixes of keys that begin so."""
     return _names("/v1/keys", lambda row: str(row["prefix"]), incomplete)

@@ -49,7 +49,11 @@ def offer(
     if found["variant"]:
         typer.echo(f"  as variant {found['variant']}")
     if found["borrowed_millis"] > 0:
-        typer.echo(f"  {millis(found['borrowed_millis'])} devices of it borrowed: their owner may take them back")
+        amount = millis(found["borrowed_millis"])
+        what = (
+            "1 device of it is borrowed: its owner" if amount == "1" else f"{amount} devices are borrowed: their owner"
+        )
+        typer.echo(f"  {what} may take it back")
     if found["displaces_others"] or found["displaces_own"]:
         own = f", and your own {', '.join(found['displaces_own'])}" if found["displaces_own"] else ""
         typer.echo(

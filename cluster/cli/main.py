@@ -61,6 +61,7 @@ def as_command(found: Any, name: str) -> Command:
     """Return the command that a function or a group of commands makes under the name."""
     command: Command
     if isinstance(found, typer.Typer):
+        found.rich_markup_mode = None
         command = typer.main.get_group(found)
     else:
         alone = typer.Typer(add_completion=False, rich_markup_mode=None)

@@ -42,6 +42,7 @@ KINDS: dict[str, tuple[str, Callable[[int], list[Column]], Callable[[Row], str]]
     "groups": ("/v1/groups", columns.group_columns, lambda row: row["id"]),
     "nodes": ("/v1/nodes", columns.node_columns, lambda row: row["id"]),
     "models": ("/v1/models", columns.model_columns, lambda row: row["id"]),
+    "reservations": ("/v1/reservations", columns.reservation_columns, lambda row: row["id"]),
     "keys": ("/v1/keys", columns.key_columns, lambda row: row["prefix"]),
 }
 """What can be listed: where it is, how it looks, what it is called."""

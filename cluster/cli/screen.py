@@ -127,16 +127,22 @@ def table(rows: Sequence[Row], columns: Sequence[Column], width: int | None = No
         lines.append("  ".join(padded).rstrip())
     if len(kept) < len(columns):
         left_out = ", ".join(column.title for n, column in enumerate(columns) if n not in kept)
-        lines.append(f"(too narrow for {left_out}: -o wide)")
+        lines.append(f"(too narrow for {left_out}; -o wide shows all)")
     return "\n".join(lines) + "\n"
 
 
 def _fitting(columns: Sequence[Column], widths: Sequence[int], width: int | None) -> list[int]:
-    """Return the places of the columns that fit, in their order: the most dispensable ones leave first."""
+    """Return the places of the columns that fit, in their order: the most dispensable ones leave first.
+
+    What left before a wide one did comes back if there is room for it now.
+    """
     kept = list(range(len(columns)))
     spare = sorted((n for n in kept if columns[n].spare), key=lambda n: -columns[n].spare)
     while width and spare and sum(widths[n] + 2 for n in kept) - 2 > width:
         kept.remove(spare.pop(0))
+    for n in sorted((n for n in range(len(columns)) if n not in kept), key=lambda n: columns[n].spare):
+        if sum(widths[m] + 2 for m in (*kept, n)) - 2 <= (width or 0):
+            kept = sorted((*kept, n))
     return kept
 
 

@@ -19,13 +19,15 @@ from cluster.refusals import JournalBusy, JournalCorrupt, JournalFull, SchemaToo
 
 WRITERS_LOCK = 7_028_512
 """Advisory lock of every write: one writer at a time, as in SQLite."""
-SCHEMA = "schema_postgres.sql"
+MIGRATIONS: dict[int, str] = {0: "schema_postgres.sql", 1: "schema_postgres_2.sql"}
+"""From version to the script that leads to the next one."""
 KEYS = {
     "memory": ("one", "body"),
     "claim": ("id", "tenant", "generation", "body"),
     "api_key": ("prefix", "domain", "tenant", "body"),
     "device": ("id", "body"),
     "cordon": ("subject", "body"),
+    "reservation": ("id", "tenant", "body"),
 }
 """Tables whose rows are replaced, and their columns, the key first."""
 FULL = (psycopg.errors.InsufficientResources, psycopg.errors.SystemError, psycopg.errors.ReadOnlySqlTransaction)
@@ -111,12 +113,16 @@ class PostgresStore(Store):
         with link.transaction():
             link.execute("SELECT pg_advisory_xact_lock(%s)", (WRITERS_LOCK,))
             row = link.execute("SELECT to_regclass('fact')").fetchone()
-            if row is None or row[0] is None:
-                link.execute(files("cluster.journal").joinpath(SCHEMA).read_text())
-                self._crash_point(f"migrate:{SCHEMA_VERSION}")
-            found = link.execute("SELECT value FROM fact WHERE name = 'schema'").fetchone()
-        if found is not None and found[0] > SCHEMA_VERSION:
-            raise SchemaTooNew(self.path, int(found[0]), SCHEMA_VERSION)
+            version = 0
+            if row is not None and row[0] is not None:
+                found = link.execute("SELECT value FROM fact WHERE name = 'schema'").fetchone()
+                version = int(found[0]) if found else 1
+            if version > SCHEMA_VERSION:
+                raise SchemaTooNew(self.path, version, SCHEMA_VERSION)
+            while version < SCHEMA_VERSION:
+                link.execute(files("cluster.journal").joinpath(MIGRATIONS[version]).read_text())
+                version += 1
+                self._crash_point(f"migrate:{version}")
 
     @contextmanager
     def _named_refusals(self) -> Iterator[None]:

@@ -14,7 +14,7 @@ from policies.model.inventory import Cordon
 from policies.model.policy import Policy
 from policies.model.routing import KeyRecord
 from policies.model.units import ClaimId, SecurityDomain
-from policies.model.workload import Claim
+from policies.model.workload import Claim, Reservation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +23,11 @@ class Caps:
 
     claims_per_tenant: int = 10_000
     keys_per_tenant: int = 100
+    reservations_per_tenant: int = 100
+
+
+ENDED_KEPT_MS = 86_400_000
+"""Reservations stay visible for a day after their end."""
 
 
 class SqliteRegistry:
@@ -127,6 +132,35 @@ class SqliteRegistry:
             if connection.execute("DELETE FROM cordon WHERE subject = ?", (subject,)).rowcount == 0:
                 raise NotFound("cordon", subject)
             self._audit(connection, "cordon.ended", subject, None)
+
+    def put_reservation(self, reservation: Reservation) -> None:
+        """Keep the capacity; the same id replaces it. Those that ended over a day ago are forgotten on the way.
+
+        Raises ``LimitReached``.
+        """
+        with self._store.write("put_reservation") as connection:
+            for body in connection.execute("SELECT body FROM reservation").fetchall():
+                old = from_json(Reservation, body[0])
+                if old.ends_at_ms < self._clock.now_ms() - ENDED_KEPT_MS:
+                    connection.execute("DELETE FROM reservation WHERE id = ?", (old.id,))
+            if not connection.execute("SELECT id FROM reservation WHERE id = ?", (reservation.id,)).fetchall():
+                cap = self._caps.reservations_per_tenant
+                self._refuse_one_too_many(connection, "reservation", reservation.tenant, cap)
+            connection.execute(
+                "INSERT OR REPLACE INTO reservation VALUES (?, ?, ?)",
+                (reservation.id, reservation.tenant, to_json(reservation)),
+            )
+            body = (("reservation", to_plain(reservation)),)
+            self._audit(connection, "reservation.put", reservation.id, reservation.tenant, body)
+
+    def delete_reservation(self, reservation: str) -> None:
+        """Give the capacity up. Raises ``NotFound``."""
+        with self._store.write("delete_reservation") as connection:
+            row = connection.execute("SELECT tenant FROM reservation WHERE id = ?", (reservation,)).fetchone()
+            if row is None:
+                raise NotFound("reservation", reservation)
+            connection.execute("DELETE FROM reservation WHERE id = ?", (reservation,))
+            self._audit(connection, "reservation.deleted", reservation, str(row[0]))
 
     def note(self, kind: str, subject: str, tenant: str | None = None, **body: object) -> None:
         """Add an audit record for something that changed nothing here, such as a refused request."""

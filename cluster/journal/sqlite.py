@@ -17,7 +17,7 @@ from policies.model.memory import Memory
 from policies.model.plan import Outcome, OutcomeStatus, Plan
 from policies.model.policy import Policy
 from policies.model.snapshot import Snapshot
-from policies.model.workload import Claim
+from policies.model.workload import Claim, Reservation
 
 ACTOR = "control-plane"
 
@@ -77,6 +77,11 @@ class SqliteJournal:
     def cordons(self) -> tuple[Cordon, ...]:
         """Return what an operator took out of use, sorted by subject."""
         return tuple(from_json(Cordon, body) for body in self._store.texts("SELECT body FROM cordon ORDER BY subject"))
+
+    def reservations(self) -> tuple[Reservation, ...]:
+        """Return the capacity kept for tenants at given times, sorted by id; ended ones are among them for a while."""
+        bodies = self._store.texts("SELECT body FROM reservation ORDER BY id")
+        return tuple(from_json(Reservation, body) for body in bodies)
 
     def memory(self) -> Memory:
         """Return the memory of the last journalled decision."""

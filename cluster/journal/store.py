@@ -12,8 +12,8 @@ from time import perf_counter
 
 from cluster.refusals import JournalBusy, JournalCorrupt, JournalFull, SchemaTooNew, StaleGeneration
 
-SCHEMA_VERSION = 1
-MIGRATIONS: dict[int, str] = {0: "schema.sql"}
+SCHEMA_VERSION = 2
+MIGRATIONS: dict[int, str] = {0: "schema.sql", 1: "schema_2.sql"}
 """From version to the script that leads to the next one."""
 
 CrashPoint = Callable[[str], None]

@@ -11,7 +11,7 @@ from policies.model.memory import Memory
 from policies.model.plan import Action, ActionOutcome, Outcome, Plan
 from policies.model.policy import Policy
 from policies.model.snapshot import Snapshot
-from policies.model.workload import Claim
+from policies.model.workload import Claim, Reservation
 
 SCALE = 1_000
 
@@ -103,6 +103,10 @@ class CrashingJournal:
     def cordons(self) -> tuple[Cordon, ...]:
         """Return what is out of use."""
         return self._inner.cordons()
+
+    def reservations(self) -> tuple[Reservation, ...]:
+        """Return the capacity kept for tenants."""
+        return self._inner.reservations()
 
     def adopted(self) -> bool:
         """Return whether the journal accounts for what runs."""

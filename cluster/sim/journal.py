@@ -16,7 +16,7 @@ from policies.model.proof import DeviceRecord, ScrubProof
 from policies.model.routing import KeyRecord
 from policies.model.snapshot import Snapshot
 from policies.model.units import ClaimId, DeviceId, SecurityDomain, WorkerId
-from policies.model.workload import Claim
+from policies.model.workload import Claim, Reservation
 
 
 class Shared:
@@ -30,6 +30,7 @@ class Shared:
         self.claim_floor = 0
         self.keys: dict[str, KeyRecord] = {}
         self.cordons: dict[str, Cordon] = {}
+        self.reservations: dict[str, Reservation] = {}
         self.memory = Memory()
         self.intents: list[Plan] = []
         self.outcomes: list[Outcome] = []
@@ -67,6 +68,10 @@ class MemoryJournal:
     def cordons(self) -> tuple[Cordon, ...]:
         """Return what is out of use, sorted by subject."""
         return tuple(self._shared.cordons[key] for key in sorted(self._shared.cordons))
+
+    def reservations(self) -> tuple[Reservation, ...]:
+        """Return the capacity kept for tenants, sorted by id."""
+        return tuple(self._shared.reservations[key] for key in sorted(self._shared.reservations))
 
     def adopted(self) -> bool:
         """Return whether the journal accounts for what runs."""
@@ -182,6 +187,15 @@ class MemoryRegistry:
     def put_policy(self, policy: Policy) -> None:
         """Make the policy the one in force."""
         self._shared.policy = policy
+
+    def put_reservation(self, reservation: Reservation) -> None:
+        """Keep the capacity."""
+        self._shared.reservations[reservation.id] = reservation
+
+    def delete_reservation(self, reservation: str) -> None:
+        """Give the capacity up. Raises ``NotFound``."""
+        if self._shared.reservations.pop(reservation, None) is None:
+            raise NotFound("reservation", reservation)
 
     def keys(self, domain: SecurityDomain) -> tuple[KeyRecord, ...]:
         """Return the domain's keys, sorted by prefix."""

@@ -23,7 +23,8 @@ from policies.model.plan import Outcome
 from policies.model.proof import ScrubProof, ScrubStep
 from policies.model.routing import KeyRecord
 from policies.model.units import ClaimId, DeviceId, GroupId, SecurityDomain, TenantId, WorkerId
-from tests.cluster.nouns import a_claim, a_decision, a_plan, a_policy, a_snapshot
+from policies.model.workload import Reservation
+from tests.cluster.nouns import FLAVOR, a_claim, a_decision, a_plan, a_policy, a_snapshot
 
 GPU = DeviceId("GPU-1")
 CIVIL, DEFENCE = SecurityDomain.CIVIL, SecurityDomain.DEFENCE
@@ -238,3 +239,26 @@ def a_proof(*, passed: bool) -> ScrubProof:
         finished_at_ms=1,
         simulated=True,
     )
+
+
+def a_reservation(name: str = "exams", millis: int = 1000) -> Reservation:
+    return Reservation(
+        id=f"civil/justice:{name}",
+        tenant=TenantId("civil/justice"),
+        flavor=FLAVOR,
+        gpu_millis=millis,
+        starts_at_ms=5_000,
+        ends_at_ms=2**52,
+    )
+
+
+def test_a_reservation_is_kept_replaced_and_given_up(kept: Kept) -> None:
+    kept.registry.put_reservation(a_reservation())
+    kept.registry.put_reservation(a_reservation("audit"))
+    kept.registry.put_reservation(a_reservation(millis=500))
+    found = kept.open_journal().reservations()
+    assert [(one.id, one.gpu_millis) for one in found] == [("civil/justice:audit", 1000), ("civil/justice:exams", 500)]
+    kept.registry.delete_reservation("civil/justice:audit")
+    assert kept.open_journal().reservations() == (a_reservation(millis=500),)
+    with pytest.raises(NotFound):
+        kept.registry.delete_reservation("civil/justice:audit")

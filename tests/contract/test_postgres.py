@@ -47,6 +47,7 @@ def test_both_schemas_have_the_same_tables_and_columns() -> None:
         return {table: re.findall(r"^ {4}([a-z]\w+) ", body, flags=re.MULTILINE) for table, body in found}
 
     assert tables("schema.sql") == tables("schema_postgres.sql")
+    assert tables("schema_2.sql") == tables("schema_postgres_2.sql")
 
 
 def test_statements_keep_their_meaning_in_the_other_dialect() -> None:

@@ -142,3 +142,23 @@ def test_shares_of_one_flavor_do_not_depend_on_another_flavor(capacity, rows, ot
     ]  # fmt: skip
     demand = {f"t{i}": row[2] for i, row in enumerate(rows)}
     assert shared(capacity, demand, *leaves) == shared(capacity, demand, *mixed)
+
+
+def test_a_reservation_of_one_tenant_is_not_paid_for_by_its_siblings_quota():
+    def tenant(name, nominal, parent=None):
+        domain = SecurityDomain(name.partition("/")[0])
+        return Tenant(id=name, domain=domain, parent=parent, quotas=(Quota(flavor="A", nominal_millis=nominal),))
+
+    tenants = (
+        tenant("civil", 2000),
+        tenant("civil/x", 2000, "civil"),
+        tenant("defence", 2000),
+        tenant("defence/x", 1000, "defence"),
+        tenant("defence/y", 1000, "defence"),
+    )
+    demand, reserved = {"civil/x": 4000, "defence/x": 1000}, {"defence/y": 1000}
+    shares = entitle(tree(tenants, "A", demand, reserved), 4000)
+    assert shares["defence/x"].entitled == 1000
+    assert shares["civil/x"].entitled == 2000
+    asking = entitle(tree(tenants, "A", demand | {"defence/y": 1000}, reserved), 4000)
+    assert (asking["defence/x"].entitled, asking["defence/y"].entitled) == (1000, 1000)

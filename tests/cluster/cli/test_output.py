@@ -50,8 +50,17 @@ def test_a_narrow_terminal_loses_the_most_dispensable_columns_first_and_is_told_
     assert "CLASS" in table(rows, columns).splitlines()[0]
     narrow = table(rows, columns, 31)
     assert narrow.splitlines()[0].split() == ["NAME", "KIND"]
-    assert narrow.splitlines()[-1] == "(too narrow for CLASS: -o wide)"
+    assert narrow.splitlines()[-1] == "(too narrow for CLASS; -o wide shows all)"
     assert table(rows, columns, 10).splitlines()[0].split() == ["NAME"]
+
+
+def test_a_column_that_left_for_nothing_comes_back() -> None:
+    columns = [
+        Column(title="A", cell=lambda _: "a"),
+        Column(title="WIDE", cell=lambda _: "w" * 30, spare=1),
+        Column(title="SLIM", cell=lambda _: "s", spare=2),
+    ]
+    assert table([{}], columns, 20).splitlines()[0].split() == ["A", "SLIM"]
 
 
 def test_claims_fit_in_80_columns() -> None:

@@ -25,6 +25,15 @@ SCREENS: dict[str, list[str]] = {
     "get-groups": ["get", "groups"],
     "get-nodes": ["get", "nodes"],
     "get-keys": ["get", "keys"],
+    "get-models": ["get", "models"],
+    "get-reservations": ["get", "reservations"],
+    "reservation-in-the-past": [
+        *("reservation", "make", "civil/justice:exams", "--gpus", "1"),
+        *("--from", "2020-01-01T08:00", "--to", "2020-01-01T18:00"),
+    ],
+    "reservation-at-no-time": [
+        *("reservation", "make", "civil/justice:exams", "--gpus", "1", "--from", "monday", "--to", "2020-01-02"),
+    ],
     "get-moves": ["get", "moves"],
     "get-decisions": ["get", "decisions"],
     "get-cordons": ["get", "cordons"],
