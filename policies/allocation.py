@@ -166,6 +166,7 @@ def _serve(work: Allocation, tier: Tier) -> None:
     for _ in range(RETRY_ROUNDS):
         lots = [lot for lot in open_ if lot.tier <= tier and not lot.is_kept and not lot.has_failed]
         work.weak.clear()
+        work.departures += 1
         keep_all(work, [lot for lot in lots if len(lot.seats) == lot.size])
         waiting = sorted((lot for lot in lots if not lot.is_kept), key=lambda lot: (lot.tier, *across_tenants(lot)))
         failed = sorted(_offered(work, waiting))
@@ -211,6 +212,7 @@ def _serve_leftover(work: Allocation) -> None:
         if not lot.missing and not lot.ask.idle and _may_run_on(work, lot):
             keep(work, lot)
     waiting = [lot for lot in open_ if lot.missing and lot.ask.domain not in work.survey.blind]
+    work.departures += 1
     for lot in in_fair_order(work, sorted((lot for lot in waiting if not lot.ask.idle), key=serving_order)):
         granted(work, lot, Tier.LEFTOVER, grant)
     for lot in open_:

@@ -18,6 +18,8 @@ from policies.model.units import NodeId
 from policies.reclaim import (
     Lot,
     Tier,
+    Victims,
+    anybodys_price,
     can_all_leave,
     cost,
     is_within_budget,
@@ -26,12 +28,10 @@ from policies.reclaim import (
     price_for,
     reason_for,
 )
-from policies.working import Allocation, has_base, keep, let_go, roll_back, stand, weak_hosts
+from policies.working import Allocation, has_base, is_search_over, keep, let_go, roll_back, stand, weak_hosts
 
 TRIED_PER_REPLICA = 8
 """Sites tried for one replica; each that fails names a replica which has nowhere else to go."""
-TRIED_PER_DECISION = 256
-"""Sites tried in one decision; beyond it the answer is SEARCH_INCOMPLETE."""
 HOSTS_LOOKED_AT = 64
 """Hosts on which room is looked for, those with something weakly held first, then those with most that is free."""
 CHAIN = 2
@@ -88,12 +88,16 @@ def _is_seated(cause: _Cause, lot: Lot, option: Option) -> bool:
 
 def _by_moving(cause: _Cause, lot: Lot, need: Need) -> bool:
     """Say whether one replica was seated where others left or moved away; if not, nothing has changed."""
-    work, price, weak = cause.work, _price(cause), Weak(_hosts(cause, need))
+    work = cause.work
+    if is_search_over(work):
+        work.codes[cause.lot.ask.claim.id] = PendingReason.SEARCH_INCOMPLETE
+        return False
+    price, anybodys, weak = _price(cause), _anybodys(cause), _hosts(cause, need)
     for _ in range(TRIED_PER_REPLICA):
-        if _is_search_over(work):
+        if is_search_over(work):
             work.codes[cause.lot.ask.claim.id] = PendingReason.SEARCH_INCOMPLETE
             return False
-        site = find_by_displacing(work.board, need, price, price, weak)
+        site = find_by_displacing(work.board, need, price, anybodys, weak)
         if site is None or not can_all_leave(work.victims, cause.lot, cause.tier, site.victims):
             return False
         if not is_within_budget(work.victims, site.victims, cause.tier):
@@ -106,22 +110,41 @@ def _by_moving(cause: _Cause, lot: Lot, need: Need) -> bool:
             return True
         roll_back(work, mark)
         cause.fixed.update(stuck)
-        weak.heaps.clear()
     return False
 
 
-def _is_search_over(work: Allocation) -> bool:
-    is_spent = work.board.steps >= work.survey.policy.bounds.search_steps
-    return is_spent or work.rearrangements >= TRIED_PER_DECISION
+def _hosts(cause: _Cause, need: Need) -> Weak:
+    """Return the hosts to look at; what is known of their prices lasts until somebody is granted a place or leaves."""
+    work, key = cause.work, (need.flavor, cause.tier)
+    now = work.version, work.departures
+    found = work.roomy.get(key)
+    if found is None or found[0] != now:
+        found = work.roomy[key] = now, Weak(_roomiest(work, need, weak_hosts(work, cause.tier).nodes))
+    return found[1] if len(cause.busy) == 1 else Weak(found[1].nodes)
 
 
-def _hosts(cause: _Cause, need: Need) -> frozenset[NodeId]:
-    board, weak = cause.work.board, weak_hosts(cause.work, cause.tier).nodes
-    nodes = board.hosts_of.get(need.flavor, {})
-    best = heapq.nsmallest(
-        HOSTS_LOOKED_AT, nodes, key=lambda node: (node not in weak, -board.free_on_node(node), node)
-    )  # fmt: skip
-    return frozenset(best)
+def _roomiest(work: Allocation, need: Need, weak: frozenset[NodeId]) -> frozenset[NodeId]:
+    nodes, free = work.board.hosts_of.get(need.flavor, {}), work.board.node_free
+    order = [(node not in weak, -free[node], node) for node in nodes]
+    return frozenset(node for *_, node in heapq.nsmallest(HOSTS_LOOKED_AT, order))
+
+
+def _anybodys(cause: _Cause) -> Callable[[Seat], int | None]:
+    """Return the least that each replica's place can cost any lot of this right; None for those that must stay."""
+    victims, usual = cause.work.victims, anybodys_price(cause.work.victims, cause.tier)
+
+    def price(seat: Seat) -> int | None:
+        owner = victims.lot_of.get(id(seat))
+        if owner is None or not owner.is_kept:
+            return usual(seat)
+        return _price_of_move(victims, seat) if owner.ask.rank.preemptible else None
+
+    return price
+
+
+def _price_of_move(victims: Victims, seat: Seat) -> int:
+    millis = seat.gpu_millis * len(seat.devices)
+    return MOVE * millis + (0 if seat.group is None else cost(seat.group, victims.survey.now_ms))
 
 
 def _price(cause: _Cause) -> Callable[[Seat], int | None]:
@@ -136,8 +159,7 @@ def _price(cause: _Cause) -> Callable[[Seat], int | None]:
             return None
         if not may_be_moved(victims, cause.lot, cause.tier, owner, seat):
             return None
-        millis = seat.gpu_millis * len(seat.devices)
-        return MOVE * millis + (0 if seat.group is None else cost(seat.group, victims.survey.now_ms))
+        return _price_of_move(victims, seat)
 
     return price
 

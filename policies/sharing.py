@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from policies.model.units import TenantId
 from policies.reclaim import Lot, Terms, Tier, may_displace
-from policies.working import Allocation, Failure
+from policies.working import Allocation, Failure, is_search_over
 
 Attempt = Callable[[Allocation, Lot, Tier], bool]
 
@@ -19,39 +20,43 @@ def terms_of(lot: Lot) -> Terms | None:
 
 
 def granted(work: Allocation, lot: Lot, tier: Tier, attempt: Attempt) -> bool:
-    """Return what the attempt to grant the lot returns; it is left out if one of equal terms has just failed.
+    """Return what the attempt to grant the lot returns; it is left out if one of equal terms has failed before.
 
-    An attempt counts only if it neither moved anything nor searched: then the same attempt ends the same way.
+    What is granted takes places and quota from others and gives them none, so a failure stands until somebody leaves or
+    moves, or rights are given anew; one that found a tenant with nothing to spare only until anything is granted.
     """
     claim, codes, refused = lot.ask.claim.id, work.codes, work.victims.refused_by_budget
     remembered = work.survey.remembered.get(claim)
     is_backing_off = remembered is not None and remembered.failed_at_ms is not None
     if lot.terms is None or lot.seats or is_backing_off or claim in work.holding:
-        return _judged_alone(work, lot, tier, attempt)
+        return _tried(work, lot, tier, attempt)
     key = lot.terms, tier, may_displace(work.victims, lot, tier), codes.get(claim), claim in refused
-    before, effort = _state(work), (work.board.steps, work.rearrangements)
     known = work.failed.get(key)
-    if known is not None and known.state == before:
+    if known is not None and known.state == _state(work, known.spared):
         _fail_alike(work, lot, known)
         return False
-    if attempt(work, lot, tier):
+    if _tried(work, lot, tier, attempt):
         return True
-    if before == _state(work) and effort == (work.board.steps, work.rearrangements):
-        work.failed[key] = Failure(
-            state=before, code=codes.get(claim), is_refused=claim in refused, spared=frozenset(work.victims.spared)
-        )
+    spared = frozenset(work.victims.spared)
+    work.failed[key] = Failure(
+        state=_state(work, spared), code=codes.get(claim), is_refused=claim in refused, spared=spared
+    )
     return False
 
 
-def _state(work: Allocation) -> tuple[int, int, bool]:
-    """Return figures that change with every move, every grant, and the end of the search."""
-    return len(work.board.touched), work.counts, work.board.steps >= work.survey.policy.bounds.search_steps
-
-
-def _judged_alone(work: Allocation, lot: Lot, tier: Tier, attempt: Attempt) -> bool:
+def _tried(work: Allocation, lot: Lot, tier: Tier, attempt: Attempt) -> bool:
+    before = work.rearrangements, len(work.victims.taken)
     is_granted = attempt(work, lot, tier)
-    work.counts += 1  # whoever fails with some replicas in place may leave these to others from now on
+    if is_granted:
+        work.version += 1
+    if (is_granted and before != (work.rearrangements, len(work.victims.taken))) or (lot.seats and not is_granted):
+        work.departures += 1  # whoever fails with some replicas in place may leave these to others from now on
     return is_granted
+
+
+def _state(work: Allocation, spared: frozenset[TenantId]) -> tuple[int, int, bool]:
+    """Return figures that change when a failure has to be looked at again."""
+    return work.departures, work.version if spared else 0, is_search_over(work)
 
 
 def _fail_alike(work: Allocation, lot: Lot, known: Failure) -> None:

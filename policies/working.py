@@ -18,6 +18,8 @@ from policies.reclaim import Lot, Tier, Victims, anybodys_price
 from policies.survey import Survey
 
 Signature = tuple[Kind, frozenset[NodeId], tuple[int, int] | None, str | None]
+TRIED_PER_DECISION = 256
+"""Moves of others tried in one decision; beyond it the answer is SEARCH_INCOMPLETE."""
 NEVER = 1 << 62
 """More than any place costs."""
 Shares = Mapping[FlavorId, Mapping[TenantId, Share]]
@@ -87,6 +89,12 @@ class Allocation:
     """Since when a better rung has been possible, for claims on a lower one."""
     counts: int = 0
     """Changes of ``used`` so far."""
+    version: int = 0
+    """Lots granted one by one so far."""
+    departures: int = 0
+    """Times that somebody left or moved for others, or that rights were given anew."""
+    roomy: dict[tuple[FlavorId, Tier], tuple[tuple[int, int], Weak]] = field(default_factory=dict)
+    """Hosts on which room is looked for by moving others, with the version and departures that they were found at."""
     failed: dict[tuple[object, ...], Failure] = field(default_factory=dict)
     """Attempts that failed at once, by terms."""
     first_waiting: dict[TenantId, Lot | None] = field(default_factory=dict)
@@ -134,6 +142,12 @@ def _weak(work: Allocation, price: Price) -> Weak:
             if cost is not None and cost < least.get(node, NEVER):
                 least[node] = cost
     return Weak(frozenset(nodes | set(least)), least)
+
+
+def is_search_over(work: Allocation) -> bool:
+    """Say whether this decision has looked at as many places, or tried as many moves, as one decision may."""
+    is_spent = work.board.steps >= work.survey.policy.bounds.search_steps
+    return is_spent or work.rearrangements >= TRIED_PER_DECISION
 
 
 def roll_back(work: Allocation, mark: int) -> None:
