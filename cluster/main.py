@@ -17,6 +17,7 @@ from cluster.api.serve import server
 from cluster.api.view import View
 from cluster.catalogue import Catalogue
 from cluster.clock import SystemClock
+from cluster.collecting import collect_seldom
 from cluster.completion import is_empty
 from cluster.journal.audit import ChainWatch
 from cluster.journal.history import History
@@ -253,6 +254,7 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
+    collect_seldom()
     try:
         return lead_and_run(from_environment(), chosen.platform)
     except (Refusal, SettingInvalid) as refusal:

@@ -73,7 +73,7 @@ def _least_lost_to_others(world: World, decision: Decision, tenant: TenantId, fl
 
 def _counts(world: World, shape: Shape, flavor: FlavorId) -> int:
     """Return what a replica counts against a quota: the larger part that it takes of a device, compute or memory."""
-    least = min((one.memory_mib for one in world.devices.values() if one.flavor == flavor), default=0)
+    least = world.least_memory.get(flavor, 0)
     by_memory = -(-shape.memory_mib * WHOLE_GPU_MILLIS // least) if least > 0 else 0
     return max(shape.gpu_millis, by_memory) * shape.devices
 

@@ -10,6 +10,7 @@ from policies.model.snapshot import GapKind, Snapshot
 from policies.model.units import (
     ClaimId,
     DeviceId,
+    FlavorId,
     GroupId,
     SecurityDomain,
     TenantId,
@@ -34,6 +35,8 @@ class World:
     policy: Policy
     now_ms: int
     devices: dict[DeviceId, Device]
+    least_memory: dict[FlavorId, int]
+    """Usable memory of the smallest device of each flavor, in MiB."""
     workers: dict[WorkerId, Worker]
     groups: dict[GroupId, Group]
     claims: dict[ClaimId, Claim]
@@ -49,6 +52,7 @@ def world_of(snapshot: Snapshot, policy: Policy, now_ms: int, drains: dict[Group
     return World(
         policy=policy, now_ms=now_ms,
         devices={device.id: device for device in snapshot.devices},
+        least_memory=_least_memory(snapshot),
         workers={worker.id: worker for worker in snapshot.workers},
         groups={group.id: group for group in snapshot.groups},
         claims={claim.id: claim for claim in snapshot.claims},
@@ -57,6 +61,13 @@ def world_of(snapshot: Snapshot, policy: Policy, now_ms: int, drains: dict[Group
         unseen=frozenset(gap.subject for gap in snapshot.gaps if gap.kind in (GapKind.NODE, GapKind.DEVICE)),
         drains=drains,
     )  # fmt: skip
+
+
+def _least_memory(snapshot: Snapshot) -> dict[FlavorId, int]:
+    least: dict[FlavorId, int] = {}
+    for device in snapshot.devices:
+        least[device.flavor] = min(device.memory_mib, least.get(device.flavor, device.memory_mib))
+    return least
 
 
 def shape_of(world: World, claim: ClaimId, rung: int) -> Shape | None:

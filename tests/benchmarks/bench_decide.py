@@ -1,17 +1,28 @@
 """How long one decision takes, how that grows, and what a small change costs. Run by ``make bench-decide``.
 
-Prints medians with their spread, ratios and a growth exponent. Absolute times are of the machine that ran it.
+Prints CPU seconds of one thread, ratios and a growth exponent, and writes them to ``runbooks/deciding.md``. Between
+decisions what was decided is carried out: what should run runs, what was to go is gone.
 """
 
 from __future__ import annotations
 
+import json
 import math
+import os
+import platform
+import resource
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
 
-from policies.decide import decide
+from cluster.collecting import collect_seldom
+from policies.decide import Decider, decide
+from policies.invariants import check, check_decision
+from policies.model.decision import Decision
 from policies.model.inventory import Device, Flavor, Group, GroupState, Node, ScrubState, Worker, WorkerState
 from policies.model.memory import Memory
 from policies.model.naming import group_id, worker_id
@@ -20,10 +31,16 @@ from policies.model.snapshot import Snapshot
 from policies.model.tenancy import PriorityClass, Quota, Tenant
 from policies.model.units import SecurityDomain
 from policies.model.workload import Claim, ClaimKind, Shape
+from policies.planning import plan
+from tests.simulation.generate import Dice
 
 NOW_MS = 1_000_000_000
 ORGANISATIONS = 50
 DEVICES_PER_NODE = 8
+SIZES = (1_250, 2_500, 5_000, 10_000)
+TURNS = 5
+TURN_MS = 1_000
+PAGE = Path(__file__).parents[2] / "runbooks" / "deciding.md"
 WHOLE, HALF, NODE = (
     Shape(flavors=("H100",)),
     Shape(flavors=("H100",), gpu_millis=500),
@@ -94,32 +111,171 @@ def _claim(domain: SecurityDomain, number: int, shape: Shape) -> Claim:
     )  # fmt: skip
 
 
-def seconds(work: Callable[[], object], times: int) -> list[float]:
-    """Return how long the work took, each time."""
-    found = []
-    for _ in range(times):
-        begin = time.perf_counter()
-        work()
-        found.append(time.perf_counter() - begin)
-    return found
+def carried_out(snapshot: Snapshot, decision: Decision, now_ms: int) -> Snapshot:
+    """Return the fleet after the decision: what should run runs, what should go is gone."""
+    groups, workers = {one.id: one for one in snapshot.groups}, {one.id: one for one in snapshot.workers}
+    domain = {device: one.domain for one in decision.bindings for device in one.devices}
+    return replace(
+        snapshot,
+        groups=tuple(
+            groups.get(one.group) or Group(
+                id=one.group, claim=one.claim, worker=one.worker, rung=one.rung, variant=one.variant,
+                devices=one.devices, replicas=one.replicas, running=one.replicas, state=GroupState.RUNNING,
+                routed=True, in_flight=1, since_ms=now_ms, cold_start_ms=10_000,
+            ) for one in decision.placements
+        ),
+        workers=tuple(
+            workers.get(one.worker)
+            or Worker(id=one.worker, domain=one.domain, node=one.node, devices=one.devices, state=WorkerState.READY)
+            for one in decision.bindings
+        ),
+        devices=tuple(
+            one if domain.get(one.id, one.domain) is one.domain else replace(one, domain=domain[one.id])
+            for one in snapshot.devices
+        ),
+    )  # fmt: skip
+
+
+def changed(snapshot: Snapshot, dice: Dice, turn: int) -> Snapshot:
+    """Return the fleet with one claim in a hundred changed: of these half went and as many came."""
+    count = len(snapshot.claims) // 200
+    gone = {dice.choice(snapshot.claims).id for _ in range(count)}
+    stay = [one for one in snapshot.claims if one.id not in gone]
+    came = [
+        replace(one, id=f"{one.tenant}:t{turn}x{index}", submitted_at_ms=10**6 + turn * 10**5 + index)
+        for index, one in enumerate(dice.choice(stay) for _ in range(count))
+    ]  # fmt: skip
+    return replace(
+        snapshot, generation=snapshot.generation + 1, claims=(*stay, *came),
+        groups=tuple(one for one in snapshot.groups if one.claim not in gone),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Point:
+    """What one size of fleet came to; times in CPU seconds of one thread."""
+
+    nodes: int
+    devices: int
+    claims: int
+    waiting: int
+    first_s: float
+    whole_s: list[float]
+    follow_s: list[float]
+    plan_s: float
+    check_s: float
+    peak_mib: int
+
+
+def cpu_s(work: Callable[[], object]) -> tuple[float, object]:
+    """Return how much processor time the work took, and its result."""
+    begin = time.process_time()
+    result = work()
+    return time.process_time() - begin, result
+
+
+def measure(nodes: int) -> Point:
+    """Decide for one size of fleet: at first, then turn by turn with one claim in a hundred changed, both ways."""
+    collect_seldom()
+    rules, seen, dice, decider = policy(nodes), fleet(nodes), Dice(nodes), Decider()
+    waiting, now, whole, follow = len(seen.claims) - len(seen.groups), NOW_MS, [], []
+    first, decision = cpu_s(lambda: decider.decide(seen, rules, Memory(), now))
+    count = len(seen.devices), len(seen.claims)
+    for turn in range(TURNS):
+        now += TURN_MS
+        memory, seen = decision.memory, changed(carried_out(seen, decision, now), dice, turn)
+        taken, decision = cpu_s(lambda s=seen, m=memory, n=now: decider.decide(s, rules, m, n))
+        follow.append(taken)
+        taken, other = cpu_s(lambda s=seen, m=memory, n=now: decide(s, rules, m, n))
+        whole.append(taken)
+        if other != decision or decider.age == 0:
+            raise SystemExit("a decision that follows is not the decision from nothing")
+    plan_s, made = cpu_s(lambda: plan(seen, decision, rules, 1))
+    check_s, _ = cpu_s(lambda: (check(seen, made, rules, decision.memory), check_decision(seen, decision, rules)))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    return Point(nodes, *count, waiting, first, whole, follow, plan_s, check_s, peak)
+
+
+def apart(nodes: int) -> Point:
+    """Measure in a process of its own, so that the memory is that of one size alone."""
+    command = [sys.executable, "-m", "tests.benchmarks.bench_decide", "one", str(nodes)]
+    return Point(**json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+
+
+def exponent(points: list[Point], of: Callable[[Point], float]) -> float:
+    """Return the power of the number of claims with which the time grows."""
+    logs = [(math.log(point.claims), math.log(of(point))) for point in points]
+    return statistics.linear_regression(*zip(*logs, strict=True)).slope
+
+
+def whole_s(point: Point) -> float:
+    """Return the median time of a decision from nothing."""
+    return statistics.median(point.whole_s)
+
+
+def follow_s(point: Point) -> float:
+    """Return the median time of a decision that follows."""
+    return statistics.median(point.follow_s)
+
+
+def table(points: list[Point]) -> str:
+    """Return the page's tables."""
+    rows = [
+        f"| {p.nodes:,} | {p.devices:,} | {p.claims:,} ({p.waiting:,}) | {whole_s(p):.2f} "
+        f"({min(p.whole_s):.2f} to {max(p.whole_s):.2f}) | {follow_s(p):.3f} ({min(p.follow_s):.3f} to "
+        f"{max(p.follow_s):.3f}) | {whole_s(p) / follow_s(p):.1f} | {p.plan_s:.2f} | {p.check_s:.2f} | {p.peak_mib:,} |"
+        for p in points
+    ]
+    head = ("| hosts | devices | claims (waiting) | from nothing, s | 1 % changed, s | ratio | plan, s | checks, s "
+            "| peak memory, MiB |\n|---|---|---|---|---|---|---|---|---|\n")  # fmt: skip
+    grown = ""
+    if len(points) > 1:
+        grown = (f"\nGrowth with the number of claims: from nothing to the power {exponent(points, whole_s):.2f}, "
+                 f"with 1 % changed to the power {exponent(points, follow_s):.2f}.\n")  # fmt: skip
+    return head + "\n".join(rows) + "\n" + grown
 
 
 def main(sizes: tuple[int, ...]) -> None:
-    """Print the table."""
+    """Print the table; with the usual sizes, write it to the page."""
     points = []
     for nodes in sizes:
-        snapshot, rules = fleet(nodes), policy(nodes)
-        taken = seconds(lambda s=snapshot, p=rules: decide(s, p, Memory(), NOW_MS), 3)
-        middle = statistics.median(taken)
-        points.append((math.log(len(snapshot.claims)), math.log(middle)))
-        waiting = len(snapshot.claims) - len(snapshot.groups)
-        size = f"{nodes:6} nodes {len(snapshot.devices):6} devices {len(snapshot.claims):7} claims"
-        print(f"{size} ({waiting} waiting): "
-              f"{middle:.2f} s (of {min(taken):.2f} to {max(taken):.2f})")  # fmt: skip
-    if len(points) > 1:
-        slope = statistics.linear_regression(*zip(*points, strict=True)).slope
-        print(f"growth exponent over {len(points)} sizes: {slope:.2f}")
+        points.append(apart(nodes))
+        print(table(points[-1:]), flush=True)
+    print(table(points))
+    if sizes == SIZES:
+        page = PAGE.read_text() if PAGE.exists() else TEXT
+        begin, end = page.index(BEGIN) + len(BEGIN), page.index(END)
+        PAGE.write_text(page[:begin] + "\n" + machine() + "\n\n" + table(points) + page[end:])
+
+
+def machine() -> str:
+    """Return the machine in words."""
+    model = next((line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
+                  if line.startswith("model name")), platform.machine())  # fmt: skip
+    return (f"Machine: {os.cpu_count()} processors ({model}), shared with other work; one thread is used. "
+            f"Python {platform.python_version()}.")  # fmt: skip
+
+
+BEGIN, END = "<!-- figures -->", "<!-- end of figures -->"
+TEXT = f"""# Deciding, measured
+
+The part between the marks is written by `make bench-decide`; how a decision follows the one before:
+[decisions/deciding-again.md](decisions/deciding-again.md).
+
+## A full fleet
+
+Whole hosts, single devices and halves, all held; of ten claims one waits. Two domains of fifty organisations each. Each
+turn one claim in a hundred changes (half of these go, as many come), and what was decided is carried out before the
+next. "From nothing" is `decide`; "1 % changed" is the same decision by a `Decider` that took the one before; they must
+be equal. CPU seconds of one thread: median (least to most) of {TURNS} turns.
+
+{BEGIN}
+{END}
+"""
 
 
 if __name__ == "__main__":
-    main(tuple(int(size) for size in sys.argv[1:]) or (1_250, 2_500, 5_000, 10_000))
+    if sys.argv[1:2] == ["one"]:
+        print(json.dumps(measure(int(sys.argv[2])).__dict__))
+    else:
+        main(tuple(int(size) for size in sys.argv[1:]) or SIZES)
