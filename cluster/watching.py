@@ -8,9 +8,11 @@ from functools import partial
 from pathlib import Path
 
 from cluster.actuate.scrub import ScrubbedDevice
+from cluster.clock import SystemClock
 from cluster.observe.nvml import Inventory, inventory
 from cluster.observe.telemetry.agent import Agent
 from cluster.observe.telemetry.daemon import Daemon
+from cluster.observe.telemetry.energy_book import EnergyBook
 from cluster.observe.telemetry.observer import Root, TelemetryObserver
 from cluster.observe.telemetry.saved import load, save
 from cluster.observe.telemetry.scrub_device import NvmlDevice
@@ -46,7 +48,9 @@ def watch_reports(inner: Observer, store: TelemetryStore, home: Path, roots: Roo
     """Return the observer with telemetry from what agents report to the store. Verdicts are kept below ``home``."""
     path = home / "telemetry" / "verdicts.jsonl"
     store.restore(load(path))
-    return TelemetryObserver(inner, store, roots, keep=partial(save, path))
+    watching = TelemetryObserver(inner, store, roots, keep=partial(save, path))
+    watching.book = EnergyBook(home / "energy", SystemClock().now_ms)
+    return watching
 
 
 def device_here(device: DeviceId, node: NodeId) -> ScrubbedDevice:

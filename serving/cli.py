@@ -17,12 +17,12 @@ from rich.table import Table
 
 from policies.model.catalogue import Model
 from policies.model.codec import to_plain
-from serving import ledger, report
+from serving import energy, ledger, report
 from serving.catalogue import ABOUT, DEFAULT_MODEL, SHIPPED, Entry, entries, find, find_variant, require_complete
 from serving.errors import ServingError, UnknownModel, WeightsUnrecorded
 from serving.measure import measure, written_back
 from serving.store import bring, place_of
-from serving.weights import prepare, verify
+from serving.weights import prepare, recorded, verify
 
 NOT_FOUND = 3
 WIDE = 240
@@ -43,7 +43,9 @@ def list_models(home: Home = STATE, output: Output = "table") -> None:
     if output != "table":
         _print([to_plain(entry.model) for entry in found], output)
         return
-    table = Table("MODEL", "VARIANT", "ENGINE", "PRECISION", "WEIGHTS MiB", "QUALITY", "TOK/S", "FIGURES", box=None)
+    table = Table("MODEL", "VARIANT", "ENGINE", "PRECISION", "WEIGHTS MiB", "KV B/TOKEN", "QUALITY", "TOK/S", box=None)
+    for name in ("FIGURES", "LICENCE"):
+        table.add_column(name)
     for entry in found:
         for variant in entry.model.variants:
             quality = max((shape.quality for shape in variant.shapes), default=0)
@@ -53,20 +55,28 @@ def list_models(home: Home = STATE, output: Output = "table") -> None:
                 variant.engine,
                 variant.precision,
                 str(variant.weights_mib),
+                str(variant.kv_bytes_per_token or "not known"),
                 str(quality),
                 str(variant.tokens_per_s or "not known"),
                 variant.provenance.partition(":")[0],
+                entry.model.licence.partition(" (")[0],
             )
     _screen().print(table)
 
 
 @model.command()
-def show(name: Annotated[str, typer.Argument(metavar="MODEL")], home: Home = STATE, output: Output = "yaml") -> None:
-    """Show all that is known of one model, and where it comes from."""
+def show(
+    name: Annotated[str, typer.Argument(metavar="MODEL")],
+    home: Home = STATE,
+    cache: Cache = CACHE,
+    output: Output = "yaml",
+) -> None:
+    """Show all that is known of one model, where it comes from, and the SHA-256 of the weights that are here."""
     entry = _found(name, home)
+    kept = recorded(entry.model, cache.expanduser())
     about = {"published": list(entry.published), "family": entry.family, "tokenizer": entry.tokenizer}
     shape = {"architecture": to_plain(entry.architecture)} if entry.architecture else {}
-    _print(to_plain(entry.model) | about | shape, output)
+    _print(to_plain(kept) | about | shape, output)
 
 
 @model.command()
@@ -74,7 +84,7 @@ def add(
     what: Annotated[str, typer.Argument(metavar="FILE|VARIANT", help="A YAML file, or a variant with --from.")],
     *,
     place: Annotated[str, typer.Option("--from", help="Directory, or s3://bucket/prefix.")] = "",
-    endpoint: Annotated[str, typer.Option(envvar="PARTAGE_STORE", help="Address of the site's store.")] = "",
+    endpoint: Annotated[str, typer.Option("--store", envvar="PARTAGE_STORE", help="Address of the site's store.")] = "",
     credentials: Annotated[Path | None, typer.Option(help="YAML: access_key_id, secret_access_key.")] = None,
     publisher: Annotated[Path | None, typer.Option(help="PEM: who must have signed SHA256SUMS.")] = None,
     home: Home = STATE,
@@ -97,6 +107,8 @@ def add(
 
 
 def _add_file(file: Path, home: Path) -> None:
+    if not file.is_file():
+        _fail(f"no file {file}; weights of a variant come with --from PLACE", NOT_FOUND)
     target = home.expanduser() / "models" / file.name
     try:
         new = entries(file)
@@ -166,11 +178,13 @@ def show_usage(
     tenant: Annotated[str, typer.Option(help="Only this tenant.")] = "",
     output: Annotated[str, typer.Option("--output", "-o", help="table, json, yaml, csv or html.")] = "table",
 ) -> None:
-    """Show requests, tokens and GPU time by tenant, model and variant."""
+    """Show requests, tokens, GPU time and energy by tenant, model and variant."""
     period = month or _today()[: len("2026-11")]
     folders = sorted((home.expanduser() / "ledger").glob("*"))
     records = (r for folder in folders for r in ledger.read(folder, since=period, until=period))
-    rows = report.summarise(record for record in records if not tenant or record.tenant == tenant)
+    used = energy.metered(home.expanduser() / "energy", since=period, until=period)
+    shared = energy.shared_out(records, used)
+    rows = report.summarise(record for record in shared if not tenant or record.tenant == tenant)
     if output == "csv":
         sys.stdout.write(report.as_csv(rows))
     elif output == "html":
@@ -178,7 +192,7 @@ def show_usage(
     elif output == "table":
         table = Table(*(name.upper().replace("_", " ") for name in report.COLUMNS), box=None)
         for row in rows:
-            table.add_row(*(str(value) for value in to_plain(row).values()))
+            table.add_row(*("not known" if value is None else str(value) for value in to_plain(row).values()))
         _screen().print(table)
     else:
         _print([to_plain(row) for row in rows], output)

@@ -48,6 +48,8 @@ class UsageRecord:
     total_ms: int = 0
     gpu_ms: int = 0
     """Milliseconds of a whole device, by the share of a replica that one of its slots stands for."""
+    energy_mj: int | None = None
+    """Millijoules: never on disk, shared out when usage is added up; None if not metered."""
     is_estimated: bool = False
     """Whether the tokens were counted by the gateway, since the answer broke off before the engine told."""
     content_mac: str = ""
@@ -153,7 +155,9 @@ def _breaks(file: Path) -> Iterator[Break]:
 
 
 def _line(record: UsageRecord, previous: str, lost: int) -> bytes:
-    plain = asdict(record) | {"previous": previous} | ({"lost": lost} if lost else {})
+    plain = asdict(record)
+    del plain["energy_mj"]
+    plain |= {"previous": previous} | ({"lost": lost} if lost else {})
     return json.dumps(plain, separators=(",", ":"), ensure_ascii=False).encode()
 
 

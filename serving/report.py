@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, fields
 from serving.ledger import UsageRecord
 
 GOOD = range(200, 300)
+MILLIJOULES_PER_WH = 3_600_000
 _MEDIAN, _TAIL = 50, 95
 
 
@@ -27,6 +28,8 @@ class UsageRow:
     prompt_tokens: int
     completion_tokens: int
     gpu_seconds: int
+    energy_wh: float | None
+    """Watt-hours of the devices held, idle time included; None if not metered."""
     queued_ms_p95: int
     first_ms_p50: int
     first_ms_p95: int
@@ -51,10 +54,16 @@ def _row(key: tuple[str, str, str], records: list[UsageRecord]) -> UsageRow:
         prompt_tokens=sum(record.prompt_tokens for record in records),
         completion_tokens=sum(record.completion_tokens for record in records),
         gpu_seconds=sum(record.gpu_ms for record in records) // 1000,
+        energy_wh=_watt_hours([record.energy_mj for record in records]),
         queued_ms_p95=_percentile([record.queued_ms for record in records], _TAIL),
         first_ms_p50=_percentile([record.first_ms for record in answered], _MEDIAN),
         first_ms_p95=_percentile([record.first_ms for record in answered], _TAIL),
     )
+
+
+def _watt_hours(parts: list[int | None]) -> float | None:
+    known = [part for part in parts if part is not None]
+    return round(sum(known) / MILLIJOULES_PER_WH, 3) if known else None
 
 
 def _percentile(values: list[int], percent: int) -> int:
@@ -76,7 +85,7 @@ def as_html(rows: Iterable[UsageRow], title: str) -> str:
     """Return a page of its own, without scripts or anything from elsewhere."""
     head = "".join(f"<th scope=col>{html.escape(name.replace('_', ' '))}</th>" for name in COLUMNS)
     body = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(str(value))}</td>" for value in asdict(row).values()) + "</tr>\n"
+        "<tr>" + "".join(f"<td>{html.escape(_said(value))}</td>" for value in asdict(row).values()) + "</tr>\n"
         for row in rows
     )
     return (
@@ -84,10 +93,15 @@ def as_html(rows: Iterable[UsageRow], title: str) -> str:
         "<style>body{font:14px sans-serif;margin:2em}table{border-collapse:collapse}"
         "td,th{border:1px solid #999;padding:.3em .6em;text-align:right}"
         "td:nth-child(-n+3),th:nth-child(-n+3){text-align:left}</style>\n"
-        f"<h1>{html.escape(title)}</h1>\n<table><caption>Requests, tokens and GPU time by tenant. Energy is metered at "
-        "the devices and is not part of this report.</caption>\n"
+        f"<h1>{html.escape(title)}</h1>\n<table><caption>Requests, tokens and GPU time by tenant. "
+        "Energy is what the devices used while "
+        "the claim held them, shared out by device time; empty where it was not metered.</caption>\n"
         f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody></table></html>\n"
     )
+
+
+def _said(value: object) -> str:
+    return "" if value is None else str(value)
 
 
 def _harmless(value: object) -> object:

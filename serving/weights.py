@@ -34,11 +34,16 @@ def prepare(entry: Entry, cache: Path, progress: Progress) -> Model:
     file once. Costs seconds per variant the first time. Raises ``WeightsMissing``, ``WeightsAltered``.
     """
     if entry.source is None:
-        return replace(entry.model, variants=tuple(_recorded(variant, cache) for variant in entry.model.variants))
+        return recorded(entry.model, cache)
     source = entry.source
     cache.mkdir(parents=True, exist_ok=True)
     with _alone(cache / ".lock"):
         return replace(entry.model, variants=tuple(_prepared(v, source, cache, progress) for v in entry.model.variants))
+
+
+def recorded(model: Model, cache: Path) -> Model:
+    """Return the model with the SHA-256 that is recorded in the cache for each variant; empty where none is."""
+    return replace(model, variants=tuple(_recorded(variant, cache) for variant in model.variants))
 
 
 def verify(path: Path, expected: str, publisher: Path | None = None) -> None:

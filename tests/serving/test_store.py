@@ -123,6 +123,10 @@ def test_the_command_brings_records_and_verifies_and_no_replica_opens_what_is_no
     assert sha256_of(folder / "SHA256SUMS") in said
     status, said = partage("model", "verify", "mistral-small-3.2-24b", *cache, home=tmp_path)
     assert (status, said.count("as recorded")) == (1, 1)
+    status, said = partage("model", "show", "mistral-small-3.2-24b", *cache, home=tmp_path)
+    assert sha256_of(folder / "SHA256SUMS") in said
+    status, said = partage("model", "add", "nowhere.yaml", home=tmp_path)
+    assert (status, "--from" in said) == (3, True)
     args = {"group": "g", "model": "m", "variant": str(VARIANT.id), "engine": "vllm", "weights": VARIANT.weights}
     with pytest.raises(WeightsUnrecorded):
         build(args)

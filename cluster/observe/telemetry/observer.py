@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from cluster.observe.telemetry.attribution import Attributed
+from cluster.observe.telemetry.energy_book import EnergyBook
 from cluster.observe.telemetry.gate import DEVICE_GONE
 from cluster.observe.telemetry.store import Seen, TelemetryStore
 from cluster.ports import Observer
@@ -51,6 +53,8 @@ class TelemetryObserver:
         self._inner = inner
         self.store = store
         self._keep = keep
+        self.book: EnergyBook | None = None
+        """Where energy is written down, if it is."""
         self._kept: tuple[HealthVerdict, ...] = ()
         self._roots = roots
         self._max_age_ms = max_age_ms
@@ -65,6 +69,9 @@ class TelemetryObserver:
         verdicts = {device.gpu: self.store.verdict(device.gpu) for device in seen.devices}
         nodes = {device.node: self.store.node_missing(device.node) for device in seen.devices}
         self._keep_verdicts()
+        if self.book is not None:
+            with suppress(OSError):  # a full disk delays the book and never a decision
+                self.book.note(self.store.totals)
         gaps = blind_spots(seen, pictures, nodes, self._max_age_ms)
         blind = frozenset(gap.subject for gap in (*seen.gaps, *gaps))
         return replace(
