@@ -150,3 +150,17 @@ def test_another_size_of_a_rung_is_held_once_the_old_one_has_gone_also_where_eve
     assert stage.answering(CIVIL) == 1
     held = {entry.tenant: entry.held_millis for entry in turn.decision.entitlements}
     assert held["civil/justice"] == 500
+
+
+def test_a_claim_that_may_have_no_replica_gives_its_device_back_and_wakes_for_the_first_request() -> None:
+    stage = Stage()
+    stage.play(30)
+    (claim,) = (claim for claim in stage.loop.journal.claims() if claim.id == CIVIL)
+    asleep = replace(claim, min_replicas=0, desired_replicas=0)
+    stage.registry.put_claim(asleep, expected_generation=claim.generation)
+    stage.wanted[CIVIL] = 0
+    stage.play(60)
+    assert stage.answering(CIVIL) == 0
+    stage.wanted[CIVIL] = 1
+    stage.play(30)
+    assert stage.answering(CIVIL) == 1
