@@ -41,8 +41,10 @@ class Reach(IntEnum):
     """Nobody holds it and it needs no scrub."""
     REBIND = 4
     """A worker of the domain holds it together with others, or in another layout."""
-    FOREIGN = 5
-    """Another domain holds it or held it last: stop the idle worker, scrub, bind."""
+    LEFT = 5
+    """Another domain held it last and nobody holds it now: scrub, bind."""
+    FOREIGN = 6
+    """Another domain holds it: stop the idle worker, scrub, bind."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -118,7 +118,7 @@ def _unbound(board: Board, need: Need, device: Device) -> Reach:
     if device.id in board.holder and board.holder[device.id][0] == need.claim:
         return Reach.HELD
     is_foreign = any(_last_domain(board, one) not in (None, need.domain) for one in board.siblings[device.gpu])
-    return Reach.FOREIGN if is_foreign else Reach.UNBOUND
+    return Reach.LEFT if is_foreign else Reach.UNBOUND
 
 
 def _last_domain(board: Board, device: DeviceId) -> SecurityDomain | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -42,6 +42,10 @@ class FakeRay:
     requests: list[tuple[str, str]] = field(default_factory=list)
     stuck: set[str] = field(default_factory=set)
     """Applications whose replicas never run."""
+    addresses: dict[str, str] = field(default_factory=dict)
+    """Address by node id, where nodes have one of their own."""
+    load: Callable[[], dict[str, Any]] | None = None
+    """What the gateway behind the same address reports; None if there is none."""
     url: str = ""
     _count: int = 0
 
@@ -142,8 +146,13 @@ class Handler(BaseHTTPRequestHandler):
             if path == "/api/serve/applications/":
                 self._answer(200, self.ray.seen())
             elif path == "/api/v0/nodes":
-                listed = [{"node_id": n, "state": "ALIVE", "labels": labels} for n, labels in self.ray.nodes.items()]
+                listed = [
+                    {"node_id": n, "state": "ALIVE", "labels": labels, "node_ip": self.ray.addresses.get(n, "")}
+                    for n, labels in self.ray.nodes.items()
+                ]
                 self._answer(200, {"data": {"result": {"result": listed}}})
+            elif path == "/-/partage/load" and self.ray.load is not None:
+                self._answer(200, self.ray.load())
             else:
                 self._answer(404, {})
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from dataclasses import dataclass
 from random import Random  # noqa: TID251 - seeded below, for jitter only
 
 from cluster.actuate.kubernetes.actuator import KubernetesActuator
@@ -58,18 +59,46 @@ def namespaces(settings: Settings) -> dict[SecurityDomain, str]:
         raise SettingInvalid("PARTAGE_DOMAIN_NAMESPACES", settings.domain_namespaces, needs) from error
 
 
-def election(settings: Settings, clock: Clock) -> Election:
+def dashboard_url(domain: SecurityDomain, namespace: str) -> str:
+    """Return the address of the head's dashboard: the service that KubeRay makes."""
+    return f"http://{domain}-head-svc.{namespace}.svc:{DASHBOARD_PORT}"
+
+
+def gateway_url(domain: SecurityDomain, namespace: str) -> str:
+    """Return the address of the gateway: a service of the chart's, as KubeRay's would name workers too."""
+    return f"http://{domain}-gateway.{namespace}.svc:{GATEWAY_PORT}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """How the cluster is reached. The default is from a pod of it."""
+
+    connection: Callable[[], Connection] = Connection.from_inside
+    dashboard_url: Callable[[SecurityDomain, str], str] = dashboard_url
+    gateway_url: Callable[[SecurityDomain, str], str] = gateway_url
+
+    def api(self, clock: Clock, jitter: Random, patience: Patience) -> Api:
+        """Return requests to the API server that are tried with this patience."""
+        connection = self.connection()
+        connection.patience = patience
+        return Api(connection, clock, jitter)
+
+
+INSIDE = Site()
+
+
+def election(settings: Settings, clock: Clock, site: Site = INSIDE) -> Election:
     """Return the election among the control planes of this installation."""
-    api = Api(_connection(ELECTION_PATIENCE), clock, Random(0))  # noqa: S311 - jitter
+    api = site.api(clock, Random(0), ELECTION_PATIENCE)  # noqa: S311 - jitter
     terms = LeaseTerms(duration_ms=settings.lease_ms, renew_ms=settings.lease_ms // 5, margin_ms=settings.lease_ms // 3)
     return Election(api, clock, settings.namespace, "partage-control-plane", settings.identity or _hostname(), terms)
 
 
 def adapters(
-    settings: Settings, clock: Clock, journal: Journal, ledger: Ledger, registry: Registry
+    settings: Settings, clock: Clock, journal: Journal, ledger: Ledger, registry: Registry, site: Site = INSIDE
 ) -> tuple[Observer, KubernetesActuator]:
     """Return what sees and changes the cluster; its copies of the cluster's objects have begun to fill."""
-    api = Api(_connection(Patience()), clock, Random(_hostname()))  # noqa: S311 - jitter
+    api = site.api(clock, Random(_hostname()), Patience())  # noqa: S311 - jitter
     places = namespaces(settings)
     copies = mirrors(api, clock, tuple(places.values()))
     copies.start()
@@ -79,17 +108,18 @@ def adapters(
         if all(mirror.contact_ms for mirror in (copies.pods, copies.reports, copies.nodes)):
             settle(api, ledger, _shown(copies), domains, journal.fencing_generation())
 
-    looks = tuple(_looks(settings, domain, namespace) for domain, namespace in places.items())
+    looks = tuple(_looks(settings, domain, namespace, site) for domain, namespace in places.items())
     observer: Observer = KubernetesObserver(
         copies, RayServeView(looks, OBSERVE_DEADLINE_MS, clock), ledger, clock, domains, before=keep_custody
     )
     if settings.agent_token_file:
         observer = watch_reports(observer, TelemetryStore(clock), settings.home, lambda: _roots(copies))
     known = _promised(journal, registry)
+    fencing = journal.fencing_generation
     serve = ServeOnKubernetes(
         domains=tuple(
             PodServeDomain(
-                end=_end(settings, domain, namespace, api, journal.fencing_generation),
+                end=_end(domain, _dashboard(settings, site, api, (domain, namespace), fencing)),
                 engines=_engines(settings),
                 ledger=ledger,
                 processes=ProcessFolder(records=settings.home / "run", logs=settings.logs, environment={}),
@@ -105,16 +135,18 @@ def adapters(
     return observer, KubernetesActuator(api, serve, ledger, clock, places, settings.spare_pods)
 
 
+def _dashboard(
+    settings: Settings, site: Site, api: Api, place: tuple[SecurityDomain, str], fencing: Callable[[], int]
+) -> ServiceDashboard:
+    domain, namespace = place
+    url, token = site.dashboard_url(domain, namespace), _secret(settings, domain, "ray")
+    return ServiceDashboard(url, token, ACT_TIMEOUT_S, api, (namespace, str(domain)), fencing)
+
+
 def _roots(copies: Mirrors) -> dict[WorkerId, Root]:
     """Return the pod that every process of a worker is in."""
     pods = [pod for pod in copies.pods.objects() if worker_of(pod)]
     return {WorkerId(worker_of(pod)): Root(pod=str(pod["metadata"].get("uid", ""))) for pod in pods}
-
-
-def _connection(patience: Patience) -> Connection:
-    connection = Connection.from_inside()
-    connection.patience = patience
-    return connection
 
 
 def _shown(copies: Mirrors) -> Shown:
@@ -131,32 +163,20 @@ def _address(copies: Mirrors, worker: WorkerId) -> str:
     return next((str((pod.get("status") or {}).get("podIP") or "") for pod in pods), "")
 
 
-def _ray_url(domain: SecurityDomain, namespace: str) -> str:
-    """Return the address of the head's dashboard: the service that KubeRay makes."""
-    return f"http://{domain}-head-svc.{namespace}.svc:{DASHBOARD_PORT}"
-
-
-def gateway_url(domain: SecurityDomain, namespace: str) -> str:
-    """Return the address of the gateway: a service of the chart's, as KubeRay's would name workers too."""
-    return f"http://{domain}-gateway.{namespace}.svc:{GATEWAY_PORT}"
-
-
 def _secret(settings: Settings, domain: SecurityDomain, purpose: str) -> str:
     return settings.secret(domain, purpose).read_text(encoding="utf-8").strip()
 
 
-def _looks(settings: Settings, domain: SecurityDomain, namespace: str) -> DomainLooks:
+def _looks(settings: Settings, domain: SecurityDomain, namespace: str, site: Site) -> DomainLooks:
     timeout_s = OBSERVE_DEADLINE_MS / 1000
     token = _secret(settings, domain, "ray")
-    ray = RayDashboard(_ray_url(domain, namespace), token, timeout_s)
+    ray = RayDashboard(site.dashboard_url(domain, namespace), token, timeout_s)
     control = _secret(settings, domain, "control")
-    gateway = GatewayClient(gateway_url(domain, namespace), control, timeout_s)
+    gateway = GatewayClient(site.gateway_url(domain, namespace), control, timeout_s)
     return DomainLooks(domain=domain, apps=ray.applications, nodes=ray.nodes, load=gateway.load)
 
 
-def _end(settings: Settings, domain: SecurityDomain, namespace: str, api: Api, fencing: Callable[[], int]) -> DomainEnd:
-    base_url, token = _ray_url(domain, namespace), _secret(settings, domain, "ray")
-    dashboard = ServiceDashboard(base_url, token, ACT_TIMEOUT_S, api, (namespace, str(domain)), fencing)
+def _end(domain: SecurityDomain, dashboard: RayDashboard) -> DomainEnd:
     return DomainEnd(
         domain=domain,
         dashboard=dashboard,

@@ -7,8 +7,9 @@ from typing import Any, Protocol
 
 from cluster.actuate.kubernetes import scrubs
 from cluster.actuate.kubernetes.domain import DomainCluster
-from cluster.actuate.kubernetes.refusals import FROZEN, NodeUnsafe
+from cluster.actuate.kubernetes.refusals import FROZEN, NodeStarting, NodeUnsafe
 from cluster.actuate.refusals import WorkerCarriesGroups
+from cluster.custody import refuse_binding
 from cluster.kubernetes.api import Api
 from cluster.kubernetes.kinds import NODE_DEVICES, NODES, POOL
 from cluster.kubernetes.refusals import Absent, ApiRefusal
@@ -26,10 +27,12 @@ from policies.model.plan import (
     StartWorker,
     StopWorker,
 )
-from policies.model.units import GroupId, SecurityDomain, WorkerId
+from policies.model.proof import DeviceRecord
+from policies.model.units import DeviceId, GroupId, NodeId, SecurityDomain, WorkerId
 
 Object = dict[str, Any]
 DEFAULT_POOL = "default"
+Records = Mapping[DeviceId, DeviceRecord]
 
 
 class ServeActions(Protocol):
@@ -114,6 +117,11 @@ class KubernetesActuator:
         ]
 
 
+class _Known(dict[DeviceId, DeviceRecord]):
+    def __missing__(self, device: DeviceId) -> DeviceRecord:
+        return DeviceRecord(device=device)
+
+
 class _Turn:
     """What one plan reads once and writes at its end."""
 
@@ -127,7 +135,7 @@ class _Turn:
             case StopWorker():
                 return "" if self._cluster(action.domain).stop(action.worker) else "gone already"
             case ScrubDevice():
-                scrubs.ask(self._api, self._ledger, action.node, (action.device, action.to_domain), self._fencing)
+                self._scrub(action)
                 return ""
             case StartWorker():
                 return self._start(action)
@@ -146,39 +154,64 @@ class _Turn:
 
     def _start(self, action: StartWorker) -> str:
         cluster = self._cluster(action.domain)
-        if cluster.pods_of(action.worker):
-            cluster.start(action, {}, "")
+        if cluster.runs(action.worker):
             return "running already"
-        waits = self._clean_neighbours(action)
-        if waits:
-            return f"waits until {', '.join(waits)} are clean too: the device plugin may hand out any free device"
+        records = self._records()
+        for device in action.devices:
+            refuse_binding(records[device], action.worker, action.domain)
+        if waits := self._clean_neighbours(action, records):
+            return f"waits for {', '.join(waits)}: the device plugin may hand out any free device of the node"
         node = self._api.get(NODES, None, action.node)
         pool = (node["metadata"].get("labels") or {}).get(POOL, DEFAULT_POOL)
+        pod = cluster.spare(action, pool)
+        if pod is None:
+            return "waits for the operator to make its pod"
         self._ledger.bind(action.worker, action.domain, action.devices, self._fencing)
-        return "" if cluster.start(action, node, pool) else "waits for the operator to make its pod"
+        cluster.assign(pod, action, node)
+        return ""
 
-    def _clean_neighbours(self, action: StartWorker) -> list[str]:
-        """Have every other free device of the node scrubbed that this domain may not have; return those."""
-        records = {record.device: record for record in self._ledger.devices()}
-        waits = []
-        for device in self._free_devices(action):
-            record = records.get(device)
-            if record is None or record.scrub is ScrubState.CLEAN or record.domain == action.domain:
-                continue
-            if record.scrub is ScrubState.FAILED:
-                raise NodeUnsafe(action.node, device)
-            if record.worker is None:
-                scrubs.ask(self._api, self._ledger, action.node, (device, action.domain), self._fencing)
-                waits.append(device)
-        return waits
+    def _clean_neighbours(self, action: StartWorker, records: Records) -> list[str]:
+        """Return the other free devices of the node that this domain may not have now, and have them scrubbed.
 
-    def _free_devices(self, action: StartWorker) -> list[Any]:
+        What is being scrubbed is waited for, and so is what a worker of another domain is about to get: two pods that
+        start on a node at once could be given each other's devices.
+        """
+        free = self._free_devices(action.node) - set(action.devices)
+        promised = [one for one in free if records[one].worker is not None]
+        waits = [one for one in promised if records[one].domain != action.domain]
+        dirty = []
+        for device in sorted(free - set(promised)):
+            match records[device].scrub:
+                case ScrubState.FAILED:
+                    raise NodeUnsafe(action.node, device)
+                case ScrubState.SCRUBBING:
+                    waits.append(device)
+                case ScrubState.DIRTY if records[device].domain != action.domain:
+                    dirty.append(device)
+        for device in () if promised else dirty:
+            scrubs.ask(self._api, self._ledger, action.node, (device, action.domain), self._fencing)
+        return sorted(waits + dirty)
+
+    def _scrub(self, action: ScrubDevice) -> None:
+        """Ask for the scrub, unless a pod that starts on the node could still be given the device."""
+        records = self._records()
+        for device in sorted(self._free_devices(action.node) - {action.device}):
+            if (worker := records[device].worker) is not None:
+                raise NodeStarting(action.node, worker)
+        scrubs.ask(self._api, self._ledger, action.node, (action.device, action.to_domain), self._fencing)
+
+    def _records(self) -> Records:
+        """Return the ledger's record of every device; of a device that was never bound, an empty one."""
+        return _Known({record.device: record for record in self._ledger.devices()})
+
+    def _free_devices(self, node: NodeId) -> set[DeviceId]:
+        """Return the devices of the node that no pod has, by its agent's word."""
         try:
-            report = self._api.get(NODE_DEVICES, None, action.node)
+            report = self._api.get(NODE_DEVICES, None, node)
         except Absent:
-            return []
+            return set()
         facts = (report.get("status") or {}).get("devices") or ()
-        return [fact["uuid"] for fact in facts if not fact.get("pod") and fact["uuid"] not in action.devices]
+        return {DeviceId(fact["uuid"]) for fact in facts if not fact.get("pod")}
 
     def _cluster(self, domain: SecurityDomain) -> DomainCluster:
         if domain not in self._clusters:

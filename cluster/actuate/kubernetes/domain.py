@@ -48,25 +48,39 @@ class DomainCluster:
         self._victims |= {pod["metadata"]["name"] for pod in pods}
         return bool(pods)
 
-    def start(self, action: StartWorker, node: Object, pool: str) -> bool:
-        """Give a spare pod the node, or ask for one more pod. Returns whether the worker has a pod now.
-
-        Raises ``NoWorkerGroup`` and ``WorkerEnding``.
-        """
-        pods = self.pods_of(action.worker)
+    def runs(self, worker: WorkerId) -> bool:
+        """Return whether the worker has a pod. Raises ``WorkerEnding`` while one of its pods is being stopped."""
+        pods = self.pods_of(worker)
         if any(pod["metadata"].get("deletionTimestamp") for pod in pods):
-            raise WorkerEnding(action.worker)
-        if pods:
-            return True
+            raise WorkerEnding(worker)
+        return bool(pods)
+
+    def spare(self, action: StartWorker, pool: str) -> Object | None:
+        """Return a spare pod that the worker can have; None after asking for one more. Raises ``NoWorkerGroup``."""
         group = staffing.fitting_group(self._cluster, pool, len(action.devices))
         if group is None:
             raise NoWorkerGroup(pool, len(action.devices))
         for pod in staffing.staff(self._pods, group).spare:
             if pod["metadata"]["name"] not in self._taken:
-                self._assign(pod, action, node)
-                return True
+                return pod
         self._unmet[group] += 1
-        return False
+        return None
+
+    def assign(self, pod: Object, action: StartWorker, node: Object) -> None:
+        """Make the spare pod the worker, on this node."""
+        hostname = (node["metadata"].get("labels") or {}).get(HOSTNAME, node["metadata"]["name"])
+
+        def edit(seen: Object) -> list[Object]:
+            gates = [gate["name"] for gate in seen["spec"].get("schedulingGates") or ()]
+            selector = {**(seen["spec"].get("nodeSelector") or {}), HOSTNAME: hostname}
+            return [
+                *annotate({WORKER: action.worker, DEVICES: ",".join(sorted(action.devices))}),
+                {"op": "add", "path": "/spec/nodeSelector", "value": selector},
+                {"op": "remove", "path": f"/spec/schedulingGates/{gates.index(GATE)}"},
+            ]
+
+        change(self._api, PODS, pod, self._fencing, edit)
+        self._taken.add(pod["metadata"]["name"])
 
     def write(self, spares_kept: int) -> None:
         """Give the worker groups their size: the victims leave, pods that are missing come."""
@@ -86,21 +100,6 @@ class DomainCluster:
         taken = tuple(pod for pod in team.spare if pod["metadata"]["name"] in self._taken)
         left = tuple(pod for pod in team.spare if pod["metadata"]["name"] not in self._taken)
         return staffing.Staff(busy=team.busy + taken, spare=left, ending=team.ending)
-
-    def _assign(self, pod: Object, action: StartWorker, node: Object) -> None:
-        hostname = (node["metadata"].get("labels") or {}).get(HOSTNAME, node["metadata"]["name"])
-
-        def edit(seen: Object) -> list[Object]:
-            gates = [gate["name"] for gate in seen["spec"].get("schedulingGates") or ()]
-            selector = {**(seen["spec"].get("nodeSelector") or {}), HOSTNAME: hostname}
-            return [
-                *annotate({WORKER: action.worker, DEVICES: ",".join(sorted(action.devices))}),
-                {"op": "add", "path": "/spec/nodeSelector", "value": selector},
-                {"op": "remove", "path": f"/spec/schedulingGates/{gates.index(GATE)}"},
-            ]
-
-        change(self._api, PODS, pod, self._fencing, edit)
-        self._taken.add(pod["metadata"]["name"])
 
     def _read(self, domain: SecurityDomain) -> Object:
         services, _ = self._api.list_all(RAY_SERVICES, Selection(namespace=self._namespace))

@@ -57,6 +57,21 @@ class NodeUnsafe(Refusal):
         )
 
 
+class NodeStarting(Refusal):
+    """A worker starts on the node; which of the free devices it gets is not known yet."""
+
+    code = "node_starting"
+
+    def __init__(self, node: NodeId, worker: WorkerId) -> None:
+        super().__init__(node, worker)
+        self.node, self.worker = node, worker
+
+    def __str__(self) -> str:
+        return (
+            f"worker {self.worker} starts on node {self.node} and may be given this device; it is scrubbed after that"
+        )
+
+
 class WorkerEnding(Refusal):
     """A pod of this worker is still being stopped."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from cluster.actuate.kubernetes.writes import refuse_stale
+from cluster.actuate.kubernetes.writes import TRIES, refuse_stale
 from cluster.kubernetes.api import Api
 from cluster.kubernetes.kinds import FENCING, NODE_DEVICES
 from cluster.kubernetes.refusals import Stale
@@ -31,7 +31,7 @@ def ask(api: Api, ledger: Ledger, node: NodeId, wanted: tuple[DeviceId, Security
         "from": record.domain or to_domain,
         "to": to_domain,
     }
-    for _ in range(3):
+    for _ in range(TRIES):
         report = api.get(NODE_DEVICES, None, node)
         refuse_stale(report, fencing)
         asked = (report.get("spec") or {}).get("scrubs") or []
@@ -56,16 +56,31 @@ def collect(api: Api, ledger: Ledger, reports: tuple[Object, ...], fencing: int)
     for report in reports:
         asked = (report.get("spec") or {}).get("scrubs") or []
         proofs = {proof["request"]: proof for proof in (report.get("status") or {}).get("proofs") or ()}
-        answered = [
-            (each, proofs[each["request"]])
-            for each in asked
-            if each["request"] in proofs and _is_answer(each, proofs[each["request"]], scrubbing.get(each["device"]))
-        ]
-        for request, proof in answered:
-            ledger.record_scrub(_proof(request, proof), fencing)
-        open_still = [each for each in asked if each["device"] in scrubbing and each not in [r for r, _ in answered]]
-        if len(open_still) != len(asked):
-            _write(api, report, open_still, fencing)
+        for request in asked:
+            proof = proofs.get(request["request"])
+            if proof is not None and _is_answer(request, proof, scrubbing.get(request["device"])):
+                ledger.record_scrub(_proof(request, proof), fencing)
+                del scrubbing[request["device"]]
+        wanted = {request_id(record) for record in scrubbing.values()}
+        if any(each["request"] not in wanted for each in asked):
+            _take_back(api, report, wanted, fencing)
+
+
+def _take_back(api: Api, report: Object, wanted: set[str], fencing: int) -> None:
+    """Leave only the requests that are wanted; the agent may write its status meanwhile."""
+    for attempt in range(TRIES):
+        if attempt:
+            report = api.get(NODE_DEVICES, None, report["metadata"]["name"])
+        asked = (report.get("spec") or {}).get("scrubs") or []
+        left = [each for each in asked if each["request"] in wanted]
+        if left == asked:
+            return
+        refuse_stale(report, fencing)
+        try:
+            _write(api, report, left, fencing)
+        except Stale:
+            continue
+        return
 
 
 def _is_answer(request: Object, proof: Object, record: DeviceRecord | None) -> bool:

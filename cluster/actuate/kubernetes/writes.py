@@ -27,12 +27,11 @@ def change(api: Api, kind: Kind, obj: Object, fencing: int, edit: Callable[[Obje
     """Write what ``edit`` makes of the newest version of the object, and return the object as it is then.
 
     An empty edit writes nothing. Raises ``StaleGeneration`` if a newer leadership wrote it, ``Contended`` if others
-    kept changing it.
+    kept changing it, ``Invalid`` if the edit itself is refused. The API server words a failed precondition like any
+    other patch that it cannot apply, so the object is read again to tell.
     """
     namespace, name = obj["metadata"].get("namespace"), obj["metadata"]["name"]
-    for attempt in range(TRIES):
-        if attempt:
-            obj = api.get(kind, namespace, name)
+    for _ in range(TRIES):
         refuse_stale(obj, fencing)
         edits = edit(obj)
         if not edits:
@@ -41,11 +40,11 @@ def change(api: Api, kind: Kind, obj: Object, fencing: int, edit: Callable[[Obje
             return api.patch(
                 kind, namespace, name, [*_precondition(obj), *_stamp(obj, {FENCING: str(fencing)}), *edits]
             )
-        except Stale:
-            continue
-        except Invalid as refused:
-            if attempt == TRIES - 1 or "test" not in refused.message.lower():
+        except (Stale, Invalid) as refused:
+            now = api.get(kind, namespace, name)
+            if isinstance(refused, Invalid) and _version(now) == _version(obj):
                 raise
+            obj = now
     raise Contended(f"{kind.name} {namespace}/{name}", TRIES)
 
 
@@ -55,7 +54,11 @@ def annotate(values: dict[str, str]) -> list[Object]:
 
 
 def _precondition(obj: Object) -> list[Object]:
-    return [{"op": "test", "path": "/metadata/resourceVersion", "value": obj["metadata"]["resourceVersion"]}]
+    return [{"op": "test", "path": "/metadata/resourceVersion", "value": _version(obj)}]
+
+
+def _version(obj: Object) -> str:
+    return str(obj["metadata"]["resourceVersion"])
 
 
 def _stamp(obj: Object, values: dict[str, str]) -> list[Object]:

@@ -13,6 +13,7 @@ from cluster.actuate.kubernetes.refusals import Contended
 from cluster.actuate.kubernetes.writes import change
 from cluster.kubernetes.api import Api, Connection
 from cluster.kubernetes.kinds import GATE, WORKER, Kind
+from cluster.kubernetes.refusals import Invalid
 from cluster.observe.kubernetes import clusters, devices, nodes
 from cluster.observe.kubernetes.quantities import epoch_ms, mebibytes, millis
 from cluster.refusals import StaleGeneration
@@ -170,6 +171,14 @@ def test_f15_a_write_over_a_change_reads_again_and_keeps_both(api: Api) -> None:
     now = change(api, CONFIG_MAPS, read, 3, _edit)
     assert (now["data"], now["metadata"]["labels"]) == ({"x": "ours"}, {"theirs": "yes"})
     assert now["metadata"]["annotations"] == {"partage.lu/fencing-generation": "3"}
+
+
+def test_f15_a_patch_that_is_refused_for_what_it_asks_is_not_tried_again(api: Api) -> None:
+    read = api.create(CONFIG_MAPS, "default", {"metadata": {"name": "a"}})
+    api.server.requests.clear()
+    with pytest.raises(Invalid):
+        change(api, CONFIG_MAPS, read, 3, lambda _: [{"op": "remove", "path": "/data/x"}])
+    assert [request.verb for request in api.server.requests] == ["patch", "get"]
 
 
 def test_f15_an_object_that_changes_under_every_write_is_left_to_the_next_turn(api: Api) -> None:

@@ -29,6 +29,8 @@ UNOWNED = {
         )
     ),
 }
+Writer = tuple[str, str, str, str, str]
+"""Manager, operation, version of the API, time, subresource."""
 
 
 def fields(obj: Any, schema: dict[str, Any] | None, path: Path = (), names: tuple[str, ...] = ()) -> dict[Path, Any]:
@@ -123,12 +125,12 @@ def _remove_item(obj: list[Any], head: str, rest: Path) -> None:
 
 
 def conflicts(
-    entries: list[dict[str, Any]], manager: str, applied: dict[Path, Any], live: dict[Path, Any]
+    entries: list[dict[str, Any]], writer: Writer, applied: dict[Path, Any], live: dict[Path, Any]
 ) -> dict[str, set[Path]]:
     """Return the fields that other managers own and that would change value, by manager."""
     found: dict[str, set[Path]] = {}
     for entry in entries:
-        if entry["manager"] == manager and entry["operation"] == "Apply":
+        if is_of(entry, writer):
             continue
         theirs = from_v1(entry["fieldsV1"])
         changed = {p for p in applied if p in theirs and p[-1] != "." and live.get(p, _ABSENT) != applied[p]}
@@ -152,14 +154,17 @@ def _readable(path: Path) -> str:
     return "".join(f".{part[2:]}" if part.startswith("f:") else f"[{part[2:]}]" for part in path if part != ".")
 
 
-def owned_by(entries: list[dict[str, Any]], manager: str) -> set[Path]:
-    return set().union(
-        *(from_v1(e["fieldsV1"]) for e in entries if e["manager"] == manager and e["operation"] == "Apply"), set()
-    )
+def is_of(entry: dict[str, Any], writer: Writer) -> bool:
+    """Return whether the entry is this writer's: manager, operation and subresource make it."""
+    return (entry["manager"], entry["operation"], entry.get("subresource", "")) == (writer[0], writer[1], writer[4])
+
+
+def owned_by(entries: list[dict[str, Any]], writer: Writer) -> set[Path]:
+    return set().union(*(from_v1(entry["fieldsV1"]) for entry in entries if is_of(entry, writer)), set())
 
 
 def record_update(
-    old: dict[str, Any], new: dict[str, Any], schema: dict[str, Any] | None, writer: tuple[str, str, str, str]
+    old: dict[str, Any], new: dict[str, Any], schema: dict[str, Any] | None, writer: Writer
 ) -> list[dict[str, Any]]:
     """Return managedFields after an update: changed fields now belong to the writer alone, removed ones to nobody."""
     before, after = fields(old, schema), fields(new, schema)
@@ -172,11 +177,9 @@ def record_update(
     return _with_entry(entries, writer, changed) if changed else entries
 
 
-def _with_entry(
-    entries: list[dict[str, Any]], writer: tuple[str, str, str, str], paths: set[Path]
-) -> list[dict[str, Any]]:
-    manager, operation, api_version, time = writer
-    same = next((e for e in entries if e["manager"] == manager and e["operation"] == operation), None)
+def _with_entry(entries: list[dict[str, Any]], writer: Writer, paths: set[Path]) -> list[dict[str, Any]]:
+    manager, operation, api_version, time, subresource = writer
+    same = next((entry for entry in entries if is_of(entry, writer)), None)
     kept = from_v1(same["fieldsV1"]) if same and operation == "Update" else set()
     others = [entry for entry in entries if entry is not same]
     if not paths | kept:
@@ -188,12 +191,13 @@ def _with_entry(
         "time": time,
         "fieldsType": "FieldsV1",
         "fieldsV1": to_v1(paths | kept),
+        **({"subresource": subresource} if subresource else {}),
     }
     return [*others, entry]
 
 
 def record_apply(
-    entries: list[dict[str, Any]], writer: tuple[str, str, str, str], applied: set[Path], taken: dict[str, set[Path]]
+    entries: list[dict[str, Any]], writer: Writer, applied: set[Path], taken: dict[str, set[Path]]
 ) -> list[dict[str, Any]]:
     """Return managedFields after an apply: the manager owns exactly what it applied; what it forced, it took."""
     left = []
@@ -202,6 +206,5 @@ def record_apply(
         kept = from_v1(entry["fieldsV1"]) - lost
         if kept:
             left.append({**entry, "fieldsV1": to_v1(kept)})
-    manager, operation = writer[:2]
-    left = [entry for entry in left if not (entry["manager"] == manager and entry["operation"] == operation)]
+    left = [entry for entry in left if not is_of(entry, writer)]
     return _with_entry(left, writer, applied)

@@ -72,7 +72,7 @@ def _apply(document: Any, operation: dict[str, Any]) -> Any:
         return _add(document, path, value)
     if name == "test":
         if _get(document, path, missing=None) != operation.get("value"):
-            raise Refused(422, "Invalid", f"the server rejected our request: testing path {operation['path']} failed")
+            raise Refused(422, "Invalid", "the server rejected our request due to an error in our request")
         return document
     if name == "remove":
         return _remove(document, path)
@@ -103,7 +103,8 @@ def _get(document: Any, path: list[str], missing: Any = _ABSENT) -> Any:
 
 
 def _no_path(path: list[str]) -> Refused:
-    return Refused(422, "Invalid", f"the server rejected our request: path /{'/'.join(path)} does not exist")
+    del path  # a real server does not say which
+    return Refused(422, "Invalid", "the server rejected our request due to an error in our request")
 
 
 def _add(document: Any, path: list[str], value: Any) -> Any:

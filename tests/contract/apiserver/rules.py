@@ -32,6 +32,16 @@ def check_metadata(kind: str, obj: dict[str, Any]) -> None:
         raise invalid(kind, meta["name"], causes)
 
 
+def check_finalizers(kind: str, old: dict[str, Any], new: dict[str, Any]) -> None:
+    """Refuse finalizers that come after the deletion began."""
+    added = sorted(set(new.get("finalizers") or ()) - set(old.get("finalizers") or ()))
+    if old.get("deletionTimestamp") and added:
+        cause = (
+            f"metadata.finalizers: Forbidden: no new finalizers can be added if the object is being deleted: {added}"
+        )
+        raise invalid(kind, new["name"], [cause])
+
+
 def on_create(kind: str, obj: dict[str, Any]) -> None:
     """Fill in what the server fills in."""
     if kind == "Pod":

@@ -98,6 +98,31 @@ def check(kind: str, name: str, new: dict[str, Any], old: dict[str, Any] | None,
         raise invalid(kind, name, causes)
 
 
+def check_definition(name: str, crd: dict[str, Any]) -> None:
+    """Refuse a definition whose defaults break its own rules. A default is judged as it stands, unfilled."""
+    for version in crd["spec"]["versions"]:
+        whole = (version.get("schema") or {}).get("openAPIV3Schema") or {}
+        for path, part in _parts(whole, "openAPIV3Schema"):
+            if "default" not in part:
+                continue
+            try:
+                causes = [error.message for error in _validator(part).iter_errors(part["default"])]
+                causes = causes or list(_broken_rules(part["default"], None, part, ""))
+            except (KeyError, ValueError) as error:
+                causes = [f"{error} evaluating a rule"]
+            if causes:
+                raise invalid("CustomResourceDefinition", name, [f"spec.validation.{path}.default: {causes[0]}"])
+
+
+def _parts(schema: Any, path: str) -> Any:
+    yield path, schema
+    for name, part in (schema.get("properties") or {}).items():
+        yield from _parts(part, f"{path}.properties[{name}]")
+    for name in ("items", "additionalProperties"):
+        if isinstance(schema.get(name), dict):
+            yield from _parts(schema[name], f"{path}.{name}")
+
+
 def _broken_rules(new: Any, old: Any, schema: dict[str, Any], path: str, *, root: bool = False) -> Any:
     for rule in schema.get("x-kubernetes-validations", ()):
         if not _holds(rule["rule"], new, old):

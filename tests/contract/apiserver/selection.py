@@ -34,13 +34,19 @@ def _holds(labels: dict[str, str], term: str) -> bool:
     return term in labels
 
 
-def matches_fields(plural: str, obj: dict[str, Any], selector: str) -> bool:
+def check_fields(plural: str, selector: str) -> None:
+    """Refuse a field that the kind cannot be selected by, whether or not there is an object."""
     known = FIELDS.get(plural, {"metadata.name", "metadata.namespace"})
+    for term in filter(None, selector.split(",")):
+        key = re.split(r"!=|==|=", term, maxsplit=1)[0]
+        if key not in known:
+            raise bad_request(f"field label not supported: {key}")
+
+
+def matches_fields(plural: str, obj: dict[str, Any], selector: str) -> bool:
     for term in filter(None, selector.split(",")):
         negative = "!=" in term
         key, value = re.split(r"!=|==|=", term, maxsplit=1)
-        if key not in known:
-            raise bad_request(f'field label not supported: "{key}"')
         if (_at(obj, key) == value) == negative:
             return False
     return True

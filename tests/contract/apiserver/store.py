@@ -15,10 +15,10 @@ from typing import Any
 from . import ownership, rules, schema
 from .errors import Refused, already_exists, bad_request, conflict, gone, invalid, not_found
 from .kinds import BUILT_IN, Resource, resources_of_crd
-from .selection import matches_fields, matches_labels
+from .selection import check_fields, matches_fields, matches_labels
 
 Obj = dict[str, Any]
-Writer = tuple[str, str, str, str]
+Writer = ownership.Writer
 """Manager, operation, apiVersion, time."""
 
 
@@ -87,6 +87,7 @@ class Store:
             return self._as(resource, found)
 
     def list(self, resource: Resource, query: Query) -> tuple[list[Obj], int]:
+        check_fields(resource.plural, query.fields)
         with self.changed:
             chosen = [
                 self._as(resource, obj)
@@ -110,6 +111,8 @@ class Store:
                 new.pop("status", None)
             if resource.custom:
                 new = schema.admit(resource, new, None, write.strict)
+            if resource.kind == "CustomResourceDefinition":
+                schema.check_definition(meta["name"], new)
             rules.on_create(resource.kind, new)
             rules.check_metadata(resource.kind, new)
             meta = new["metadata"]
@@ -150,6 +153,7 @@ class Store:
         if write.subresource != "binding":
             rules.on_update(resource.kind, old, new)
         rules.check_metadata(resource.kind, new)
+        rules.check_finalizers(resource.kind, old["metadata"], new["metadata"])
         if _spec(new) != _spec(old) and not write.subresource:
             new["metadata"]["generation"] = old["metadata"].get("generation", 1) + 1
         if managed is None:
@@ -183,13 +187,13 @@ class Store:
                 new["metadata"]["managedFields"] = ownership.record_apply([], writer, set(paths), {})
                 return self.create(resource, namespace, new, write), True
             entries = old["metadata"].get("managedFields", [])
-            taken = ownership.conflicts(entries, write.manager, paths, ownership.fields(old, resource.schema))
+            taken = ownership.conflicts(entries, writer, paths, ownership.fields(old, resource.schema))
             if taken and not force:
                 raise ownership.refuse(taken)
             new = ownership.merge(old, applied, resource.schema)
-            mine = ownership.owned_by(entries, write.manager)
+            mine = ownership.owned_by(entries, writer)
             others = set().union(
-                *(ownership.from_v1(e["fieldsV1"]) for e in entries if e["manager"] != write.manager), set()
+                *(ownership.from_v1(e["fieldsV1"]) for e in entries if not ownership.is_of(e, writer)), set()
             )
             for path in sorted(mine - set(paths) - others, key=len, reverse=True):
                 ownership.remove(new, path)
@@ -271,7 +275,7 @@ class Store:
         return {**obj, "apiVersion": resource.api_version, "kind": resource.kind}
 
     def _writer(self, resource: Resource, write: Write, operation: str = "Update") -> Writer:
-        return (write.manager, operation, resource.api_version, now())
+        return (write.manager, operation, resource.api_version, now(), write.subresource)
 
 
 FIXED = (

@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import gzip
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from random import Random  # noqa: TID251 - seeded here
 from typing import Any
@@ -32,6 +33,13 @@ class Served:
     token: str
     ca_file: str | None
     fake: FakeApiServer | None
+
+    @classmethod
+    def of(cls, server: FakeApiServer | RealApiServer) -> Served:
+        """Return how the server is reached."""
+        if isinstance(server, RealApiServer):
+            return cls(server.url, server.token, server.ca_file, None)
+        return cls(server.url, server.token or "", None, server)
 
     def connection(self, patience: Patience | None = None) -> Connection:
         connection = Connection.to(self.url, self.token, self.ca_file)
@@ -62,18 +70,23 @@ def ray_crds() -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="session")
 def real_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    server = start_real(tmp_path_factory.mktemp("apiserver"))
+    yield Served.of(server)
+    server.close()
+
+
+def start_real(folder: Path) -> RealApiServer:
+    """Start a real API server, or skip."""
     assets = os.environ.get("KUBEBUILDER_ASSETS")  # noqa: TID251 - the envtest convention
     if not assets:
         pytest.skip("KUBEBUILDER_ASSETS does not point at etcd, kube-apiserver and kubectl")
-    server = RealApiServer(Path(assets), tmp_path_factory.mktemp("apiserver"))
-    yield Served(server.url, server.token, server.ca_file, None)
-    server.close()
+    return RealApiServer(Path(assets), folder)
 
 
 @pytest.fixture(scope="session")
 def fake_server() -> Iterator[Served]:
     server = FakeApiServer()
-    yield Served(server.url, "", None, server)
+    yield Served.of(server)
     server.close()
 
 
@@ -82,29 +95,43 @@ def served(request: pytest.FixtureRequest) -> Served:
     """Either server, with the definitions installed; tests keep apart by namespace."""
     server: Served = request.getfixturevalue(f"{request.param}_server")
     install(server.api())
+    if server.fake is None:
+        until_described(server, "lu.partage.v1alpha1.Claim")
     return server
+
+
+def until_described(server: Served, name: str) -> None:
+    """Return once the server's OpenAPI document names the definition: kubectl validates by it, and it comes late."""
+    client, token = server.connection().client, {"Authorization": f"Bearer {server.token}"}
+    for _ in range(300):
+        answer = client.rest_client.pool_manager.request("GET", f"{server.url}/openapi/v2", headers=token)
+        if answer.status == HTTPStatus.OK and name.encode() in answer.data:
+            return
+        SystemClock().sleep_ms(100)
+    pytest.fail(f"{name} never came into the OpenAPI document of {server.url}")
 
 
 @pytest.fixture
 def fake() -> Iterator[Served]:
     """Yield the fake alone: for faults that a real server cannot be asked for."""
     server = FakeApiServer(token="t0ken")
-    yield Served(server.url, "t0ken", None, server)
+    yield Served.of(server)
     server.close()
 
 
-def install(api: Api) -> None:
-    """Install the definitions, and wait until the server serves them."""
+def install(api: Api, definitions: Sequence[dict[str, Any]] | None = None) -> None:
+    """Install the definitions, ours and KubeRay's unless others are given, and wait until the server serves them."""
     from cluster.kubernetes.kinds import Kind
     from cluster.kubernetes.refusals import Absent, Exists
 
     kind = Kind("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", namespaced=False)
-    for crd in crds():
+    wanted = crds() if definitions is None else definitions
+    for crd in wanted:
         try:
             api.create(kind, None, crd)
         except Exists:
             continue
-    for crd in crds():
+    for crd in wanted:
         spec = crd["spec"]
         served_kind = Kind(spec["group"], spec["versions"][0]["name"], spec["names"]["plural"], spec["names"]["kind"])
         for _ in range(100):

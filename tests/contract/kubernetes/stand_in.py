@@ -43,6 +43,11 @@ def _is_ready(pod: Object) -> bool:
     return PROXY_HEALTH not in str((probe.get("exec") or {}).get("command"))
 
 
+def _address(uid: str) -> str:
+    """Return an address of the pod's own."""
+    return f"10.{int(uid[:2], 16)}.{int(uid[2:4], 16)}.{int(uid[4:6], 16)}"
+
+
 def _is_alive(pod: Object) -> bool:
     return not pod["metadata"].get("deletionTimestamp") and pod.get("status", {}).get("phase") != "Failed"
 
@@ -200,7 +205,7 @@ class Machines:
             self.given = {d: p for d, p in self.given.items() if p != f"{meta['namespace']}/{meta['name']}"}
         elif pod.get("status", {}).get("phase") == "Pending":
             ready = {"type": "Ready", "status": str(_is_ready(pod)), "lastTransitionTime": _now()}
-            status = {"phase": "Running", "podIP": f"10.0.0.{len(meta['name']) % 250}", "conditions": [ready]}
+            status = {"phase": "Running", "podIP": _address(meta["uid"]), "conditions": [ready]}
             self.api.merge(PODS, meta["namespace"], meta["name"], {"status": status}, "status")
 
     def _report(self, host: Machine) -> None:

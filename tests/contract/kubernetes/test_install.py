@@ -16,7 +16,7 @@ from tests.contract.apiserver.server import FakeApiServer
 from tests.helm.chart import CHART
 from tests.kubernetes_tools import run, tool
 
-from .conftest import Served, make_namespace, ray_crds
+from .conftest import Served, install, make_namespace, ray_crds, start_real
 
 SECRETS = Kind("", "v1", "secrets", "Secret")
 DEPLOYMENTS = Kind("apps", "v1", "deployments", "Deployment")
@@ -31,18 +31,17 @@ MONITORING = (
 class Site:
     """A cluster with KubeRay's and the Prometheus operator's definitions, and helm pointed at it."""
 
-    def __init__(self, tmp_path: Path) -> None:
-        self.server = FakeApiServer()
-        self.api: Api = Served(self.server.url, "", None, self.server).api()
-        for crd in ray_crds() + [_stub(plural, kind) for plural, kind in MONITORING]:
-            self.api.create(CRDS, None, crd)
+    def __init__(self, tmp_path: Path, served: Served) -> None:
+        self.api: Api = served.api()
+        install(self.api, ray_crds() + [_stub(plural, kind) for plural, kind in MONITORING])
         make_namespace(self.api, "partage")
         self._home = tmp_path
+        trusted = {"certificate-authority": served.ca_file} if served.ca_file else {}
         config = {
             "apiVersion": "v1",
             "kind": "Config",
-            "clusters": [{"name": "c", "cluster": {"server": self.server.url}}],
-            "users": [{"name": "u", "user": {}}],
+            "clusters": [{"name": "c", "cluster": {"server": served.url} | trusted}],
+            "users": [{"name": "u", "user": {"token": served.token}}],
             "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
             "current-context": "c",
         }
@@ -61,11 +60,13 @@ def _stub(plural: str, kind: str) -> dict[str, Any]:
     return {"metadata": {"name": f"{plural}.monitoring.coreos.com"}, "spec": spec}
 
 
-@pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    site = Site(tmp_path)
-    yield site
-    site.server.close()
+@pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.real_cluster)])
+def site(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Site]:
+    """Yield an empty cluster: without a controller manager namespaces never end, so each test has its own."""
+    server = FakeApiServer() if request.param == "fake" else start_real(tmp_path)
+    served = Served.of(server)
+    yield Site(tmp_path, served)
+    server.close()
 
 
 def test_one_command_installs_it_all(site: Site) -> None:

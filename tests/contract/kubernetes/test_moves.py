@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from cluster.actuate.kubernetes.scrubs import collect
 from cluster.kubernetes.kinds import NODE_DEVICES, NODES, PODS, RAY_CLUSTERS, RAY_SERVICES
 from policies.model.inventory import DeviceHealth, ScrubState, WorkerState
 from policies.model.naming import worker_id
@@ -159,11 +160,66 @@ def test_the_devices_that_were_given_count_not_those_that_were_planned(world: Wo
     assert holders == {"GPU-1": None, "GPU-2": worker.id}
 
 
-def test_a_pod_that_never_came_leaves_nothing_held(world: World) -> None:
+def test_a_device_is_held_from_when_a_pod_is_given_its_node_not_from_when_one_is_asked_for(world: World) -> None:
+    world.execute(start(DEFENCE, "n1", "GPU-1"))
+    world.settle()
+    assert world.ledger.devices() == ()
+    world.kuberay.step()
     world.execute(start(DEFENCE, "n1", "GPU-1"))
     assert world.ledger.devices()[0].worker is not None
+
+
+def test_a_pod_that_never_ran_leaves_nothing_held(world: World) -> None:
+    world.execute(start(DEFENCE, "n1", "GPU-1"))
+    world.kuberay.step()
+    world.execute(start(DEFENCE, "n1", "GPU-1"))
+    (pod,) = world.pods(DEFENCE)
+    world.api.delete(PODS, pod["metadata"]["namespace"], pod["metadata"]["name"])
     world.settle()
     assert world.ledger.devices()[0].worker is None
+
+
+def test_two_domains_that_start_on_one_node_at_once_take_turns(world: World) -> None:
+    both = (start(CIVIL, "n1", "GPU-1"), start(DEFENCE, "n1", "GPU-2"))
+    world.until_ready(*both)
+    assert {(worker.domain, worker.devices) for worker in world.observe().workers} == {
+        (CIVIL, ("GPU-1",)),
+        (DEFENCE, ("GPU-2",)),
+    }
+    assert world.ledger.proofs() == ()
+
+
+def test_nothing_starts_beside_a_scrub_and_nothing_is_scrubbed_beside_a_start(world: World) -> None:
+    world.until_ready(start(CIVIL, "n1", "GPU-1"))
+    world.execute(stop(CIVIL, "GPU-1"))
+    world.step(3)
+    beside = start(CIVIL, "n1", "GPU-2")
+    world.execute(beside)
+    world.kuberay.step()
+    world.execute(scrub("n1", "GPU-1", CIVIL, DEFENCE))
+    (waits,) = world.execute(beside)
+    assert "waits for GPU-1" in waits.detail
+    world.step(2)
+    assert [proof.passed for proof in world.ledger.proofs()] == [True]
+    for _ in range(2):
+        world.kuberay.step()
+        world.execute(beside)
+    (refused,) = world.execute(scrub("n1", "GPU-1", CIVIL, DEFENCE))
+    assert (refused.status, "node_starting" in refused.detail) == (OutcomeStatus.REFUSED, True)
+    world.until_ready(start(CIVIL, "n1", "GPU-1"))
+
+
+def test_a_request_is_taken_back_although_the_agent_writes_at_the_same_time(world: World) -> None:
+    world.until_ready(start(CIVIL, "n1", "GPU-1"))
+    world.execute(stop(CIVIL, "GPU-1"))
+    world.step(3)
+    world.execute(scrub("n1", "GPU-1", CIVIL, DEFENCE))
+    world.machines.step()
+    seen = world.api.list_all(NODE_DEVICES)[0]
+    world.machines.step()
+    collect(world.api, world.ledger, tuple(seen), world.fencing)
+    assert world.ledger.devices()[0].scrub is ScrubState.CLEAN
+    assert not (world.api.get(NODE_DEVICES, None, "n1").get("spec") or {}).get("scrubs")
 
 
 def test_a_spare_that_nobody_needs_goes_by_name(world: World) -> None:

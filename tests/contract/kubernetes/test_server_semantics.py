@@ -10,11 +10,14 @@ import yaml
 
 from cluster.kubernetes.api import Api, Selection
 from cluster.kubernetes.kinds import CLAIMS, LEASES, PODS, RAY_CLUSTERS, Kind
-from cluster.kubernetes.refusals import Absent, Exists, Expired, Invalid, Stale
+from cluster.kubernetes.refusals import Absent, ApiRefusal, Exists, Expired, Invalid, Stale
 
 from .conftest import Kubectl, Served
 
 CONFIG_MAPS = Kind("", "v1", "configmaps", "ConfigMap")
+DEFINITIONS = Kind(
+    "apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", namespaced=False
+)
 
 
 def config_map(name: str, labels: dict[str, str] | None = None, **data: str) -> dict:
@@ -62,7 +65,7 @@ def test_a_write_from_an_old_version_is_refused(api: Api, namespace: str) -> Non
 def test_a_patch_whose_test_fails_changes_nothing(api: Api, namespace: str) -> None:
     made = api.create(CONFIG_MAPS, namespace, config_map("a", x="1"))
     test = {"op": "test", "path": "/metadata/resourceVersion", "value": "1"}
-    with pytest.raises(Invalid, match="test"):
+    with pytest.raises(Invalid, match="the server rejected our request due to an error in our request"):
         api.patch(CONFIG_MAPS, namespace, "a", [test, {"op": "replace", "path": "/data/x", "value": "2"}])
     test["value"] = made["metadata"]["resourceVersion"]
     changed = api.patch(CONFIG_MAPS, namespace, "a", [test, {"op": "replace", "path": "/data/x", "value": "2"}])
@@ -287,6 +290,89 @@ def test_the_official_client_reads_and_writes_a_lease(served: Served, namespace:
         leases.replace_namespaced_lease("l", namespace, made)
     assert refused.value.status == 409
     assert served.api().get(LEASES, namespace, "l")["spec"]["holderIdentity"] == "b"
+
+
+def test_a_definition_whose_default_breaks_its_own_rule_is_refused(api: Api) -> None:
+    pair = {
+        "type": "object",
+        "default": {},
+        "properties": {"min": {"type": "integer", "default": 1}, "max": {"type": "integer", "default": 1}},
+        "x-kubernetes-validations": [{"rule": "self.min <= self.max"}],
+    }
+    schema = {"type": "object", "properties": {"spec": {"type": "object", "properties": {"replicas": pair}}}}
+    names = {"plural": "pairs", "singular": "pair", "kind": "Pair", "listKind": "PairList"}
+    version = {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
+    spec = {"group": "tests.partage.lu", "scope": "Namespaced", "names": names, "versions": [version]}
+    with pytest.raises(Invalid, match="default"):
+        api.create(DEFINITIONS, None, {"metadata": {"name": "pairs.tests.partage.lu"}, "spec": spec})
+
+
+def test_a_name_is_made_from_its_beginning(api: Api, namespace: str) -> None:
+    body = {"metadata": {"generateName": "a-"}, "data": {}}
+    made = {api.create(CONFIG_MAPS, namespace, body)["metadata"]["name"] for _ in range(3)}
+    assert len(made) == 3
+    assert all(name.startswith("a-") and len(name) == len("a-") + 5 for name in made)
+
+
+def test_an_object_is_deleted_only_if_it_still_is_the_one_that_was_meant(api: Api, namespace: str) -> None:
+    first = api.create(CONFIG_MAPS, namespace, config_map("a"))
+    api.delete(CONFIG_MAPS, namespace, "a")
+    api.create(CONFIG_MAPS, namespace, config_map("a"))
+    with pytest.raises(Stale):
+        api.delete(CONFIG_MAPS, namespace, "a", first["metadata"]["uid"])
+    assert api.get(CONFIG_MAPS, namespace, "a")
+
+
+def test_nothing_is_added_to_an_object_that_is_being_deleted_but_its_finalizers_go(api: Api, namespace: str) -> None:
+    body = config_map("a")
+    body["metadata"]["finalizers"] = ["partage.lu/one"]
+    api.create(CONFIG_MAPS, namespace, body)
+    api.delete(CONFIG_MAPS, namespace, "a")
+    with pytest.raises(Invalid):
+        api.merge(CONFIG_MAPS, namespace, "a", {"metadata": {"finalizers": ["partage.lu/one", "partage.lu/two"]}})
+    api.merge(CONFIG_MAPS, namespace, "a", {"metadata": {"finalizers": []}})
+    with pytest.raises(Absent):
+        api.get(CONFIG_MAPS, namespace, "a")
+
+
+@pytest.mark.parametrize(
+    ("selector", "found"),
+    [
+        ("metadata.name=a", ["a"]),
+        ("metadata.name!=a", ["b"]),
+        ("status.phase=Pending", ["a", "b"]),
+        ("spec.nodeName=", ["a", "b"]),
+    ],
+)
+def test_fields_select_pods(api: Api, namespace: str, selector: str, found: list[str]) -> None:
+    for name in ("a", "b"):
+        api.create(PODS, namespace, gated_pod(name))
+    objects, _ = api.list_all(PODS, Selection(namespace=namespace, fields=selector))
+    assert [obj["metadata"]["name"] for obj in objects] == found
+
+
+def test_a_field_that_cannot_select_is_refused(api: Api, namespace: str) -> None:
+    with pytest.raises(ApiRefusal, match=r"field label not supported: spec\.priority"):
+        api.list_all(PODS, Selection(namespace=namespace, fields="spec.priority=1"))
+
+
+def test_unknown_fields_of_a_claim_are_dropped(api: Api, namespace: str) -> None:
+    made = api.create(CLAIMS, namespace, claim(colour="red"))
+    assert "colour" not in made["spec"]
+
+
+def test_a_status_is_applied_through_its_own_door_and_leaves_the_spec(api: Api, namespace: str) -> None:
+    api.create(CLAIMS, namespace, claim())
+    made = api.apply(CLAIMS, namespace, {"metadata": {"name": "chat"}, "status": {"state": "served"}}, "status")
+    assert (made["status"]["state"], made["spec"]["model"]) == ("served", "small")
+    managers = {(e["manager"], e["operation"], e.get("subresource", "")) for e in made["metadata"]["managedFields"]}
+    assert ("partage", "Apply", "status") in managers
+
+
+def test_bookmarks_come_while_nothing_happens(api: Api, namespace: str) -> None:
+    _, version = api.list_all(CONFIG_MAPS, Selection(namespace=namespace))
+    events = list(api.watch(CONFIG_MAPS, Selection(namespace=namespace), version, 4))
+    assert {event["type"] for event in events} <= {"BOOKMARK"}
 
 
 def test_a_ray_cluster_takes_replicas_and_victims(api: Api, namespace: str) -> None:
