@@ -7,18 +7,34 @@ import json
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from cluster.bundle import verify
 from cluster.bundle.sbom import bill
-from policies.model.catalogue import Model
+from policies.model.catalogue import Model, Variant
 from policies.model.codec import from_plain
+from policies.model.units import ModelId, VariantId
 
 ROOT = Path(__file__).resolve().parents[2]
+SHIPPED = ROOT / "serving" / "models"
+"""Catalogue of the models that the platform comes with."""
 BUILDERS = ("buildah", "podman", "docker")
 IMAGES = ("control-plane", "ray")
+COPIED = {
+    "INSTALL.md": "runbooks/procedures/air-gapped-install.md",
+    "KUBERNETES.md": "docs/kubernetes.md",
+    "Containerfile": "Containerfile",
+    "runtime.txt": "requirements/runtime.txt",
+    "values-airgap.yaml": "helm/partage/values-airgap.yaml",
+}
+"""Files of the bundle's top folder, and where they come from."""
+SOURCES = ("policies", "cluster", "serving", "pyproject.toml", "README.md")
 
 
 class ToolFailed(Exception):
@@ -73,8 +89,8 @@ def pack(packing: Packing) -> tuple[str, ...]:
     packing.run(
         packing.helm, "package", str(ROOT / "helm" / "partage"), "--destination", str(packing.target / "charts")
     )
-    for name in ("Containerfile", "requirements/runtime.txt"):
-        shutil.copy(ROOT / name, packing.target / Path(name).name)
+    for name, where in COPIED.items():
+        shutil.copy(ROOT / where, packing.target / name)
     shutil.copy(verify.__file__, packing.target / "verify.py")
     left_out = _images(packing) + _models(packing)
     (packing.target / "LEFT-OUT.txt").write_text("".join(f"{line}\n" for line in left_out) or "nothing\n")
@@ -92,7 +108,11 @@ def _wheels(packing: Packing) -> None:
     requirements = str(ROOT / "requirements" / "runtime.txt")
     options = ("--require-hashes", "--only-binary", ":all:", "--no-deps", "--dest", str(folder))
     packing.run(*pip, "download", "--requirement", requirements, *options)
-    packing.run(*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder), str(ROOT))
+    with tempfile.TemporaryDirectory() as copy:  # building in place would leave files, and pick up old ones
+        for name in SOURCES:
+            whole = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+            whole(ROOT / name, Path(copy) / name)
+        packing.run(*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder), copy)
 
 
 def _images(packing: Packing) -> tuple[str, ...]:
@@ -174,7 +194,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--helm", default="helm", help="the helm program")
     parser.add_argument("--registry", default="", help="prefix of base and result images; without it none are built")
     parser.add_argument("--wheels", type=Path, help="folder of wheels to take instead of downloading them")
-    parser.add_argument("--catalogue", type=Path, help="models on offer, as `partage prepare` writes them")
+    parser.add_argument("--catalogue", type=Path, help="models on offer, as `partage prepare` writes them; else those that are shipped")
     parser.add_argument("--weights", type=Path, help="folder of the weights")
     chosen = parser.parse_args(arguments)
     packing = Packing(
@@ -183,7 +203,7 @@ def main(arguments: list[str] | None = None) -> int:
         helm=chosen.helm,
         registry=chosen.registry,
         wheels=chosen.wheels,
-        models=_catalogue(chosen.catalogue),
+        models=models_offered(chosen.catalogue),
         weights=chosen.weights,
     )
     try:
@@ -193,7 +213,9 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     for line in left_out:
         sys.stdout.write(f"{line}\n")
-    return verify.main([str(packing.target)])
+    status = verify.main([str(packing.target)])
+    sys.stdout.write(f"where it arrives: python3 {verify.__name__.rpartition('.')[2]}.py\n")
+    return status
 
 
 def _version() -> str:
@@ -203,9 +225,32 @@ def _version() -> str:
     return str(found["project"]["version"])
 
 
-def _catalogue(path: Path | None) -> tuple[Model, ...]:
+def _listed(file: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = yaml.safe_load(file.read_text(encoding="utf-8"))
+    return found
+
+
+def _offered(plain: dict[str, Any]) -> Model:
+    """Return a model of the shipped catalogue with what its manifest needs."""
+    variants = tuple(
+        Variant(
+            id=VariantId(each["id"]),
+            engine=each["engine"],
+            precision=each.get("precision", ""),
+            weights=each.get("weights", ""),
+            weights_mib=each.get("weights_mib", 0),
+            sha256=each.get("sha256", ""),
+        )
+        for each in plain["variants"]
+    )
+    licence, context = plain.get("licence", ""), plain["context_tokens"]
+    return Model(id=ModelId(plain["id"]), context_tokens=context, licence=licence, variants=variants)
+
+
+def models_offered(path: Path | None) -> tuple[Model, ...]:
+    """Return the models of a catalogue document; without one those that the platform comes with."""
     if path is None:
-        return ()
+        return tuple(_offered(plain) for file in sorted(SHIPPED.glob("*.yaml")) for plain in _listed(file))
     found = json.loads(path.read_text(encoding="utf-8"))
     listed = found["models"] if isinstance(found, dict) else found
     return tuple(from_plain(Model, plain) for plain in listed)

@@ -7,12 +7,13 @@ import re
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from cluster.bundle import verify
-from cluster.bundle.build import ROOT, Packing, ToolFailed, pack, run
+from cluster.bundle.build import ROOT, Packing, ToolFailed, models_offered, pack, run
 from policies.model.catalogue import Model, Variant
 from policies.model.units import ModelId, VariantId
 from tests.kubernetes_tools import tool
@@ -67,7 +68,10 @@ def test_a_bundle_has_everything_and_says_what_it_has_not(packing: Packing) -> N
         "models/manifest.json",
         "models/small/q4.gguf",
         "Containerfile",
+        "INSTALL.md",
+        "KUBERNETES.md",
         "runtime.txt",
+        "values-airgap.yaml",
         "verify.py",
         "sbom.cdx.json",
         "LEFT-OUT.txt",
@@ -147,6 +151,16 @@ def test_the_models_manifest_says_what_each_file_must_be(packing: Packing) -> No
         ("small/q4.gguf", "Apache-2.0", 1),
         ("small/q8.gguf", "Apache-2.0", 2),
     ]
+
+
+def test_without_another_catalogue_the_manifest_names_every_shipped_model(packing: Packing) -> None:
+    shipped = models_offered(None)
+    left_out = pack(replace(packing, models=shipped))
+    manifest = json.loads((packing.target / "models" / "manifest.json").read_text())["models"]
+    families = {line["model"] for line in manifest}
+    assert families == {model.id for model in shipped if any(variant.weights for variant in model.variants)}
+    assert {"smollm2-135m-instruct", "ministral-3-3b"} <= families
+    assert sum(line.startswith("weights ") for line in left_out) == len(manifest)
 
 
 def test_images_are_built_and_saved_where_a_builder_works(packing: Packing) -> None:

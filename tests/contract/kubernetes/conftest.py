@@ -22,6 +22,7 @@ from tests.contract.kubernetes.real import RealApiServer
 from tests.kubernetes_tools import run, tool
 
 ROOT = Path(__file__).parents[3]
+AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 PUBLISHED = ROOT.parent / "shared" / "data" / "api_specs" / "kuberay"
 
 
@@ -96,19 +97,22 @@ def served(request: pytest.FixtureRequest) -> Served:
     server: Served = request.getfixturevalue(f"{request.param}_server")
     install(server.api())
     if server.fake is None:
-        until_described(server, "lu.partage.v1alpha1.Claim")
+        until_described(server, crds())
     return server
 
 
-def until_described(server: Served, name: str) -> None:
-    """Return once the server's OpenAPI document names the definition: kubectl validates by it, and it comes late."""
-    client, token = server.connection().client, {"Authorization": f"Bearer {server.token}"}
-    for _ in range(300):
-        answer = client.rest_client.pool_manager.request("GET", f"{server.url}/openapi/v2", headers=token)
-        if answer.status == HTTPStatus.OK and name.encode() in answer.data:
-            return
-        SystemClock().sleep_ms(100)
-    pytest.fail(f"{name} never came into the OpenAPI document of {server.url}")
+def until_described(server: Served, definitions: Sequence[dict[str, Any]]) -> None:
+    """Return once the server tells clients of the definitions: kubectl and helm ask before they send; it comes late."""
+    pool, bearer = server.connection().client.rest_client.pool_manager, {"Authorization": f"Bearer {server.token}"}
+    kinds = {crd["spec"]["names"]["kind"] for crd in definitions}
+    for path, accept in (("/apis", AGGREGATED), ("/openapi/v2", "application/json")):
+        for _ in range(300):
+            answer = pool.request("GET", f"{server.url}{path}", headers={**bearer, "Accept": accept})
+            if answer.status == HTTPStatus.OK and all(f'"{kind}"'.encode() in answer.data for kind in kinds):
+                break
+            SystemClock().sleep_ms(100)
+        else:
+            pytest.fail(f"{path} of {server.url} never named all of {sorted(kinds)}")
 
 
 @pytest.fixture

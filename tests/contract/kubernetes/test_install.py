@@ -16,7 +16,7 @@ from tests.contract.apiserver.server import FakeApiServer
 from tests.helm.chart import CHART
 from tests.kubernetes_tools import run, tool
 
-from .conftest import Served, install, make_namespace, ray_crds, start_real
+from .conftest import Served, install, make_namespace, ray_crds, start_real, until_described
 
 SECRETS = Kind("", "v1", "secrets", "Secret")
 DEPLOYMENTS = Kind("apps", "v1", "deployments", "Deployment")
@@ -33,7 +33,10 @@ class Site:
 
     def __init__(self, tmp_path: Path, served: Served) -> None:
         self.api: Api = served.api()
-        install(self.api, ray_crds() + [_stub(plural, kind) for plural, kind in MONITORING])
+        definitions = ray_crds() + [_stub(plural, kind) for plural, kind in MONITORING]
+        install(self.api, definitions)
+        if served.fake is None:
+            until_described(served, definitions)
         make_namespace(self.api, "partage")
         self._home = tmp_path
         trusted = {"certificate-authority": served.ca_file} if served.ca_file else {}
