@@ -11,7 +11,8 @@ from policies.model.units import ClaimId, DeviceId, NodeId, SecurityDomain, Work
 from policies.reclaim import Tier
 
 EFFORT = {
-    Reach.SHARED: 1, Reach.BOUND: 1, Reach.HELD: 0, Reach.UNBOUND: 1, Reach.REBIND: 2, Reach.FOREIGN: 3,
+    Reach.SHARED: 1, Reach.BOUND: 1, Reach.HELD: 0, Reach.UNBOUND: 1, Reach.REBIND: 2, Reach.LEFT: 3,
+    Reach.FOREIGN: 4,
 }  # fmt: skip
 """What must be done to use a place, in classes: what was freed for the claim, then what disturbs nothing."""
 

@@ -31,7 +31,7 @@ def partage(need: Need, site: Site, board: Board) -> int:
         whole += left == WHOLE_GPU_MILLIS
     loss += tables.together(need.flavor, spare.idle, spare.whole, cpu)
     loss -= tables.together(need.flavor, spare.idle - many * millis, spare.whole - whole, cpu - need.cpu_millis)
-    if site.reach is Reach.FOREIGN:
+    if site.reach >= Reach.LEFT:
         loss += len(site.devices) * SCRUB_COST
     return loss - WARM_BONUS if need.model is not None and is_warm(board, site, need.model) else loss
 

@@ -194,7 +194,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--helm", default="helm", help="the helm program")
     parser.add_argument("--registry", default="", help="prefix of base and result images; without it none are built")
     parser.add_argument("--wheels", type=Path, help="folder of wheels to take instead of downloading them")
-    parser.add_argument("--catalogue", type=Path, help="models on offer, as `partage prepare` writes them; else those that are shipped")
+    parser.add_argument(
+        "--catalogue", type=Path, help="models on offer, as `partage prepare` writes them; else those that are shipped"
+    )
     parser.add_argument("--weights", type=Path, help="folder of the weights")
     chosen = parser.parse_args(arguments)
     packing = Packing(

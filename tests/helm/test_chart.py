@@ -20,14 +20,12 @@ from policies.model.routing import RoutingTable
 from policies.model.units import SecurityDomain
 from tests.contract.apiserver import schema as crd_schema
 from tests.contract.apiserver.kinds import resources_of_crd
-from tests.contract.kubernetes.conftest import crds
+from tests.contract.kubernetes.conftest import crds, monitoring_crds
 from tests.helm import accept
 from tests.helm.chart import CHART, MATRIX, name_of, of_kind, pods, refused, rendered, schema, values
 from tests.kubernetes_tools import run, tool
 
 KUBERNETES = ("1.32", "1.35")
-OUTSIDE_SCHEMAS = {"ServiceMonitor", "PodMonitor", "PrometheusRule"}
-"""Kinds of the Prometheus operator, whose schemas are in no package that we have."""
 VALID: set[tuple[str, str]] = set()
 """Manifests found valid: most are the same in every case, and checking one takes a while."""
 every_case = pytest.mark.parametrize("case", MATRIX)
@@ -42,17 +40,17 @@ def test_helm_finds_nothing_to_complain_about() -> None:
     ("case", "version"), [(case, KUBERNETES[-1]) for case in MATRIX] + [("default", version) for version in KUBERNETES]
 )
 def test_every_manifest_is_valid(case: str, version: str) -> None:
-    custom = {crd["spec"]["names"]["kind"] for crd in crds()}
+    custom = {crd["spec"]["names"]["kind"] for crd in crds() + monitoring_crds()}
     for obj in rendered(case):
         content = (version, json.dumps(obj, sort_keys=True))
-        if obj["kind"] not in OUTSIDE_SCHEMAS | custom and content not in VALID:
+        if obj["kind"] not in custom and content not in VALID:
             kubernetes_validate.validate(obj, version, strict=True)
             VALID.add(content)
 
 
 @every_case
 def test_every_custom_resource_fits_its_definition(case: str) -> None:
-    known = {(r.api_version, r.kind): r for crd in crds() for r in resources_of_crd(crd)}
+    known = {(r.api_version, r.kind): r for crd in crds() + monitoring_crds() for r in resources_of_crd(crd)}
     found = [obj for obj in rendered(case) if (obj["apiVersion"], obj["kind"]) in known]
     assert found
     for obj in found:

@@ -137,6 +137,7 @@ applications:
       routes: []
       shares: []
       simulated: false
+      usage_retention_days: null
   import_path: serving.apps.gateway:build
   name: gateway
   route_prefix: /

@@ -69,6 +69,12 @@ def ray_crds() -> list[dict[str, Any]]:
     return list(yaml.safe_load_all((Path(__file__).parent / "fixtures" / "ray-crds.yaml").read_text()))
 
 
+@functools.cache
+def monitoring_crds() -> list[dict[str, Any]]:
+    """Return our own small definitions of the Prometheus operator's kinds."""
+    return list(yaml.safe_load_all((Path(__file__).parent / "fixtures" / "monitoring-crds.yaml").read_text()))
+
+
 @pytest.fixture(scope="session")
 def real_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     server = start_real(tmp_path_factory.mktemp("apiserver"))

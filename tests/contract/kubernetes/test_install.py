@@ -16,16 +16,11 @@ from tests.contract.apiserver.server import FakeApiServer
 from tests.helm.chart import CHART
 from tests.kubernetes_tools import run, tool
 
-from .conftest import Served, install, make_namespace, ray_crds, start_real, until_described
+from .conftest import Served, install, make_namespace, monitoring_crds, ray_crds, start_real, until_described
 
 SECRETS = Kind("", "v1", "secrets", "Secret")
 DEPLOYMENTS = Kind("apps", "v1", "deployments", "Deployment")
 CRDS = Kind("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", namespaced=False)
-MONITORING = (
-    ("servicemonitors", "ServiceMonitor"),
-    ("podmonitors", "PodMonitor"),
-    ("prometheusrules", "PrometheusRule"),
-)
 
 
 class Site:
@@ -33,7 +28,7 @@ class Site:
 
     def __init__(self, tmp_path: Path, served: Served) -> None:
         self.api: Api = served.api()
-        definitions = ray_crds() + [_stub(plural, kind) for plural, kind in MONITORING]
+        definitions = ray_crds() + monitoring_crds()
         install(self.api, definitions)
         if served.fake is None:
             until_described(served, definitions)
@@ -53,14 +48,6 @@ class Site:
     def helm(self, *arguments: str) -> Any:
         flags = ("--kubeconfig", str(self._home / "kubeconfig"), "-n", "partage")
         return run(tool("helm"), *arguments, *flags, home=self._home)
-
-
-def _stub(plural: str, kind: str) -> dict[str, Any]:
-    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-    version = {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
-    names = {"plural": plural, "singular": kind.lower(), "kind": kind, "listKind": f"{kind}List"}
-    spec = {"group": "monitoring.coreos.com", "scope": "Namespaced", "names": names, "versions": [version]}
-    return {"metadata": {"name": f"{plural}.monitoring.coreos.com"}, "spec": spec}
 
 
 @pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.real_cluster)])
