@@ -13,14 +13,12 @@ from typer._click.exceptions import ClickException, UsageError
 from typer._click.formatting import HelpFormatter
 from typer._completion_classes import completion_init
 
-from cluster.cli.commands import COMMANDS, SECTIONS, load
+from cluster.cli.commands import COMMANDS, load
+from cluster.cli.door import overview
 from cluster.cli.exits import Exit, exit_of
 from cluster.cli.screen import say
 
 GROUP = "partage.commands"
-BROUGHT = "From other packages"
-NAME_WIDTH = 12
-"""Longest name of a command, so that all sections align."""
 
 
 class Commands(typer.core.TyperGroup):
@@ -35,15 +33,9 @@ class Commands(typer.core.TyperGroup):
         """Return every name, ours first."""
         return [*COMMANDS, *(name for name in _names_brought() if name not in COMMANDS)]
 
-    def format_commands(self, ctx: Context, formatter: HelpFormatter) -> None:  # noqa: ARG002  # as the base class has it
-        """Write the commands under their headings, without loading any."""
-        for heading, listed in SECTIONS.items():
-            with formatter.section(heading):
-                formatter.write_dl([(name.ljust(NAME_WIDTH), one.text) for name, one in listed.items()])
-        others = [name for name in _names_brought() if name not in COMMANDS]
-        if others:
-            with formatter.section(BROUGHT):
-                formatter.write_dl([(name.ljust(NAME_WIDTH), f"partage {name} --help") for name in others])
+    def format_help(self, ctx: Context, formatter: HelpFormatter) -> None:  # noqa: ARG002  # as the base class has it
+        """Write the first screen, without loading any command."""
+        formatter.write(overview(tuple(name for name in _names_brought() if name not in COMMANDS)))
 
     def resolve_command(self, ctx: Context, args: list[str]) -> tuple[str | None, Command | None, list[str]]:
         """Return the command; an unknown name is answered with the nearest known one."""

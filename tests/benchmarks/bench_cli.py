@@ -42,7 +42,7 @@ def begun(arguments, environment):
     """Run the command and return the milliseconds until its first output, and those that the processor worked."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     start = time.perf_counter()
-    program = [sys.executable, "-m", "cluster.cli.main", *arguments]
+    program = [sys.executable, "-m", "cluster.cli.door", *arguments]
     with subprocess.Popen(program, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         process.stdout.read(1)
         first = time.perf_counter() - start

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cluster.cli.columns import claim_columns
+from cluster.cli.door import overview
 from cluster.cli.jsonpath import PathInvalid, evaluate
 from cluster.cli.main import outcome
 from cluster.cli.screen import Column, Output, OutputUnknown, table
@@ -93,15 +94,28 @@ def test_an_unknown_way_to_print_is_answered_with_the_nearest() -> None:
     assert Output.parse("jsonpath={.id}").path == "{.id}"
 
 
-def test_help_loads_no_command(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_first_screen_loads_nothing_and_is_the_same_by_every_door(capsys: pytest.CaptureFixture[str]) -> None:
     import subprocess
     import sys
 
-    seen = "import sys; from cluster.cli.main import outcome; outcome(['--help']); print(sorted(sys.modules))"
+    seen = "import sys, cluster.cli.door as door; print(door.overview(), sorted(sys.modules))"
     loaded = subprocess.run([sys.executable, "-c", seen], capture_output=True, text=True, check=True).stdout
-    assert "'cluster.cli.main'" in loaded
-    for heavy in ("pydantic", "rich", "yaml", "httpx", "fastapi", "ray", "policies.model.codec", "cluster.cli.reading"):
+    assert "'cluster.cli.door'" in loaded
+    assert "  get           List claims" in loaded
+    for heavy in (
+        "typer",
+        "pydantic",
+        "rich",
+        "yaml",
+        "httpx",
+        "fastapi",
+        "ray",
+        "policies.model.codec",
+        "cluster.cli.reading",
+    ):
         assert f"'{heavy}'" not in loaded, heavy
+    assert outcome(["--help"]) == 0
+    assert capsys.readouterr().out.startswith(overview().split("From other")[0].rstrip())
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
