@@ -203,6 +203,9 @@ def _current(plain: dict[str, Any], datasource: str, datasource_uid: str | None)
         panel["id"] = number
         if panel.get("options") is None:
             panel.pop("options", None)
+        elif panel["type"] == "heatmap":
+            # The library writes what earlier versions of Grafana read, which is a tooltip that never shows.
+            panel["options"]["tooltip"] = {"mode": "single", "yHistogram": True, "showColorScale": True}
     for variable in plain["templating"]["list"]:
         variable.pop("id", None)
         if variable["type"] == "datasource":

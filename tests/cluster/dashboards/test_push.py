@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from cluster.cli.dashboards import app
 from cluster.dashboards.annotate import of_mode, publish
 from cluster.dashboards.catalogue import BOARDS, FOLDER_UID
+from cluster.dashboards.chart import write_files
 from cluster.dashboards.client import connect
 from cluster.dashboards.push import Change, compare, export, push
 from cluster.dashboards.refusals import (
@@ -197,6 +198,9 @@ def test_the_command_line_ends_with_seven_when_grafana_is_down(token_file):
 
 
 def test_the_chart_ships_the_dashboards_of_the_code(tmp_path):
-    shipped = Path(__file__).parents[3] / "helm/partage/dashboards"
-    for path in export(tmp_path, datasource="Prometheus"):
-        assert path.read_text() == (shipped / path.name).read_text()
+    shipped = Path(__file__).parents[3] / "helm/partage/files"
+    write_files(tmp_path)
+    written = sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*.*"))
+    assert len(written) > len(BOARDS)
+    for path in written:
+        assert (tmp_path / path).read_text() == (shipped / path).read_text(), f"{path}: run `make chart`"

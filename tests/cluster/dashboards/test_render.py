@@ -10,7 +10,8 @@ import pytest
 from cluster.dashboards.catalogue import BOARDS
 from cluster.dashboards.render import REFERENCES, render
 
-SCHEMA = Path(__file__).parents[4] / "shared/data/api_specs/grafana/dashboard.jsonschema.json.gz"
+SPECS = Path(__file__).parents[4] / "shared/data/api_specs/grafana"
+SCHEMA = SPECS / "dashboard.jsonschema.json.gz"
 BY_UID = pytest.mark.parametrize("board", BOARDS.values(), ids=BOARDS)
 
 
@@ -27,6 +28,49 @@ def test_the_schema_of_grafana_accepts_every_dashboard(board):
     schema = json.loads(gzip.decompress(SCHEMA.read_bytes()))
     faults = [fault.json_path for fault in jsonschema.Draft7Validator(schema).iter_errors(render(board))]
     assert faults == []
+
+
+def specification(name):
+    return json.loads(gzip.decompress((SPECS / f"{name}.openapi.json.gz").read_bytes()))
+
+
+def unknown(value, schema, schemas, place=""):
+    """Yield where the value has a field, a type or a word that the schema does not know."""
+    schema = schemas[schema["$ref"].rsplit("/", 1)[-1]] if "$ref" in schema else schema
+    if "enum" in schema and value not in schema["enum"]:
+        yield f"{place}: {value!r} is none of {schema['enum']}"
+    kinds = {"boolean": bool, "string": str, "array": list, "object": dict, "number": int | float, "integer": int}
+    if schema.get("type") in kinds and not isinstance(value, kinds[schema["type"]]):
+        yield f"{place}: {value!r} is no {schema['type']}"
+    if isinstance(value, dict):
+        known = schema.get("properties", {})
+        for key, inner in value.items():
+            if key in known:
+                yield from unknown(inner, known[key], schemas, f"{place}.{key}")
+            elif schema.get("additionalProperties") is False:
+                yield f"{place}.{key} is not known"
+    for number, inner in enumerate(value if isinstance(value, list) and "items" in schema else ()):
+        yield from unknown(inner, schema["items"], schemas, f"{place}[{number}]")
+
+
+@BY_UID
+def test_grafana_knows_every_option_of_every_panel_and_query(board):
+    if not SPECS.exists():
+        pytest.skip("Grafana's schemas are not beside this checkout")
+    faults, checked = [], 0
+    for panel in render(board)["panels"]:
+        if not (SPECS / f"{panel['type']}.openapi.json.gz").exists():
+            continue
+        schemas = specification(panel["type"])["components"]["schemas"]
+        faults += unknown(panel.get("options", {}), schemas["Options"], schemas, panel["title"])
+        custom = panel.get("fieldConfig", {}).get("defaults", {}).get("custom", {})
+        faults += unknown(custom, schemas["FieldConfig"], schemas, panel["title"]) if "FieldConfig" in schemas else ()
+        queries = specification("prometheus")["components"]["schemas"]
+        for target in panel.get("targets", []):
+            faults += unknown(target, queries["Dataquery"], queries, f"{panel['title']}, query")
+        checked += 1
+    assert faults == []
+    assert checked
 
 
 @BY_UID
