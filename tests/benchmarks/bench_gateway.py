@@ -43,7 +43,21 @@ def main() -> int:
         for row in rows[-len(CONNECTIONS) * 2 :]:
             _print_row(row)
     (options.folder / "bench-gateway.json").write_text(json.dumps(rows, indent=1))
+    for line in _added(rows):
+        print(line)
     return _judge(rows)
+
+
+def _added(rows: list[dict[str, Any]]) -> list[str]:
+    """Return what each side adds to the engine alone, unary, at each number of connections."""
+    alone = {row["connections"]: row for row in rows if row["side"] == "upstream" and not row["stream"]}
+    return [
+        f"{row['side']:16} adds c={row['connections']:<3}"
+        + "".join(f" {p} {row[f'{p}_us'] - alone[row['connections']][f'{p}_us']:>8}" for p in ("p50", "p95", "p99"))
+        + " us"
+        for row in rows
+        if row["side"] != "upstream" and not row["stream"] and row["connections"] in alone
+    ]
 
 
 def _options() -> argparse.Namespace:

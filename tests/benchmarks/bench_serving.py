@@ -30,6 +30,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--duration-s", type=float, default=4.0, help="of each load of the last part")
     parser.add_argument("--folder", type=Path, default=Path("build/bench-gateway"))
+    parser.add_argument("--sides", nargs="+", default=[], help="only these of the last part")
     options = parser.parse_args()
     PICTURES.mkdir(exist_ok=True)
     began_s, load = time.monotonic(), f"{os.getloadavg()[0]:.1f}"
@@ -72,6 +73,7 @@ def _gateway(options: argparse.Namespace) -> tuple[list[str], list[str], int]:
     """Return the table, the ratios, and whether one was missed. Runs in a process of its own: it starts many."""
     command = [sys.executable, "-m", "tests.benchmarks.bench_gateway", "--folder", str(options.folder)]
     command += ["--duration-s", str(options.duration_s)]
+    command += ["--sides", *options.sides] if options.sides else []
     lines = []
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
         for line in running.stdout or ():
