@@ -33,6 +33,9 @@ MOST_PRESSURE = 1.5
 """Demand over room beyond which a premium grows no further: it cannot all be met anyway."""
 SAFETY = 2.0
 """Standard deviations of multi-device demand that room is kept for: what little a small fleet expects may be more."""
+UNSEEN = 3.0
+"""Tasks that may still want a largest node whole although none was ever seen: the rule of three. Nothing on a large
+fleet, but the last whole nodes of a small one."""
 BLOCK_PREMIUM = 0.1
 """Premium of room for a multi-device task at pressure one, as part of its devices."""
 MOST_BLOCKS = 16
@@ -131,7 +134,7 @@ def prices(seen: Outlook, fleet: Fleet, kinds: Kinds, counts: Ints) -> Prices:
     return Prices(
         holes=np.rint(seen.holes[offers] * MICROS).astype(np.int64),
         stranded=_stranded(seen, _cpu_load(seen, kinds, counts), offers),
-        blocks=_blocks(seen, fleet, _multiples(seen, kinds, counts), _still_to_come(seen, fleet, kinds, counts)),
+        blocks=_blocks(seen, fleet, _multiples(seen, fleet, kinds, counts), _still_to_come(seen, fleet, kinds, counts)),
         scarcity=_scarcity(_demand_by_models(seen, kinds, counts), idle),
         cpu_cell=seen.cpu_cell,
     )
@@ -197,8 +200,11 @@ def _scarcity(demand: dict[int, float], idle: npt.NDArray[np.float64]) -> Ints:
     return premium
 
 
-def _multiples(seen: Outlook, kinds: Kinds, counts: Ints) -> dict[tuple[int, int], float]:
-    """Return the multi-device tasks asked for so far, prior included, by devices and CPU: those that ask for most."""
+def _multiples(seen: Outlook, fleet: Fleet, kinds: Kinds, counts: Ints) -> dict[tuple[int, int], float]:
+    """Return the multi-device tasks asked for so far, prior included, by devices and CPU: those that ask for most.
+
+    Those that want a whole node of the largest kind, with the mix's usual CPU, are among them even if none was seen.
+    """
     number: dict[tuple[int, int], float] = {}
     prior = _prior(seen)
     for devices, cpu, share in zip(seen.typical.devices, seen.typical.cpu, seen.typical.share, strict=True):
@@ -208,7 +214,19 @@ def _multiples(seen: Outlook, kinds: Kinds, counts: Ints) -> dict[tuple[int, int
         if devices > 1 and count:
             number[int(devices), int(cpu)] = number.get((int(devices), int(cpu)), 0.0) + float(count)
     largest = sorted(number, key=lambda size: (-number[size] * size[0], size))[:MOST_BLOCKS]
-    return {size: number[size] for size in largest}
+    kept = {size: number[size] for size in largest}
+    widest = int(fleet.devices.max(initial=0))
+    if widest > 1:
+        whole = widest, int(widest * WHOLE * _cpu_per_milli(seen))
+        kept[whole] = kept.get(whole, 0.0) + UNSEEN
+    return kept
+
+
+def _cpu_per_milli(seen: Outlook) -> float:
+    """Return the CPU millis that the expected mix asks for beside one GPU milli; CPU-only tasks are left out."""
+    mix = seen.typical
+    millis = float((mix.share * mix.devices * mix.millis).sum())
+    return float((mix.share * mix.cpu)[mix.devices > 0].sum()) / millis if millis else 0.0
 
 
 def _still_to_come(seen: Outlook, fleet: Fleet, kinds: Kinds, counts: Ints) -> float:
