@@ -15,12 +15,14 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Measurements that anybody can repeat.", no_args_is_help=True)
 
+BOUND = Column(title="BOUND%@100", cell=lambda row: row.get("bound_pct_at_100"), right=True, spare=1)
 COLUMNS = (
     Column(title="TRACE", cell=lambda row: row["trace"]),
     Column(title="POLICY", cell=lambda row: row["policy"]),
     Column(title="SEED", cell=lambda row: row["seed"], right=True),
     Column(title="ALLOC%@90", cell=lambda row: row["alloc_pct_at"]["90"], right=True),
     Column(title="ALLOC%@100", cell=lambda row: row["alloc_pct_at"]["100"], right=True),
+    BOUND,
     Column(title="FRAG%@100", cell=lambda row: row["frag_pct_of_total_at"]["100"], right=True),
     Column(title="FAILED", cell=lambda row: row["failed_tasks"], right=True),
     Column(title="DECISIONS/S", cell=lambda row: round(row["decisions_per_s"]), right=True),
@@ -48,6 +50,7 @@ def packing(
         float | None, typer.Option("--moves", metavar="PERCENT", help="Also with at most so many tasks moved.")
     ] = None,
     plots: Annotated[Path | None, typer.Option("--plots", metavar="DIR", help="Draw the curves as PNG there.")] = None,
+    bound: Annotated[bool, typer.Option("--bound", help="Also what no rule can exceed (HiGHS, from highspy).")] = False,
     output: OutputKind = Output.TABLE,
 ) -> None:
     """Replay a GPU trace task by task and say how much of the fleet each placement score fills.
@@ -56,15 +59,19 @@ def packing(
     --tasks openb_pod_list_default.csv.gz --inputs exact_inputs.jsonl.xz --policy partage --seed 42 -o json
     """
     from cluster.packing.bench import TIE_RULE
-    from cluster.packing.runs import Files, run
+    from cluster.packing.runs import Files, ceilings, run
 
-    results = run(Files(nodes=nodes, tasks=tasks, inputs=inputs, trace=trace), policy, seed, moves)
+    files = Files(nodes=nodes, tasks=tasks, inputs=inputs, trace=trace)
+    results = run(files, policy, seed, moves)
     drawn = _draw(results, plots) if plots else []
-    rows: list[dict[str, Any]] = [one.as_json() for one in results]
+    most = ceilings(files, seed) if bound else {}
+    rows: list[dict[str, Any]] = [
+        one.as_json() | ({"bound_pct_at_100": most[one.seed]} if bound else {}) for one in results
+    ]
     if output.is_data:
         show({"tie_rule": TIE_RULE, "runs": rows, "plots": drawn}, COLUMNS, output)
     else:
-        show(rows, COLUMNS, output)
+        show(rows, [column for column in COLUMNS if bound or column is not BOUND], output)
 
 
 def _draw(results: list[Result], folder: Path) -> list[str]:

@@ -46,6 +46,14 @@ def run(files: Files, policy: str, seed: int | None = None, moves: float | None 
     return results
 
 
+def ceilings(files: Files, seed: int | None = None) -> dict[int, float]:
+    """Return by seed what no rule exceeds at 100 % asked for, even one that knew every task: percent of all GPUs."""
+    from cluster.packing.clairvoyant import ceiling
+
+    hosts, tasks = read_hosts(files.nodes), read_tasks(files.tasks)
+    return {order.seed: round(ceiling(setting(hosts, tasks, order)), 2) for order in chosen(files, seed)}
+
+
 def chosen(files: Files, seed: int | None) -> list[Arrivals]:
     """Return the lines of the inputs that belong to the tasks and the seed. Raises ``NothingToRun``."""
     every = read_arrivals(files.inputs)

@@ -16,6 +16,7 @@ from policies.model.units import (
     DeviceId,
     FlavorId,
     GroupId,
+    NodeId,
     SecurityDomain,
     WorkerId,
 )
@@ -24,8 +25,8 @@ from policies.model.units import (
 def broken_by_decision(world: World, snapshot: Snapshot, decision: Decision) -> Iterator[Violation]:
     """Yield every rule that the decided state would break, in no particular order."""
     yield from _quotas_hold(world, snapshot, decision)
-    for rule in (_devices_are_bound_once, _one_domain_per_gpu, _placements_fit, _placements_are_asked_for,
-                 _victims_may_leave, _each_claim_has_a_reason, floors_hold):  # fmt: skip
+    for rule in (_devices_are_bound_once, _one_domain_per_gpu, _placements_fit, _hosts_carry_what_starts,
+                 _placements_are_asked_for, _victims_may_leave, _each_claim_has_a_reason, floors_hold):  # fmt: skip
         yield from rule(world, decision)
 
 
@@ -70,6 +71,26 @@ def _placements_fit(world: World, decision: Decision) -> Iterator[Violation]:
         if amount > WHOLE_GPU_MILLIS or (device is not None and memory[one] > device.memory_mib):
             sentence = f"device {one} would carry {amount} millis and {memory[one]} MiB"
             yield Violation(rule="sums_within_capacity", subject=one, sentence=sentence)
+
+
+def _hosts_carry_what_starts(world: World, decision: Decision) -> Iterator[Violation]:
+    """Find hosts on which something would start although their CPUs or memory do not suffice for all that is there."""
+    taken: defaultdict[NodeId, list[int]] = defaultdict(lambda: [0, 0])
+    growing: set[NodeId] = set()
+    for placement in decision.placements:
+        shape = shape_of(world, placement.claim, placement.rung)
+        device, group = world.devices.get(placement.devices[0]), world.groups.get(placement.group)
+        if shape is None or device is None:
+            continue
+        taken[device.node][0] += placement.replicas * shape.cpu_millis
+        taken[device.node][1] += placement.replicas * shape.host_memory_mib
+        if group is None or group.replicas < placement.replicas:
+            growing.add(device.node)
+    for name in growing & set(world.nodes):
+        (cpu, memory), node = taken[name], world.nodes[name]
+        if cpu > node.cpu_millis or memory > node.memory_mib:
+            sentence = f"host {name} would carry {cpu} CPU millis and {memory} MiB beside its devices"
+            yield Violation(rule="sums_within_capacity", subject=name, sentence=sentence)
 
 
 def _placements_are_asked_for(world: World, decision: Decision) -> Iterator[Violation]:

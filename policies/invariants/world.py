@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from policies.model.inventory import Device, Group, Worker
+from policies.model.inventory import Device, Group, Node, Worker
 from policies.model.policy import Policy
 from policies.model.snapshot import GapKind, Snapshot
 from policies.model.units import (
@@ -12,6 +12,7 @@ from policies.model.units import (
     DeviceId,
     FlavorId,
     GroupId,
+    NodeId,
     SecurityDomain,
     TenantId,
     WorkerId,
@@ -34,6 +35,7 @@ class World:
 
     policy: Policy
     now_ms: int
+    nodes: dict[NodeId, Node]
     devices: dict[DeviceId, Device]
     least_memory: dict[FlavorId, int]
     """Usable memory of the smallest device of each flavor, in MiB."""
@@ -51,6 +53,7 @@ def world_of(snapshot: Snapshot, policy: Policy, now_ms: int, drains: dict[Group
     clusters = {gap.subject for gap in snapshot.gaps if gap.kind is GapKind.CLUSTER}
     return World(
         policy=policy, now_ms=now_ms,
+        nodes={node.id: node for node in snapshot.nodes},
         devices={device.id: device for device in snapshot.devices},
         least_memory=_least_memory(snapshot),
         workers={worker.id: worker for worker in snapshot.workers},

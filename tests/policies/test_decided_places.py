@@ -11,6 +11,7 @@ from policies import placement
 from policies.admission import asks, fleet
 from policies.board import Board, Need, Site
 from policies.decide import decide
+from policies.invariants import check_decision
 from policies.market import Market
 from policies.model.inventory import Device, Flavor, Group, GroupState, Node, ScrubState, Worker, WorkerState
 from policies.model.memory import Memory
@@ -226,3 +227,12 @@ def test_a_shape_that_names_no_flavor_leaves_the_scarce_flavor_to_those_that_nee
     anywhere = Claim(id="civil:any", tenant="civil", kind=ClaimKind.JOB, ladder=(Shape(flavors=()),))
     decision = decide(replace(now, claims=(anywhere, *pinned)), policy, Memory(), 0)
     assert len(decision.placements) == len(pinned) + 1
+
+
+def test_the_second_program_objects_to_a_host_whose_cpus_do_not_suffice() -> None:
+    seen = snapshot([device(f"g{n}") for n in range(4)], [host_limits(30_000, 0)])
+    decision = decide(seen, rules(), Memory(), NOW_MS)
+    assert check_decision(seen, decision, rules()) == ()
+    smaller = replace(seen, nodes=tuple(replace(node, cpu_millis=50_000) for node in seen.nodes))
+    [violation] = check_decision(smaller, decision, rules())
+    assert (violation.rule, violation.subject) == ("sums_within_capacity", "n0")

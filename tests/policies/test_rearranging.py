@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -11,9 +12,11 @@ from hypothesis import strategies as st
 from policies.decide import decide
 from policies.invariants import check_decision
 from policies.model.decision import EvictionReason
+from policies.model.inventory import ScrubState
 from policies.model.memory import Memory
 from policies.model.units import SecurityDomain
 from tests.policies.situations import NOW_MS, claim, device, rules, running, snapshot, together
+from tests.simulation.world import fleet
 
 FOUR = [device(f"G{index}") for index in range(4)]
 STANDS = {
@@ -117,3 +120,23 @@ def _packed(sizes, name: str, quota: int) -> int:
 def test_in_the_next_turn_nothing_moves_again():
     domains = {one.domain for one in decide(crowded(), rules(), Memory(), NOW_MS).bindings}
     assert domains == {SecurityDomain.CIVIL, SecurityDomain.DEFENCE}
+
+
+def test_a_whole_device_comes_free_of_its_fragments_and_everybody_runs_again():
+    made = fleet(rules(civil=4000, defence=0, floor=0), 4, flavor="A")
+    halves = [claim(f"civil/x:h{index}", millis=500) for index in range(4)]
+    workers, groups = zip(*(running(one, (f"GPU-0-{index}",)) for index, one in enumerate(halves)), strict=True)
+    for one in halves:
+        made.claims[one.id] = one
+    for (worker,), (group,) in zip(workers, groups, strict=True):
+        made.workers[worker.id] = replace(worker, node="node-0")
+        made.groups[group.id] = group
+        made.devices[worker.devices[0]] = replace(
+            made.devices[worker.devices[0]], domain=SecurityDomain.CIVIL, scrub=ScrubState.DIRTY
+        )
+    whole = claim("civil/y:whole", submitted_at_ms=9)
+    made.claims[whole.id] = whole
+    made.settle()
+    assert all(made.running(one.id) == 1 for one in (*halves, whole))
+    moved = [one for one in made.groups.values() if one.id not in {group.id for (group,) in groups}]
+    assert len(moved) == 2, "one half moved beside another, and the whole device went to who waited"
