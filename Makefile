@@ -33,7 +33,7 @@ test: check         ## everything, in under 15 minutes on 2 cores
 e2e: $(STAMP)       ## only the tests with real Ray and a real model
 	$(PY) -m pytest -q -m e2e
 
-bench-gateway: $(STAMP) ## the flood, the replay, a change under load, then the gateway beside Ray Serve and LiteLLM; writes runbooks/serving.md
+bench-gateway: $(STAMP) ## the flood, the replay, a change under load, then the gateway beside Ray Serve and LiteLLM; writes docs/serving.md
 	$(PY) -m tests.benchmarks.bench_serving
 
 sim: $(STAMP)       ## one simulated story again: make sim SEED=7 STEPS=92

@@ -1,7 +1,7 @@
 """``make bench-gateway``: everything that is promised of the serving side, measured in one go.
 
 The flood and the replay in virtual time, a variant changed under load, then the gateway beside bare Ray Serve and
-LiteLLM's proxy. Writes ``runbooks/serving.md`` with its figures; fails if a request was lost or a ratio is missed.
+LiteLLM's proxy. Writes ``docs/serving.md`` with its figures; fails if a request was lost or a ratio is missed.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from pathlib import Path
 
 from tests.benchmarks import bench_fair_queue, bench_moves
 
-PAGE = Path("runbooks/serving.md")
-PICTURES = Path("runbooks/serving")
+PAGE = Path("docs/serving.md")
+PICTURES = Path("docs/serving")
 HEAD = """# Serving, measured
 
 Written by `make bench-gateway`: {cores} cores, {system}, Python {python}, load {load} before it began, {minutes}
