@@ -11,7 +11,7 @@ from policies.admission import Option
 from policies.board import Need, Seat, Site
 from policies.displacing import Weak, find_by_displacing
 from policies.fitting import find
-from policies.granting import choices, is_backing_off, need_of, seat_at
+from policies.granting import choices, is_backing_off, need_of, seat_at, signature
 from policies.limits import is_allowed
 from policies.model.decision import EvictionReason, PendingReason
 from policies.model.units import NodeId
@@ -77,7 +77,7 @@ def _is_seated(cause: _Cause, lot: Lot, option: Option) -> bool:
     mark = len(cause.work.log)
     while lot.missing:
         need = need_of(cause.work, lot, option, cause.tier)
-        free = find(cause.work.board, need)
+        free = None if signature(cause.work, need) in cause.work.hopeless else find(cause.work.board, need)
         if free is not None:
             seat_at(cause.work, lot, need, free, cause.tier)
         elif not _by_moving(cause, lot, need):
