@@ -97,13 +97,13 @@ def _by_moving(cause: _Cause, lot: Lot, need: Need) -> bool:
         if is_search_over(work):
             work.codes[cause.lot.ask.claim.id] = PendingReason.SEARCH_INCOMPLETE
             return False
+        work.rearrangements += 1
         site = find_by_displacing(work.board, need, price, anybodys, weak)
         if site is None or not can_all_leave(work.victims, cause.lot, cause.tier, site.victims):
             return False
         if not is_within_budget(work.victims, site.victims, cause.tier):
             work.victims.refused_by_budget.add(cause.lot.ask.claim.id)
             return False
-        work.rearrangements += 1
         mark = len(work.log)
         stuck = _move_away(cause, lot, need, site)
         if not stuck:

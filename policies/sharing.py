@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from policies.model.units import TenantId
 from policies.reclaim import Lot, Terms, Tier, may_displace
 from policies.working import Allocation, Failure, is_search_over
 
@@ -23,7 +22,7 @@ def granted(work: Allocation, lot: Lot, tier: Tier, attempt: Attempt) -> bool:
     """Return what the attempt to grant the lot returns; it is left out if one of equal terms has failed before.
 
     What is granted takes places and quota from others and gives them none, so a failure stands until somebody leaves or
-    moves, or rights are given anew; one that found a tenant with nothing to spare only until anything is granted.
+    moves, or rights are given anew. Who found a tenant with nothing to spare is among those who ask again after that.
     """
     claim, codes, refused = lot.ask.claim.id, work.codes, work.victims.refused_by_budget
     remembered = work.survey.remembered.get(claim)
@@ -32,15 +31,15 @@ def granted(work: Allocation, lot: Lot, tier: Tier, attempt: Attempt) -> bool:
         return _tried(work, lot, tier, attempt)
     key = lot.terms, tier, may_displace(work.victims, lot, tier), codes.get(claim), claim in refused
     known = work.failed.get(key)
-    if known is not None and known.state == _state(work, known.spared):
+    if known is not None and known.state == _state(work):
         _fail_alike(work, lot, known)
         return False
     if _tried(work, lot, tier, attempt):
         return True
-    spared = frozenset(work.victims.spared)
     work.failed[key] = Failure(
-        state=_state(work, spared), code=codes.get(claim), is_refused=claim in refused, spared=spared
-    )
+        state=_state(work), code=codes.get(claim), is_refused=claim in refused,
+        spared=frozenset(work.victims.spared),
+    )  # fmt: skip
     return False
 
 
@@ -54,9 +53,9 @@ def _tried(work: Allocation, lot: Lot, tier: Tier, attempt: Attempt) -> bool:
     return is_granted
 
 
-def _state(work: Allocation, spared: frozenset[TenantId]) -> tuple[int, int, bool]:
+def _state(work: Allocation) -> tuple[int, bool]:
     """Return figures that change when a failure has to be looked at again."""
-    return work.departures, work.version if spared else 0, is_search_over(work)
+    return work.departures, is_search_over(work)
 
 
 def _fail_alike(work: Allocation, lot: Lot, known: Failure) -> None:

@@ -18,8 +18,8 @@ from policies.reclaim import Lot, Tier, Victims, anybodys_price
 from policies.survey import Survey
 
 Signature = tuple[Kind, frozenset[NodeId], tuple[int, int] | None, str | None]
-TRIED_PER_DECISION = 256
-"""Moves of others tried in one decision; beyond it the answer is SEARCH_INCOMPLETE."""
+TRIED_PER_DECISION = 64
+"""Times per decision that moves of others are looked for; beyond it the answer is SEARCH_INCOMPLETE."""
 NEVER = 1 << 62
 """More than any place costs."""
 Shares = Mapping[FlavorId, Mapping[TenantId, Share]]
@@ -29,7 +29,7 @@ Shares = Mapping[FlavorId, Mapping[TenantId, Share]]
 class Failure:
     """How an attempt to grant a lot ended that changed nothing."""
 
-    state: tuple[int, int, bool]
+    state: tuple[int, bool]
     """Of things when it was made; see ``sharing``."""
     code: PendingReason | None
     is_refused: bool
@@ -102,7 +102,7 @@ class Allocation:
     log: list[Callable[[], None]] = field(default_factory=list)
     """How to take back each change since the beginning, the latest last."""
     rearrangements: int = 0
-    """Times that others were tried elsewhere to make room; bounded."""
+    """Times that moves of others were looked for to make room; bounded."""
     is_gentle: bool = False
     """While set, nobody is asked to leave."""
     kept_for: dict[DeviceId, ClaimId] = field(default_factory=dict)
