@@ -44,6 +44,8 @@ class Daemon:
             if answer is None:
                 return
             acknowledged = answer
+            for gpu in self._sender.released:
+                self._store.release(gpu)
         self._agent.acknowledged(acknowledged)
 
     def run(self) -> None:

@@ -13,6 +13,7 @@ import httpx
 from cluster.ports import Clock
 from policies.model.codec import to_json
 from policies.model.telemetry import NodeReport
+from policies.model.units import DeviceId
 
 PATH = "/telemetry/v1/reports"
 TIMEOUT_S = 2.0
@@ -41,6 +42,8 @@ class Sender:
     counts: Counts = field(default_factory=Counts)
     problem: str = ""
     """Why the last attempt failed; empty if it did not."""
+    released: tuple[DeviceId, ...] = ()
+    """GPUs that a person has released at the control plane, by its last acknowledgement."""
     _waiting: NodeReport | None = None
     _pause_ms: int = 0
     _next_at_ms: int = 0
@@ -77,7 +80,9 @@ class Sender:
 
     def _done(self, answer: httpx.Response) -> int | None:
         try:
-            acknowledged = int(answer.json()["event_sequence"])
+            body = answer.json()
+            acknowledged = int(body["event_sequence"])
+            self.released = tuple(DeviceId(str(gpu)) for gpu in body.get("released", ()))
         except (ValueError, KeyError, TypeError):
             self.counts.failed += 1
             self._wait("the answer is not an acknowledgement", 0)

@@ -11,6 +11,7 @@ from cluster.observe.telemetry.meters import Account, Meters, Total
 from cluster.observe.telemetry.sampler import blind_sample
 from cluster.ports import Clock
 from policies.health import HealthBounds, HealthMemory, adopted, first_verdict, judge, release
+from policies.model.inventory import DeviceHealth
 from policies.model.telemetry import (
     DeviceFacts,
     DeviceSample,
@@ -24,6 +25,7 @@ from policies.model.telemetry import (
 )
 from policies.model.units import DeviceId, NodeId
 
+GRAVE = frozenset({DeviceHealth.QUARANTINED, DeviceHealth.RETIRED})
 MAX_NODES = 1_024
 MAX_ABSENT = 64
 """Devices per node that are remembered although they are no longer listed."""
@@ -50,6 +52,8 @@ class Acknowledgement:
     event_sequence: int
     """Highest event known: earlier ones need not be sent again."""
     duplicate: bool = False
+    released: tuple[DeviceId, ...] = ()
+    """GPUs that the agent still holds out of use, and a person has released since."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +97,8 @@ class TelemetryStore:
         self._lock = threading.RLock()
         self._nodes: dict[NodeId, _Node] = {}
         self._health: dict[DeviceId, HealthMemory] = {}
+        self._free: set[DeviceId] = set()
+        """GPUs that a person has released and whose agent has not followed yet."""
         self._history: dict[DeviceId, deque[Point]] = {}
         self._holdings: tuple[WorkerHolding, ...] | None = None
         self._meters = Meters()
@@ -116,7 +122,7 @@ class TelemetryStore:
             fresh = tuple(event for event in report.events if event.sequence > node.event_sequence)
             self._take_devices(node, report, fresh)
             node.event_sequence = max([node.event_sequence, *(event.sequence for event in fresh)])
-            return _acknowledged(node, duplicate=False)
+            return replace(_acknowledged(node, duplicate=False), released=self._released(report))
 
     def hold(self, holdings: tuple[WorkerHolding, ...]) -> None:
         """Say who holds what from now on; processes are compared with it. Until then none is called foreign."""
@@ -130,6 +136,7 @@ class TelemetryStore:
             if memory is None:
                 return None
             self._health[gpu] = release(memory, self._clock.now_ms())
+            self._free.add(gpu)
             return self._health[gpu].verdict
 
     def forget(self, device: DeviceId) -> None:
@@ -138,6 +145,7 @@ class TelemetryStore:
             for node in self._nodes.values():
                 node.devices.pop(device, None)
             self._health.pop(device, None)
+            self._free.discard(device)
             self._history.pop(device, None)
 
     def restore(self, memories: tuple[HealthMemory, ...]) -> None:
@@ -255,6 +263,17 @@ class TelemetryStore:
         told = next((verdict for verdict in report.verdicts if verdict.device == gpu), None)
         if told is not None and gpu not in self._health:
             self._health[gpu] = adopted(told)
+
+    def _released(self, report: NodeReport) -> tuple[DeviceId, ...]:
+        """Return the GPUs that the agent still holds out of use and a person has released here.
+
+        Clocks of two machines are not compared: a release stands until the agent follows it or a new sign comes.
+        """
+        held = {told.device for told in report.verdicts if told.health in GRAVE}
+        here = {fact.gpu for fact in report.facts}
+        self._free = {gpu for gpu in self._free if gpu not in here or gpu in held}
+        self._free -= {gpu for gpu in self._free if self._health[gpu].verdict.health in GRAVE}
+        return tuple(sorted(self._free & here))
 
     def _judge(self, sample: DeviceSample, events: tuple[HealthEvent, ...], intruders: int) -> None:
         memory = self._health.get(sample.gpu) or first_verdict(sample.gpu, sample.at_ms)

@@ -16,6 +16,7 @@ from cluster.observe.telemetry.receiver import ANY_NODE, MAX_BODY, Receiver, rou
 from cluster.observe.telemetry.sender import PATH, Sender
 from cluster.observe.telemetry.store import TelemetryStore
 from policies.model.codec import to_json
+from policies.model.inventory import DeviceHealth
 from policies.model.telemetry import NodeReport
 from policies.model.units import NodeId
 from tests.cluster.observe.telemetry.conftest import NODE, Rig, SteppedClock
@@ -57,7 +58,7 @@ def plane() -> ControlPlane:
 def test_a_report_is_taken_and_acknowledged(plane: ControlPlane) -> None:
     answer = plane.post(to_json(report(1, xid(3))))
     assert answer.status_code == 200
-    assert answer.json() == {"sequence": 1, "event_sequence": 3, "duplicate": False}
+    assert answer.json() == {"sequence": 1, "event_sequence": 3, "duplicate": False, "released": []}
     assert plane.store.devices()[0].last_xid == 48
 
 
@@ -190,6 +191,28 @@ def test_events_are_repeated_until_the_control_plane_has_them(rig: Rig) -> None:
     connected.round()
     assert plane.store.devices()[0].last_xid == 79
     assert agent.look().events == ()
+
+
+def test_a_release_reaches_the_agent_so_that_no_later_control_plane_takes_the_old_verdict_over(rig: Rig) -> None:
+    plane = ControlPlane()
+    rig.show(FakeNode(gpus=[h100()]))
+    own = TelemetryStore(rig.clock)
+    daemon = Daemon(rig.agent(), own, rig.clock, plane.sender())
+    rig.node.events.append((0, 8, 79, 0xFFFF_FFFF))
+    rig.changed()
+    daemon.round()
+    (gpu,) = [verdict.device for verdict in own.verdicts()]
+    assert own.verdicts()[0].health is DeviceHealth.QUARANTINED
+    rig.clock.sleep_ms(1_000)
+    plane.store.release(gpu)
+    plane.clock.now += 1_000
+    rig.clock.sleep_ms(1_000)
+    daemon.round()
+    assert own.verdicts()[0].reason == "released"
+    successor = ControlPlane()
+    rig.clock.sleep_ms(1_000)
+    Daemon(rig.agent(), own, rig.clock, successor.sender()).round()
+    assert successor.store.verdict(gpu).health is not DeviceHealth.QUARANTINED
 
 
 def test_the_node_serves_its_metrics_and_says_when_only_a_restart_helps(rig: Rig) -> None:
