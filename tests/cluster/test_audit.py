@@ -7,6 +7,8 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from cluster.journal.audit import AuditRecord, read, verify
 from cluster.journal.registry import SqliteRegistry
@@ -78,3 +80,45 @@ def test_a_chain_sealed_again_from_some_point_is_found_by_a_hash_noted_elsewhere
 def test_the_store_itself_refuses_to_change_it(store: Store, statement: str) -> None:
     with pytest.raises(sqlite3.IntegrityError, match="append-only"), store.write("test") as connection:
         connection.execute(statement)
+
+
+def flipped(record: AuditRecord, bit: int) -> AuditRecord:
+    """Return the record with one bit of it changed; its fields lie one behind the other."""
+    for field in fields(AuditRecord):
+        value = getattr(record, field.name)
+        size = 63 if isinstance(value, int) else 8 * len(str(value).encode())
+        if bit >= size:
+            bit -= size
+        elif isinstance(value, int):
+            return replace(record, **{field.name: value ^ (1 << bit)})
+        else:
+            raw = bytearray(str(value).encode())
+            raw[bit // 8] ^= 1 << bit % 8
+            return replace(record, **{field.name: raw.decode("latin-1")})
+    return flipped(record, bit)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(position=st.integers(0, 4), bit=st.integers(0, 4_000))
+def test_p30_a_single_bit_that_differs_anywhere_in_any_record_is_found(store: Store, position: int, bit: int) -> None:
+    records = read(store)
+    anchor = (records[-1].seq, records[-1].hash)
+    records[position] = flipped(records[position], bit)
+    assert verify(records, anchor).first_bad == position + 1
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(kept=st.sets(st.integers(0, 4), max_size=4))
+def test_p30_whatever_records_are_taken_out_first_last_or_all_it_is_found(store: Store, kept: set[int]) -> None:
+    records = read(store)
+    anchor = (records[-1].seq, records[-1].hash)
+    assert verify([records[index] for index in sorted(kept)], anchor).first_bad is not None
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(order=st.permutations(range(5)))
+def test_p30_records_in_any_other_order_are_found(store: Store, order: list[int]) -> None:
+    records = read(store)
+    anchor = (records[-1].seq, records[-1].hash)
+    verdict = verify([records[index] for index in order], anchor)
+    assert (verdict.first_bad is None) == (order == sorted(order))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from policies.certificate import certify
@@ -19,6 +19,7 @@ from policies.model.policy import Policy
 from policies.model.snapshot import Gap, GapKind, Snapshot
 from policies.model.tenancy import Quota
 from policies.unblock import Situation, applied, unblocking
+from tests.policies.looking import FEW
 from tests.policies.situations import NOW_MS, claim, device, rules, running, snapshot
 from tests.simulation.generate import Dice, event, world
 
@@ -54,7 +55,7 @@ def test_p31_the_smallest_unblocking_change_really_admits_the_claim(kind):
     assert for_operator(after, "civil/x:new").granted_replicas > 0
 
 
-@settings(max_examples=10, deadline=None, derandomize=True)
+@FEW
 @given(st.integers(0, 100_000))
 def test_p31_in_random_worlds_every_unblocking_change_that_is_named_admits(seed):
     dice = Dice(seed)
@@ -72,7 +73,7 @@ def test_p31_in_random_worlds_every_unblocking_change_that_is_named_admits(seed)
             assert after.granted_replicas > reason.granted_replicas
 
 
-@settings(max_examples=15, deadline=None, derandomize=True)
+@FEW
 @given(st.integers(0, 100_000))
 def test_every_claim_has_exactly_one_reason_and_every_wait_a_code(seed):
     dice = Dice(seed)

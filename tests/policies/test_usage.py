@@ -7,8 +7,11 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policies.model.memory import UsageRecord
+from policies.decide import decide
+from policies.model.codec import from_json, to_json
+from policies.model.memory import Memory, UsageRecord
 from policies.usage import advanced
+from tests.policies.situations import NOW_MS, claim, device, rules, running, snapshot
 
 HOUR_MS, HALF_LIFE_S = 3_600_000, 86_400
 
@@ -44,3 +47,29 @@ def test_fading_agrees_with_the_formula_in_floating_point(milli_seconds, rate, e
 def test_a_clock_that_goes_back_changes_nothing():
     start = UsageRecord(tenant="civil", flavor="A", milli_seconds=7, at_ms=1000, rate_millis=3)
     assert advanced(start, 500, HALF_LIFE_S) == start
+
+
+@given(st.lists(st.integers(1, HOUR_MS), min_size=1, max_size=6))
+def test_p18_use_is_remembered_the_same_however_often_and_across_restarts_anybody_decides(gaps):
+    one = claim("civil/x:chat")
+    seen = snapshot([device("G0")], [one], running(one, ("G0",)))
+    memory, at = decide(seen, rules(), Memory(), NOW_MS).memory, NOW_MS
+    once = memory
+    for gap in gaps:
+        at += gap
+        memory = from_json(Memory, to_json(decide(seen, rules(), memory, at).memory))
+    once = decide(seen, rules(), once, at).memory
+    for often, rarely in zip(memory.usage, once.usage, strict=True):
+        assert (often.tenant, often.rate_millis) == (rarely.tenant, rarely.rate_millis) == (often.tenant, 1000)
+        assert math.isclose(often.milli_seconds, rarely.milli_seconds, rel_tol=1e-6, abs_tol=2 * len(gaps) + 20)
+
+
+def test_p18_a_claim_that_is_deleted_uses_nothing_from_then_on_and_is_forgotten_in_the_end():
+    one = claim("civil/x:chat")
+    seen = snapshot([device("G0")], [one], running(one, ("G0",)))
+    memory = decide(seen, rules(), Memory(), NOW_MS).memory
+    gone = snapshot([device("G0")], [])
+    memory = decide(gone, rules(), memory, NOW_MS + HOUR_MS).memory
+    assert {record.rate_millis for record in memory.usage} == {0}
+    later = decide(gone, rules(), memory, NOW_MS + 100 * HALF_LIFE_S * 1000).memory
+    assert later.usage == ()

@@ -12,6 +12,7 @@ from policies.document import parse_policy
 from policies.model.inventory import DeviceHealth, GroupState
 from policies.model.memory import Memory
 from policies.model.snapshot import Gap, GapKind
+from tests.policies.looking import DEPTH
 from tests.simulation.generate import Dice, claim, event, world
 from tests.simulation.test_lend_and_take_back import DEFAULT, chat
 from tests.simulation.world import fleet
@@ -67,7 +68,11 @@ class Platform(RuleBasedStateMachine):
 
 TestPlatform = Platform.TestCase
 TestPlatform.settings = settings(
-    max_examples=12, stateful_step_count=30, deadline=None, derandomize=True, phases=(Phase.explicit, Phase.generate)
+    max_examples=12 * DEPTH,
+    stateful_step_count=30,
+    deadline=None,
+    derandomize=DEPTH == 1,
+    phases=(Phase.explicit, Phase.generate),
 )
 
 

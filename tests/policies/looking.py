@@ -1,0 +1,35 @@
+"""What tests of decisions look at: who was granted what, why not, and worlds to look at."""
+
+from __future__ import annotations
+
+from hypothesis import settings
+from hypothesis import strategies as st
+
+from tests.policies.situations import device
+from tests.simulation.generate import Dice, event, world
+
+SEEDS = st.integers(0, 100_000)
+ORDINARY = 100
+"""Examples per test that Hypothesis tries unless told otherwise."""
+DEPTH = max(1, settings().max_examples // ORDINARY)
+FEW = settings(max_examples=15 * DEPTH, deadline=None, derandomize=DEPTH == 1)
+"""A few fixed examples, the same on every machine; many random ones under ``make test-deep``."""
+FOUR = [device(f"G{index}") for index in range(4)]
+
+
+def granted(decision, name: str) -> int:
+    return next(reason.granted_replicas for reason in decision.reasons if reason.claim == name)
+
+
+def code(decision, name: str):
+    return next(reason.code for reason in decision.reasons if reason.claim == name)
+
+
+def some_world(seed: int, steps: int = 12):
+    dice = Dice(seed)
+    made = world(dice)
+    for number in range(steps):
+        if dice.random() < 0.7:
+            event(dice, made, number)
+        made.step()
+    return dice, made

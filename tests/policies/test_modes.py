@@ -1,0 +1,48 @@
+"""A declared mode changes what it names, while it lasts, when two people approved it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from policies.decide import decide
+from policies.model.codec import to_json
+from policies.model.decision import EvictionReason
+from policies.model.memory import Memory
+from policies.model.policy import ModeDeclaration, ModeOverlay, OperatingMode
+from policies.modes import effective, mode_in_force
+from tests.policies.looking import FEW, FOUR, granted
+from tests.policies.situations import NOW_MS, claim, rules, running, snapshot
+
+
+@FEW
+@given(st.integers(0, 10**6), st.integers(1, 10**6), st.integers(0, 10**6))
+def test_p29_after_a_mode_has_expired_the_policy_is_the_baseline_byte_for_byte(begin, length, after):
+    base = replace(rules(), overlays=(ModeOverlay(mode=OperatingMode.CRISIS, fair_weights=(("civil", 7),)),))
+    declared = replace(base, declaration=ModeDeclaration(
+        mode=OperatingMode.CRISIS, declared_at_ms=begin, expires_at_ms=begin + length, approvers=("ana", "ben"),
+    ))  # fmt: skip
+    assert to_json(effective(declared, begin + length + after)) == to_json(effective(base, 0)) == to_json(base)
+    assert to_json(effective(declared, begin)) != to_json(base)
+
+
+def test_p29_a_mode_that_one_person_approved_twice_has_no_effect():
+    declared = replace(rules(), declaration=ModeDeclaration(
+        mode=OperatingMode.CRISIS, declared_at_ms=0, expires_at_ms=10, approvers=("ana", "ana"),
+    ))  # fmt: skip
+    assert mode_in_force(declared, 5) is OperatingMode.NORMAL
+
+
+def test_a_crisis_pauses_what_may_be_paused_but_leaves_the_civil_floor():
+    bulk = claim("civil/x:bulk", least=0, most=4, priority_class="batch")
+    policy = replace(
+        rules(),
+        overlays=(ModeOverlay(mode=OperatingMode.CRISIS, paused_classes=("batch",), paused_tenants=("civil",)),),
+        declaration=ModeDeclaration(mode=OperatingMode.CRISIS, declared_at_ms=0, expires_at_ms=NOW_MS * 2,
+                                    approvers=("ana", "ben")),
+    )  # fmt: skip
+    decision = decide(snapshot(FOUR, [bulk], running(bulk, *((one.id,) for one in FOUR))), policy, Memory(), NOW_MS)
+    assert granted(decision, bulk.id) == 1
+    assert {one.reason for one in decision.evictions} == {EvictionReason.MODE_CHANGE}

@@ -1,0 +1,86 @@
+"""Reservations, deadlines, large claims and failed starts: who waits, and for how long at the most."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from policies.decide import decide
+from policies.model.decision import PendingReason
+from policies.model.memory import Memory
+from policies.model.tenancy import Quota
+from policies.model.workload import ClaimKind, Reservation
+from tests.policies.looking import FOUR, code, granted
+from tests.policies.situations import LONG_AGO_MS, NOW_MS, claim, device, rules, snapshot
+from tests.simulation.world import fleet
+
+
+def test_p17_a_large_claim_gets_its_host_although_small_ones_keep_arriving():
+    made = fleet(rules(civil=8000, cooldown_ms=3_000), 4, flavor="A")
+    small = [claim(f"civil/x:s{i}", kind=ClaimKind.JOB) for i in range(4)]
+    made.claims = {one.id: one for one in small}
+    made.settle()
+    large = claim("civil/x:large", devices=4, submitted_at_ms=1)
+    made.claims[large.id] = large
+    for turn in range(120):
+        if turn % 10 == 9 and turn < 40:
+            del made.claims[f"civil/x:s{turn // 10}"]
+        late = claim(f"civil/x:t{turn:03}", kind=ClaimKind.JOB, submitted_at_ms=2 + turn)
+        made.claims[late.id] = late
+        made.step()
+        if made.running(large.id):
+            return
+    raise AssertionError("the large claim starved")
+
+
+def test_a_reservation_is_ready_when_it_begins_and_gone_when_it_ends():
+    policy = rules(civil=4000, defence=0, floor=0)
+    kept = Reservation(id="exercise", tenant="defence/x", flavor="A", gpu_millis=2000,
+                       starts_at_ms=NOW_MS + 10_000, ends_at_ms=NOW_MS + 100_000)  # fmt: skip
+    wish = claim("civil/x:bulk", least=0, most=4)
+    seen = snapshot(FOUR, [wish], reservations=(kept,))
+    assert granted(decide(seen, policy, Memory(), NOW_MS), wish.id) == 2
+    assert granted(decide(seen, policy, Memory(), NOW_MS + 100_000), wish.id) == 4
+
+
+def test_backfill_never_delays_a_reservation():
+    policy = rules(civil=4000, defence=0, floor=0)
+    kept = Reservation(id="exercise", tenant="defence/x", flavor="A", gpu_millis=4000,
+                       starts_at_ms=NOW_MS + 600_000, ends_at_ms=NOW_MS + 900_000)  # fmt: skip
+    fixed = claim("civil/x:fixed", priority_class="pinned", kind=ClaimKind.JOB, duration_s=10_000)
+    brief = claim("civil/y:brief", priority_class="pinned", kind=ClaimKind.JOB, duration_s=60)
+    borrow = replace(policy, tenants=tuple(
+        replace(one, quotas=(Quota(flavor="A", nominal_millis=0),)) for one in policy.tenants
+    ), priority_classes=(*policy.priority_classes[:3], replace(policy.priority_classes[3], preemptible=True,
+                                                               min_runtime_s=10_000)))  # fmt: skip
+    decision = decide(snapshot(FOUR, [fixed, brief], reservations=(kept,)), borrow, Memory(), NOW_MS)
+    assert code(decision, fixed.id) is PendingReason.RESERVATION_AHEAD
+
+
+def test_a_job_whose_deadline_is_near_goes_before_its_equals():
+    urgent = claim("civil/x:urgent", kind=ClaimKind.JOB, duration_s=100, deadline_ms=NOW_MS + 100_000,
+                   submitted_at_ms=LONG_AGO_MS + 5)  # fmt: skip
+    calm = claim("civil/x:calm", kind=ClaimKind.JOB, submitted_at_ms=LONG_AGO_MS)
+    decision = decide(snapshot([device("G0")], [urgent, calm]), rules(), Memory(), NOW_MS)
+    assert granted(decision, urgent.id) == 1
+
+
+def test_a_claim_that_fails_to_start_waits_longer_each_time():
+    made = fleet(rules(worker_start_ms=2_000), 1, flavor="A")
+    one = claim("civil/x:broken")
+    made.claims[one.id] = one
+    made.settle()
+    from policies.model.inventory import GroupState
+
+    def fail():
+        name = next(iter(made.groups))
+        made.groups[name] = replace(made.groups[name], state=GroupState.FAILED, running=0, routed=False,
+                                    since_ms=made.now_ms)  # fmt: skip
+        begin = made.now_ms
+        for _ in range(40):
+            made.step()
+            if any(group.state is not GroupState.FAILED for group in made.groups.values()):
+                return made.now_ms - begin
+        raise AssertionError("never started again")
+
+    first, second = fail(), fail()
+    assert second > first
