@@ -5,7 +5,15 @@ from __future__ import annotations
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from tests.policies.situations import device
+from policies.admission import asks
+from policies.admission import fleet as fleet_of
+from policies.board import Need
+from policies.model.memory import Memory
+from policies.model.units import SecurityDomain
+from policies.quota import caps, demands, healthy_capacity, shares
+from policies.setting import start
+from policies.survey import survey
+from tests.policies.situations import NOW_MS, device
 from tests.simulation.generate import Dice, event, world
 
 SEEDS = st.integers(0, 100_000)
@@ -33,3 +41,19 @@ def some_world(seed: int, steps: int = 12):
             event(dice, made, number)
         made.step()
     return dice, made
+
+
+def looked_at(seen, policy):
+    """The work of a decision before anything is decided."""
+    looked = survey(seen, policy, Memory(), NOW_MS)
+    wishes = asks(looked, fleet_of(looked, caps(looked)))
+    capacity = healthy_capacity(looked)
+    return start(looked, Memory(), wishes, shares(looked, demands(looked, wishes), capacity), capacity)
+
+
+def wanting(millis: int) -> Need:
+    """What one replica of this size in civil must find."""
+    return Need(
+        claim="civil/y:o", domain=SecurityDomain.CIVIL, rung=0, flavor="A", devices=1, gpu_millis=millis, memory_mib=0,
+        charge=millis,
+    )  # fmt: skip

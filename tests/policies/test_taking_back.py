@@ -8,20 +8,13 @@ from itertools import combinations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policies.admission import asks
-from policies.admission import fleet as fleet_of
-from policies.board import Need
 from policies.decide import decide
 from policies.displacing import Weak, find_by_displacing
 from policies.invariants import check_decision
 from policies.model.decision import Eviction, EvictionReason, PendingReason
 from policies.model.memory import Hold, Memory
-from policies.model.units import SecurityDomain
-from policies.quota import caps, demands, healthy_capacity, shares
-from policies.setting import start
-from policies.survey import survey
-from tests.policies.looking import FEW, FOUR, SEEDS, code, granted, some_world
-from tests.policies.situations import NOW_MS, claim, device, rules, running, snapshot
+from tests.policies.looking import FEW, FOUR, SEEDS, code, granted, looked_at, some_world, wanting
+from tests.policies.situations import NOW_MS, claim, device, rules, running, snapshot, together
 from tests.simulation.generate import Dice
 from tests.simulation.world import fleet
 
@@ -113,11 +106,9 @@ def test_p8_every_victim_is_needed_and_no_cheaper_set_of_victims_exists(seed):
             runs.append(running(one, (place,)))
             costs[one.id] = (place, millis, dice.randint(1, 9))
     need = dice.choice((250, 500, 1000))
-    seen = snapshot([device(name) for name in free], lent, *_with_one_worker_each(runs))
-    policy = rules(civil=0, defence=0, floor=0)
-    work = start(*_arguments(seen, policy))
-    wanted = Need(claim="civil/y:o", domain=SecurityDomain.CIVIL, rung=0, flavor="A", devices=1, gpu_millis=need,
-                  memory_mib=0, charge=need)  # fmt: skip
+    seen = snapshot([device(name) for name in free], lent, *together(runs))
+    work = looked_at(seen, rules(civil=0, defence=0, floor=0))
+    wanted = wanting(need)
 
     def price(seat):
         return costs[seat.claim][2]
@@ -150,21 +141,6 @@ def test_the_cheapest_group_to_move_is_the_one_that_is_asked_to_leave():
     seen = snapshot(FOUR, [lent, claim("defence/x:triage")], (workers, groups))
     decision = decide(seen, rules(floor=0), Memory(), NOW_MS)
     assert [one.devices for one in groups if one.id == decision.evictions[0].group] == [("G2",)]
-
-
-def _with_one_worker_each(runs):
-    known: set[str] = set()
-    for workers, groups in runs:
-        new = [worker for worker in workers if worker.id not in known]
-        known.update(worker.id for worker in new)
-        yield new, groups
-
-
-def _arguments(seen, policy):
-    looked = survey(seen, policy, Memory(), NOW_MS)
-    wishes = asks(looked, fleet_of(looked, caps(looked)))
-    capacity = healthy_capacity(looked)
-    return looked, Memory(), wishes, shares(looked, demands(looked, wishes), capacity), capacity
 
 
 def _cheapest(name: str, left: int, need: int, costs) -> int:

@@ -1,0 +1,124 @@
+"""Whatever a file holds, the answer is the policy or one sentence with file, line, column and path."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from policies.document import parse_claims, parse_policy
+from policies.errors import DocumentInvalid
+from policies.yamltext import DEPTH_LIMIT, NODE_LIMIT, TEXT_LIMIT
+from tests.policies.test_document import DEFAULT
+
+POLICY = DEFAULT.read_text()
+CLAIM = """apiVersion: partage/v1
+kind: Claim
+spec:
+  id: civil/justice:chat
+  tenant: civil/justice
+  kind: serving
+  ladder:
+    - flavors: [H100-80GB]
+      gpu_millis: 500
+"""
+
+
+def refused(text: str, parse=parse_policy) -> DocumentInvalid:
+    with pytest.raises(DocumentInvalid) as caught:
+        parse(text, "site.yaml")
+    assert str(caught.value).startswith(f"site.yaml:{caught.value.line}:{caught.value.column}")
+    return caught.value
+
+
+def faults_of(text: str, parse) -> list[str]:
+    """Return the file that each fault names; anything but a named fault is an error of this test."""
+    try:
+        parse(text, "site.yaml")
+    except DocumentInvalid as fault:
+        return [str(fault).split(f":{max(1, fault.line)}:{max(1, fault.column)}", maxsplit=1)[0]]
+    return []
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "column", "word"),
+    [
+        ("\ufeff" + POLICY, 1, 1, "byte order mark"),
+        ("kind: Policy\n\tspec: 1\n", 2, 1, "tab"),
+        ("a: &x 1\nb: *x\n", 1, 4, "anchors"),
+        ("a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\n", 1, 4, "anchors"),
+        ("<<: {a: 1}\n", 1, 1, "plain text"),
+        ("a: !!python/object:os.system x\n", 1, 4, "tags"),
+        ("a: 1\na: 2\n", 2, 1, "occurs twice"),
+        ("a: .inf\n", 1, 4, "whole numbers"),
+        ("a: 0x10\n", 1, 4, "decimal"),
+        ("a: 99999999999999999999\n", 1, 4, "decimal"),
+        ("a: [1, 2\n", 2, 1, "expected"),
+        ("a: 'no end\n", 2, 1, "end of stream"),
+        ("a: \x00\n", 1, 1, "not allowed"),
+    ],
+)
+def test_odd_text_is_refused_at_its_place(text, line, column, word):
+    fault = refused(text)
+    assert (fault.line, fault.column) == (line, column)
+    assert word in str(fault)
+
+
+def test_a_file_that_is_too_long_too_deep_or_too_many_is_refused_before_it_is_read():
+    assert f"{TEXT_LIMIT}" in str(refused("# " + "x" * TEXT_LIMIT))
+    assert f"{DEPTH_LIMIT}" in str(refused("[" * (DEPTH_LIMIT + 1) + "]" * (DEPTH_LIMIT + 1)))
+    assert f"{NODE_LIMIT}" in str(refused("[" + "1," * NODE_LIMIT + "1]"))
+
+
+def test_a_file_without_a_document_or_with_two_is_no_policy():
+    assert "found 0" in str(refused("# nothing\n"))
+    assert "found 2" in str(refused(f"{POLICY}\n---\n{POLICY}"))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "field"),
+    [("parent: civil\n", "parent: civil/justice\n", "parent"), ("id: civil/justice\n", "id: civil/Justice\n", "id")],
+)
+def test_a_tenant_above_itself_or_of_an_impossible_name_is_refused_with_its_path(old, new, field):
+    index = POLICY.index("civil/justice") - 30
+    fault = refused(POLICY[:index] + POLICY[index:].replace(old, new, 1))
+    assert fault.path.startswith("spec.tenants.")
+    assert fault.path.endswith(f".{field}")
+    assert fault.line > 1
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "path", "line"),
+    [
+        ("id: civil/justice:chat", "id: civil/health:chat", "spec.id", 4),
+        ("gpu_millis: 500", "gpu_millis: 0", "spec.ladder.0", 8),
+        ("gpu_millis: 500", "gpu_millis: 500\n      devices: 2", "spec.ladder.0.gpu_millis", 9),
+        ("gpu_millis: 500", "gpu_millis: half", "spec.ladder.0.gpu_millis", 9),
+        ("kind: serving", "kind: lunch", "spec.kind", 6),
+        ("kind: serving", "kind: serving\n  min_replicas: 3", "spec.min_replicas", 7),
+        ("kind: serving", "kind: serving\n  colour: blue", "spec.colour", 7),
+        ("  tenant: civil/justice\n", "", "spec.tenant", 3),
+        ("kind: serving", "kind: serving\n  duration_s: 0", "spec.duration_s", 7),
+    ],
+)
+def test_a_fault_of_a_claim_is_named_with_its_place(old, new, path, line):
+    assert len(parse_claims(CLAIM)) == 1
+    fault = refused(CLAIM.replace(old, new, 1), parse_claims)
+    assert (fault.path, fault.line) == (path, line)
+
+
+def test_of_many_claims_the_one_at_fault_is_found():
+    fault = refused(f"{CLAIM}---\n{CLAIM.replace('500', '5000')}", parse_claims)
+    assert fault.line == len(CLAIM.splitlines()) + 1 + 8
+
+
+@settings(deadline=None)
+@given(st.text(max_size=200))
+def test_any_text_at_all_is_either_claims_or_one_named_fault(text):
+    assert faults_of(text, parse_claims) in ([], ["site.yaml"])
+
+
+@settings(deadline=None)
+@given(st.integers(0, len(POLICY) - 1), st.characters())
+def test_one_character_that_differs_never_ends_in_anything_but_a_policy_or_a_named_fault(place, character):
+    assert faults_of(POLICY[:place] + character + POLICY[place + 1 :], parse_policy) in ([], ["site.yaml"])
