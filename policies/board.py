@@ -63,6 +63,8 @@ class Need:
     """Hosts that already carry a replica of a claim that asked to be spread."""
     strength: tuple[int, int] = (0, 0)
     """Its right and class: devices kept for a weaker claim do not bind it."""
+    ends_ms: int | None = None
+    """When it will have left again, as announced; None if that is not known."""
     model: ModelId | None = None
     """What it runs, for scores that look for warm hosts; None where no host has its weights."""
     cpu_millis: int = 0
@@ -160,6 +162,8 @@ class Board:
     hosts_of: dict[FlavorId, dict[NodeId, list[DeviceId]]] = field(default_factory=dict)
     """Devices that take new work, by flavor and host."""
     worker_of: dict[DeviceId, Worker] = field(default_factory=dict)
+    needed_at: dict[DeviceId, int] = field(default_factory=dict)
+    """When a device that is kept will be used, where that follows from jobs that end: until then it may be lent."""
     holder: dict[DeviceId, tuple[ClaimId, tuple[int, int]]] = field(default_factory=dict)
     """Claims for which devices were freed, with the strength of their right."""
     node_free: dict[NodeId, int] = field(default_factory=dict)
@@ -215,7 +219,7 @@ class Board:
 
     def begin_anew(self) -> None:
         """Forget what was found and kept on the way: what stands now is what the snapshot shows."""
-        for kept in (self.moved, self.rebound, self.holder, self.shelves, self.touched):
+        for kept in (self.moved, self.rebound, self.holder, self.needed_at, self.shelves, self.touched):
             kept.clear()
         self.steps, self.market = 0, None
 

@@ -8,6 +8,7 @@ from policies.admission import Option, backoff_ms
 from policies.board import Need, Order, Reach, Seat, Site
 from policies.displacing import find_by_displacing
 from policies.fitting import find
+from policies.holding import ends_ms
 from policies.limits import is_allowed
 from policies.model.decision import PendingReason
 from policies.model.units import NodeId
@@ -155,7 +156,8 @@ def signature(work: Allocation, need: Need) -> Signature:
     if not work.holding:
         work.holding.update(name for claim, _ in holder.values() for name in (claim, claim.partition(":")[0]))
     names = (need.claim, need.claim.partition(":")[0])
-    return need.kind, need.avoid_nodes, need.strength, next((one for one in names if one in work.holding), None)
+    holding = next((one for one in names if one in work.holding), None)
+    return need.kind, need.avoid_nodes, (*need.strength, need.ends_ms if work.board.needed_at else None), holding
 
 
 def need_of(work: Allocation, lot: Lot, option: Option, tier: Tier) -> Need:
@@ -167,7 +169,8 @@ def need_of(work: Allocation, lot: Lot, option: Option, tier: Tier) -> Need:
     return Need(
         claim=lot.ask.claim.id, domain=lot.ask.domain, rung=option.rung, flavor=option.flavor, devices=shape.devices,
         gpu_millis=shape.gpu_millis, memory_mib=shape.memory_mib, charge=option.charge, avoid_nodes=avoid,
-        strength=(-tier, lot.ask.value), model=work.warm_model(lot.ask.claim.model), cpu_millis=shape.cpu_millis,
+        strength=(-tier, lot.ask.value), ends_ms=ends_ms(work.survey, lot.ask.claim),
+        model=work.warm_model(lot.ask.claim.model), cpu_millis=shape.cpu_millis,
         host_memory_mib=shape.host_memory_mib,
     )  # fmt: skip
 

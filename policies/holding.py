@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from policies.admission import Option
 from policies.model.units import ClaimId, DeviceId, NodeId
+from policies.model.workload import Claim, ClaimKind
 from policies.reclaim import Lot, Tier
+from policies.survey import Survey
 from policies.working import Allocation, first_option
 
 LARGE_CLAIMS = 8
@@ -24,12 +26,17 @@ def keep_for_the_large(work: Allocation) -> None:
     """Keep the free devices of one host for each of the first few entitled claims that need several of one host.
 
     Without this a stream of small claims takes every device that comes free, and a claim that needs several of one host
-    waits for ever. Only claims that have waited for the cool-down time have devices kept.
+    waits for ever. Only claims that have waited for the cool-down time have devices kept. Where the jobs that stand in
+    the way have announced their ends, the claim's start is known: until then the devices are open to jobs that will
+    have left by then, and to nothing else.
     """
     waiting = [lot for lot in work.lots() if not lot.seats and lot.is_base and _is_large_and_waits(work, lot)]
     waiting.sort(key=lambda lot: (_strength(work, lot), -lot.ask.claim.submitted_at_ms), reverse=True)
     for lot in waiting[:LARGE_CLAIMS]:
-        for device in _best_host(work, lot, first_option(lot)):
+        kept, begins = _best_host(work, lot, first_option(lot))
+        for device in kept:
+            if begins is not None:
+                work.board.needed_at[device] = begins
             work.kept_for[device] = lot.ask.claim.id
             work.board.holder[device] = (lot.ask.claim.id, _strength(work, lot))
 
@@ -68,17 +75,48 @@ def _is_large_and_waits(work: Allocation, lot: Lot) -> bool:
     return waited and -_strength(work, lot)[0] <= Tier.ENTITLED
 
 
-def _best_host(work: Allocation, lot: Lot, option: Option) -> list[DeviceId]:
-    """Return the free devices of the host that needs the fewest more; the host kept before wins a tie."""
+def _best_host(work: Allocation, lot: Lot, option: Option) -> tuple[list[DeviceId], int | None]:
+    """Return the free devices of the host that needs the fewest more, and when it has enough of them, if that is known.
+
+    The host kept before wins a tie.
+    """
     shape = lot.ask.claim.ladder[option.rung]
     before = {hold.device for hold in work.memory.holds if hold.claim == lot.ask.claim.id}
     found: list[tuple[int, int, NodeId, list[DeviceId]]] = []
-    leaving = {work.survey.devices[seat.devices[0]].node for seat in work.board.leaving}
     for node, devices in work.board.hosts_of.get(option.flavor, {}).items():
-        if (node in leaving or work.board.free_on_node(node)) and len(devices) >= shape.devices:
+        if len(devices) >= shape.devices:
             free = [one for one in devices if _is_free(work, one) and _is_open_to(work, one, lot.ask.claim.id)]
             found.append((-len(before & set(free)), -len(free), node, free))
-    return min(found)[3][: shape.devices] if found else []
+    if not found:
+        return [], None
+    _, _, node, free = min(found)
+    taken = [one for one in work.board.hosts_of[option.flavor][node] if one not in free]
+    return free[: shape.devices], _begins(work, taken, shape.devices - len(free))
+
+
+def _begins(work: Allocation, taken: list[DeviceId], missing: int) -> int | None:
+    """Return when so many of the devices are free again; None if too few of them carry only jobs with a known end."""
+    ends = sorted(end for one in taken if (end := _free_at(work, one)) is not None)
+    return ends[missing - 1] if 0 < missing <= len(ends) else None
+
+
+def _free_at(work: Allocation, device: DeviceId) -> int | None:
+    ends = []
+    for seat in work.board.seats[device]:
+        claim, group = work.survey.claims.get(seat.claim), seat.group
+        if claim is None or group is None or claim.kind is not ClaimKind.JOB or claim.duration_s is None:
+            return None
+        ends.append(group.since_ms + claim.duration_s * 1000)
+    return max(ends, default=None)
+
+
+def ends_ms(survey: Survey, claim: Claim) -> int | None:
+    """Return when the claim's devices are free again if it is started now; None for what has no announced end."""
+    if claim.kind is not ClaimKind.JOB or claim.duration_s is None:
+        return None
+    bounds = survey.policy.bounds
+    moves = 2 * bounds.scrub_time_ms + bounds.worker_start_ms + bounds.drain_deadline_ms
+    return survey.now_ms + claim.duration_s * 1000 + moves
 
 
 def _is_open_to(work: Allocation, device: DeviceId, claim: ClaimId) -> bool:

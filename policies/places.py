@@ -45,9 +45,15 @@ def candidates(board: Board, need: Need, node: NodeId) -> Iterator[Device]:
 
 def _is_kept_from(board: Board, device: Device, need: Need) -> bool:
     claim, strength = board.holder.get(device.id, (need.claim, need.strength))
-    if claim != need.claim and _binds(claim, strength, need):
+    if claim != need.claim and _binds(claim, strength, need) and not _ends_before(board, device, need):
         return True
     return device.domain is not None and device.domain != need.domain and device.domain in board.survey.blind
+
+
+def _ends_before(board: Board, device: Device, need: Need) -> bool:
+    """Say whether the replica will have left before the device is used by whom it is kept for."""
+    begins = board.needed_at.get(device.id)
+    return begins is not None and need.ends_ms is not None and need.ends_ms <= begins
 
 
 def _binds(claim: ClaimId, strength: tuple[int, int], need: Need) -> bool:

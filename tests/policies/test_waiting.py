@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from policies.decide import decide
 from policies.model.decision import PendingReason
-from policies.model.memory import Memory
+from policies.model.memory import ClaimMemory, Memory
 from policies.model.tenancy import Quota
 from policies.model.workload import ClaimKind, Reservation
 from tests.policies.looking import FOUR, code, granted
-from tests.policies.situations import LONG_AGO_MS, NOW_MS, claim, device, rules, snapshot
+from tests.policies.situations import LONG_AGO_MS, NOW_MS, claim, device, rules, running, snapshot
 from tests.simulation.world import fleet
 
 
@@ -84,3 +86,48 @@ def test_a_claim_that_fails_to_start_waits_longer_each_time():
 
     first, second = fail(), fail()
     assert second > first
+
+
+def queued(job) -> dict[str, int]:
+    """Grants to a large claim that has waited long and to a late job, while two of four devices are busy for 10 min."""
+    busy = [claim(f"civil/x:busy{i}", kind=ClaimKind.JOB, duration_s=600) for i in range(2)]
+    large = claim("civil/x:large", devices=4, submitted_at_ms=1, kind=ClaimKind.JOB, duration_s=100)
+    runs = [running(one, (f"G{i}",), since_ms=NOW_MS) for i, one in enumerate(busy)]
+    memory = Memory(claims=(ClaimMemory(claim=large.id, waiting_since_ms=NOW_MS - 600_000),))
+    seen = snapshot(FOUR, [*busy, large, job], *runs)
+    policy = rules(civil=8000, defence=0, floor=0)
+    decision = decide(seen, policy, memory, NOW_MS)
+    return {reason.claim: reason.granted_replicas for reason in decision.reasons}
+
+
+def late(**terms):
+    return claim("civil/x:late", submitted_at_ms=5, **terms)
+
+
+def test_a_short_job_may_use_what_is_kept_for_a_large_claim_if_it_ends_before_that_can_start():
+    assert queued(late(kind=ClaimKind.JOB, duration_s=500))["civil/x:late"] == 1
+
+
+@pytest.mark.parametrize(
+    "job",
+    [
+        late(kind=ClaimKind.JOB, duration_s=600),
+        late(kind=ClaimKind.JOB, duration_s=599),
+        late(kind=ClaimKind.JOB),
+        late(duration_s=10),
+    ],
+    ids=["ends later", "leaves later than it ends", "no end announced", "serves for ever"],
+)
+def test_backfill_never_delays_a_higher_claim_whose_start_follows_from_jobs_that_end(job):
+    assert queued(job)["civil/x:late"] == 0
+
+
+def test_nothing_is_lent_of_what_is_kept_while_nobody_knows_when_it_will_be_used():
+    job = late(kind=ClaimKind.JOB, duration_s=1)
+    busy = [claim(f"civil/x:busy{i}") for i in range(2)]
+    large = claim("civil/x:large", devices=4, submitted_at_ms=1)
+    memory = Memory(claims=(ClaimMemory(claim=large.id, waiting_since_ms=NOW_MS - 600_000),))
+    runs = [running(one, (f"G{i}",)) for i, one in enumerate(busy)]
+    seen = snapshot(FOUR, [*busy, large, job], *runs)
+    decision = decide(seen, rules(civil=8000, defence=0, floor=0), memory, NOW_MS)
+    assert {one.claim: one.granted_replicas for one in decision.reasons}[job.id] == 0
