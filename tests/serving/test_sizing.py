@@ -88,5 +88,5 @@ def test_the_command_prints_devices_and_what_they_rest_on() -> None:
     assert "38000 requests in the busiest hour" in said.output
     assert "GenIAl" in said.output
     plain = json.loads(CliRunner().invoke(app, [*asked, "-o", "json"]).output)
-    assert plain["variants"][0]["replicas"] >= 1
+    assert max(variant["replicas"] for variant in plain["variants"]) >= 1, "of those whose speed is known"
     assert CliRunner().invoke(app, ["--model", "none", "--profile", "doc-watch"]).exit_code == 3
