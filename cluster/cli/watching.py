@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
-from cluster.cli.screen import say
+from cluster.cli.screen import colourful, say
 from cluster.settings import is_plain_terminal
 
 PAUSE_MS = 1_000
 CLEAR = "\x1b[H\x1b[J"
+
+
+@contextmanager
+def waiting_line() -> Iterator[Callable[[str], None]]:
+    """Yield what keeps one line of a terminal up to date while something is waited for; elsewhere nothing is said."""
+    if not colourful():
+        yield lambda _text: None
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status("") as line:
+        yield line.update
 
 
 def repeat(draw: Callable[[], str], *, watch: bool) -> None:

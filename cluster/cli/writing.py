@@ -192,15 +192,19 @@ def _put(client: Client, name: str, claim: dict[str, Any]) -> None:
 
 
 def _wait(client: Client, names: list[str], timeout_s: int) -> None:
+    from cluster.cli.watching import waiting_line
     from cluster.clock import SystemClock
 
     clock = SystemClock()
-    deadline = clock.monotonic_ms() + timeout_s * 1000
-    while waiting := [name for name in names if not _served(client, name)]:
-        if clock.monotonic_ms() > deadline:
-            say(f"not served within {timeout_s} s: {', '.join(waiting)}; `partage why claim NAME` says why")
-            raise typer.Exit(Exit.TIMEOUT)
-        clock.sleep_ms(POLL_MS)
+    began = clock.monotonic_ms()
+    with waiting_line() as tell:
+        while waiting := [name for name in names if not _served(client, name)]:
+            waited_s = (clock.monotonic_ms() - began) // 1000
+            if waited_s >= timeout_s:
+                say(f"not served within {timeout_s} s: {', '.join(waiting)}; `partage why claim NAME` says why")
+                raise typer.Exit(Exit.TIMEOUT)
+            tell(f"{waited_s} s of at most {timeout_s}: waits for {', '.join(waiting)}")
+            clock.sleep_ms(POLL_MS)
 
 
 def _served(client: Client, name: str) -> bool:
