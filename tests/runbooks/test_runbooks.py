@@ -17,7 +17,9 @@ from tests import simulated_platform
 
 BOOKS = Path(__file__).parents[2] / "runbooks"
 ALERTS = sorted({alert.name for alert in every_alert()})
-PAGES = sorted(path for path in BOOKS.rglob("*.md") if "decisions" not in path.parts and path.name != "packing.md")
+BACKGROUND = {"packing", "faults", "kubernetes-scale"}
+"""Pages to read at leisure: figures and tables, not for an incident."""
+PAGES = sorted(path for path in BOOKS.rglob("*.md") if "decisions" not in path.parts and path.stem not in BACKGROUND)
 HEADINGS = ["## Meaning", "## Impact", "## Diagnosis", "## Mitigation"]
 BLOCK = re.compile(r"^(?P<indent> *)(?:\d+\. )?```(?P<kind>\w*)\n(?P<body>.*?)^ *```", re.MULTILINE | re.DOTALL)
 KINDS = {"sh", "console", "yaml"}
@@ -48,12 +50,17 @@ def test_every_alert_has_a_page_with_its_four_parts_in_order(alert):
 
 
 def test_no_page_is_left_of_an_alert_that_is_gone():
-    assert {page.stem for page in BOOKS.glob("*.md")} - {"README", "packing"} == set(ALERTS)
+    assert {page.stem for page in BOOKS.glob("*.md")} - {"README", *BACKGROUND} == set(ALERTS)
 
 
 def test_the_first_page_leads_to_every_other():
     text = (BOOKS / "README.md").read_text()
     assert [page.name for page in PAGES if page.name != "README.md" and f"{page.relative_to(BOOKS)})" not in text] == []
+
+
+def test_the_first_page_leads_to_the_pages_for_leisure_last():
+    text = (BOOKS / "README.md").read_text().partition("## To read at leisure")[2]
+    assert all(f"({name}.md)" in text for name in BACKGROUND)
 
 
 def test_the_decision_tree_names_only_reasons_that_exist():
