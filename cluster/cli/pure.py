@@ -61,15 +61,18 @@ def check(
     decision: Annotated[Path, typer.Option("--decision", help="Decision as JSON, from `partage decide -o json`.")],
     output: OutputKind = Output.TABLE,
 ) -> None:
-    """Let the second program check the plan that a decision leads to. Exit status 1 if it objects."""
+    """Let the second program check a decision and the plan that it leads to. Exit status 1 if it objects."""
     from policies.invariants import check as checked
+    from policies.invariants import check_decision
     from policies.model.codec import from_json, to_plain
     from policies.model.decision import Decision
     from policies.planning import plan as plan_moves
 
     seen, rules = snapshot_in(snapshot), policy_in(policy)
-    plan = plan_moves(seen, from_json(Decision, decision.read_text()), rules, 0)
-    violations = [to_plain(violation) for violation in checked(seen, plan, rules)]
+    decided = from_json(Decision, decision.read_text())
+    plan = plan_moves(seen, decided, rules, 0)
+    found = (*check_decision(seen, decided, rules), *checked(seen, plan, rules, decided.memory))
+    violations = [to_plain(violation) for violation in found]
     if output.is_data:
         show(violations, [], output)
     for violation in violations if output == Output.TABLE else ():

@@ -13,7 +13,9 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Lock
 from time import monotonic
 
 ROOT = Path(__file__).parents[2]
@@ -29,6 +31,8 @@ COMPARISONS = {ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.G
                ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In}  # fmt: skip
 SUMS = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.FloorDiv, ast.FloorDiv: ast.Mult}
 TIMEOUT_S = 240
+WORKERS = 2
+"""Mutants tried at the same time, each in its own copy of the tree."""
 
 
 def mutants(source: str) -> Iterator[tuple[int, str, str]]:
@@ -99,25 +103,33 @@ def chosen(seed: int, only: str) -> list[tuple[str, int, str, str]]:
 
 def main(minutes: float, seed: int, only: str) -> None:
     """Print each survivor as it is found and, when the time is up or all were tried, the score."""
-    end = monotonic() + minutes * 60
-    with tempfile.TemporaryDirectory() as folder:
-        tree = Path(folder) / "tree"
-        shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(".git", ".venv", "__pycache__", ".hypothesis"))
-        if is_killed(tree):
+    end, sample = monotonic() + minutes * 60, chosen(seed, only)
+    waiting, lock = iter(sample), Lock()
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(WORKERS) as pool:
+        trees = [Path(folder) / f"tree{number}" for number in range(WORKERS)]
+        for tree in trees:
+            shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(".git", ".venv", "__pycache__", ".hypothesis"))
+        if is_killed(trees[0]):
             sys.exit("the tests fail without any mutant")
-        killed, tried, sample = 0, 0, chosen(seed, only)
-        for name, line, said, text in sample:
-            if monotonic() > end:
-                break
-            target = tree / "policies" / f"{name}.py"
-            before = target.read_text()
-            target.write_text(text)
-            dead = is_killed(tree)
-            killed, tried = killed + dead, tried + 1
-            if not dead:
-                print(f"survived: policies/{name}.py:{line}: {said}", flush=True)
-            target.write_text(before)
-        print(f"{killed} of {tried} killed; {len(sample)} mutants are possible, seed {seed}", flush=True)
+        dead = [one for found in pool.map(lambda tree: list(_tried(tree, waiting, lock, end)), trees) for one in found]
+    print(f"{sum(dead)} of {len(dead)} killed; {len(sample)} mutants are possible, seed {seed}", flush=True)
+
+
+def _tried(tree: Path, waiting: Iterator[tuple[str, int, str, str]], lock: Lock, end: float) -> Iterator[bool]:
+    """Yield of each mutant that is tried in this tree whether it was killed."""
+    while monotonic() < end:
+        with lock:
+            name, line, said, text = next(waiting, ("", 0, "", ""))
+        if not name:
+            return
+        target = tree / "policies" / f"{name}.py"
+        before = target.read_text()
+        target.write_text(text)
+        is_dead = is_killed(tree)
+        if not is_dead:
+            print(f"survived: policies/{name}.py:{line}: {said}", flush=True)
+        target.write_text(before)
+        yield is_dead
 
 
 if __name__ == "__main__":

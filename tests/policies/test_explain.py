@@ -13,11 +13,12 @@ from policies.decide import decide
 from policies.explain import for_operator, for_tenant
 from policies.model.codec import schema, to_json
 from policies.model.decision import ClaimState, Decision, PendingReason
-from policies.model.inventory import DeviceHealth
+from policies.model.inventory import DeviceHealth, ScrubState
 from policies.model.memory import Memory
 from policies.model.policy import Policy
 from policies.model.snapshot import Gap, GapKind, Snapshot
 from policies.model.tenancy import Quota
+from policies.model.workload import ClaimKind
 from policies.unblock import Situation, applied, unblocking
 from tests.policies.looking import FEW
 from tests.policies.situations import NOW_MS, claim, device, rules, running, snapshot
@@ -195,3 +196,32 @@ def test_a_quota_of_zero_one_left_out_and_an_unlimited_one_are_three_things():
         tenants = tuple(replace(one, quotas=(quota,)) if one.id == "civil/x" else one for one in policy.tenants)
         decision = decide(snapshot(FOUR, [wish]), replace(policy, tenants=tenants), Memory(), NOW_MS)
         assert for_operator(decision, wish.id).granted_replicas == count
+
+
+def test_who_waits_for_others_to_leave_for_a_scrub_or_for_a_start_is_told_until_when():
+    policy = rules(floor=0, drain_deadline_ms=30_000, scrub_time_ms=2_000, worker_start_ms=10_000)
+    lent, owner = claim("civil/x:bulk"), claim("defence/x:triage")
+    etas = {}
+    for name, devices, claims, runs in (
+        ("victims", FOUR[:1], (lent, owner), [running(lent, ("G0",))]),
+        ("scrub", [device("G0", domain="civil", scrub=ScrubState.DIRTY)], (owner,), []),
+        ("start", FOUR[:1], (owner,), []),
+    ):
+        decision = decide(snapshot(devices, claims, *runs), replace_quota(policy), Memory(), NOW_MS)
+        etas[name] = for_operator(decision, owner.id).eta_ms - NOW_MS
+    assert etas == {"victims": 42_000, "scrub": 12_000, "start": 10_000}
+
+
+def replace_quota(policy: Policy) -> Policy:
+    """Civil owns nothing, so that what it runs is lent."""
+    return replace(policy, tenants=tuple(
+        replace(one, quotas=(Quota(flavor="A", nominal_millis=0),), floor_millis=()) if one.domain == "civil" else one
+        for one in policy.tenants
+    ))  # fmt: skip
+
+
+def test_who_waits_for_quota_is_told_when_the_first_job_of_its_own_tenant_ends():
+    job = claim("civil/x:job", kind=ClaimKind.JOB, duration_s=100)
+    wish = claim("civil/x:late", submitted_at_ms=1)
+    seen = snapshot(FOUR, [job, wish], running(job, ("G0",), since_ms=NOW_MS - 40_000))
+    assert for_operator(decide(seen, tight(), Memory(), NOW_MS), wish.id).eta_ms == NOW_MS + 60_000

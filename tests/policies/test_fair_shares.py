@@ -181,3 +181,11 @@ def test_p34_what_is_judged_once_for_many_is_judged_as_if_each_stood_alone(count
         for wishes in (alike, apart)
     ]  # fmt: skip
     assert told[0] == told[1]
+
+
+def test_of_two_tenants_or_classes_of_one_name_the_second_is_at_fault():
+    policy = rules()
+    twice = replace(policy, tenants=(*policy.tenants, policy.tenants[0]),
+                    priority_classes=(*policy.priority_classes, policy.priority_classes[1]))  # fmt: skip
+    places = {path for path, fault in faults_of_policy(twice) if "twice" in fault}
+    assert places == {("tenants", len(policy.tenants)), ("priority_classes", len(policy.priority_classes))}
