@@ -33,9 +33,9 @@ MOST_PRESSURE = 1.5
 """Demand over room beyond which a premium grows no further: it cannot all be met anyway."""
 SAFETY = 2.0
 """Standard deviations of multi-device demand that room is kept for: what little a small fleet expects may be more."""
-UNSEEN = 3.0
-"""Tasks that may still want a largest node whole although none was ever seen: the rule of three. Nothing on a large
-fleet, but the last whole nodes of a small one."""
+UNSEEN = 1.0
+"""Tasks that may want a largest node whole although none was ever seen: the rule of succession. It weighs nothing on a
+large fleet, and keeps the last whole nodes of a small one."""
 BLOCK_PREMIUM = 0.1
 """Premium of room for a multi-device task at pressure one, as part of its devices."""
 MOST_BLOCKS = 16
