@@ -100,11 +100,11 @@ def _own_reason(work: Allocation, group: Group, ask: Ask | None) -> EvictionReas
         return EvictionReason.RELEASED
     if group.state is GroupState.FAILED or group.worker not in work.survey.workers or _is_on_bad_device(work, group):
         return EvictionReason.DRAIN
-    if group.rung != ask.rung:
+    seats = [seat for lot in work.of_claim[ask.claim.id] if lot.is_kept for seat in lot.seats]
+    if group.rung != ask.rung or (seats and group.rung not in {seat.rung for seat in seats}):
         return EvictionReason.RUNG_CHANGE
     held = sum(one.replicas for one in ask.held)
-    granted = sum(len(lot.seats) for lot in work.of_claim[ask.claim.id] if lot.is_kept)
-    if granted >= ask.wanted or (group in ask.held and held > ask.wanted):
+    if len(seats) >= ask.wanted or (group in ask.held and held > ask.wanted):
         return EvictionReason.RELEASED
     return EvictionReason.MODE_CHANGE if ask.paused else EvictionReason.REBALANCE
 

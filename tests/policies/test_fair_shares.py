@@ -189,3 +189,26 @@ def test_of_two_tenants_or_classes_of_one_name_the_second_is_at_fault():
                     priority_classes=(*policy.priority_classes, policy.priority_classes[1]))  # fmt: skip
     places = {path for path, fault in faults_of_policy(twice) if "twice" in fault}
     assert places == {("tenants", len(policy.tenants)), ("priority_classes", len(policy.priority_classes))}
+
+
+@pytest.mark.parametrize(("lends", "borrowed"), [(0, 0), (1000, 1000), (2000, 2000)])
+def test_what_a_domain_does_not_lend_stays_free_although_nobody_there_wants_it(lends, borrowed):
+    policy = rules(floor=0)
+    policy = replace(policy, tenants=tuple(
+        replace(one, quotas=(replace(one.quotas[0], lending_limit_millis=lends),)) if one.id == "defence" else one
+        for one in policy.tenants
+    ))  # fmt: skip
+    wish = claim("civil/x:bulk", least=0, most=4)
+    decision = decide(snapshot(FOUR, [wish]), policy, Memory(), NOW_MS)
+    assert granted(decision, wish.id) == 2 + borrowed // 1000
+
+
+def test_a_tenant_that_borrows_keeps_nothing_back():
+    policy = rules(civil=2000, defence=0, floor=0)
+    policy = replace(policy, tenants=tuple(
+        replace(one, quotas=(replace(one.quotas[0], lending_limit_millis=0),)) if one.id.startswith("civil") else one
+        for one in policy.tenants
+    ))  # fmt: skip
+    wishes = [claim("civil/x:bulk", least=0, most=3), claim("defence/x:bulk", least=0, most=4, submitted_at_ms=1)]
+    decision = decide(snapshot(FOUR, wishes), policy, Memory(), NOW_MS)
+    assert sum(reason.granted_replicas for reason in decision.reasons) == 4
