@@ -25,6 +25,15 @@ class Leadership(Protocol):
         """Go on leading, in the background."""
         ...
 
+    @property
+    def newest(self) -> int:
+        """The newest fencing generation that the place of the election remembers; 0 if it remembers none."""
+        ...
+
+    def led(self, generation: int) -> None:
+        """Let the place of the election remember the fencing generation of this leadership."""
+        ...
+
     def may_act(self) -> bool:
         """Return whether this process leads and will for a while."""
         ...
@@ -42,6 +51,10 @@ class Alone:
     """The only control plane."""
 
     lost = False
+    newest = 0
+
+    def led(self, generation: int) -> None:
+        """Do nothing: the journal is the only place."""
 
     def campaign(self) -> bool:
         """Lead at once."""

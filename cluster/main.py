@@ -151,7 +151,7 @@ class ControlPlane:
             decisions=settings.decisions_kept, snapshots=settings.snapshots_kept, bytes=settings.history_bytes
         )
         self._journal = SqliteJournal(store, clock, retention)
-        self._journal.lead()
+        self._leadership.led(self._journal.lead(self._leadership.newest))
         caps = Caps(claims_per_tenant=settings.claims_per_tenant, keys_per_tenant=settings.keys_per_tenant)
         registry, ledger = SqliteRegistry(store, clock, caps), SqliteLedger(store, clock)
         metrics.latest.proofs = ledger.proofs

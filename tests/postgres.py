@@ -77,6 +77,19 @@ class Postgres:
         self._server.send_signal(signal.SIGQUIT)
         self._server.wait(20)
 
+    def dump(self, conninfo: str) -> str:
+        """Return the database as `pg_dump` writes it."""
+        program = [str(self._bin / "pg_dump"), "--no-owner", conninfo]
+        return subprocess.run(program, capture_output=True, text=True, check=True, timeout=60).stdout
+
+    def restored(self, dump: str) -> str:
+        """Put a dump into a new database with `psql`; return how to connect to it."""
+        with psycopg.connect(self.conninfo(), autocommit=True) as link:
+            link.execute("CREATE DATABASE restored")
+        program = [str(self._bin / "psql"), "--quiet", "--set", "ON_ERROR_STOP=1", self.conninfo("restored")]
+        subprocess.run(program, input=dump, capture_output=True, text=True, check=True, timeout=60)
+        return self.conninfo("restored")
+
     def _run(self, program: str, *arguments: str) -> None:
         done = subprocess.run(
             [str(self._bin / program), *arguments],

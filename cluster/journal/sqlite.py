@@ -43,10 +43,14 @@ class SqliteJournal:
         self._claims: tuple[int, tuple[Claim, ...]] | None = None
         self._memory: Memory | None = None
 
-    def lead(self) -> int:
-        """Become the leader: from now on every older leader is refused. Returns the new fencing generation."""
+    def lead(self, above: int = 0) -> int:
+        """Become the leader: from now on every older leader is refused. Returns the new fencing generation.
+
+        It is newer than ``above`` too: a journal that was put back from a backup has forgotten generations that others
+        have seen.
+        """
         with self._store.write("lead") as connection:
-            connection.execute("UPDATE fact SET value = value + 1 WHERE name = 'fencing'")
+            connection.execute("UPDATE fact SET value = max(value, ?) + 1 WHERE name = 'fencing'", (above,))
             found = connection.execute("SELECT value FROM fact WHERE name = 'fencing'").fetchone()
             append(connection, AuditEntry(actor=ACTOR, kind="leader.took_over", subject=str(found[0])), self._now())
         self._generation = int(found[0])

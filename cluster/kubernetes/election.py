@@ -8,7 +8,7 @@ import threading
 from dataclasses import dataclass
 
 from cluster.kubernetes.api import Api, Object, Selection
-from cluster.kubernetes.kinds import LEASES, PODS
+from cluster.kubernetes.kinds import FENCING, LEASES, PODS
 from cluster.kubernetes.refusals import Absent, ApiRefusal, Exists, Stale
 from cluster.ports import Clock
 
@@ -44,6 +44,8 @@ class Election:
         self._renewed_ms: int | None = None
         """When the last renewal that worked was sent; None while not leading."""
         self._stopping = threading.Event()
+        self.newest = 0
+        """The newest fencing generation that the Lease remembers, ours included."""
 
     def may_act(self) -> bool:
         """Return whether this process leads and will for at least the margin."""
@@ -68,6 +70,11 @@ class Election:
             return self.may_act()
         self._renewed_ms = sent_ms if won else None
         return won
+
+    def led(self, generation: int) -> None:
+        """Let the Lease remember the fencing generation: it outlives a journal that is put back from a backup."""
+        self.newest = max(self.newest, generation)
+        self.attempt()
 
     def campaign(self) -> bool:
         """Wait until the lease is ours; returns False if told to stop first."""
@@ -121,11 +128,15 @@ class Election:
         try:
             lease = self._api.get(LEASES, self._namespace, self._name)
         except Absent:
-            self._api.create(LEASES, self._namespace, {"metadata": {"name": self._name}, "spec": self._spec({})})
+            meta = {"name": self._name, "annotations": {FENCING: str(self.newest)}}
+            self._api.create(LEASES, self._namespace, {"metadata": meta, "spec": self._spec({})})
             return True
+        annotations = lease["metadata"].setdefault("annotations", {})
+        self.newest = max(self.newest, int(annotations.get(FENCING, "0")))
         spec = lease.get("spec") or {}
         if spec.get("holderIdentity") not in {"", None, self.identity} and not self._stood_still(lease, now_ms):
             return False
+        annotations[FENCING] = str(self.newest)
         lease["spec"] = self._spec(spec)
         self._api.replace(LEASES, self._namespace, self._name, lease)
         self._seen = None

@@ -21,6 +21,7 @@ from cluster.sim.clock import VirtualClock
 from policies.model.memory import Memory
 from policies.model.units import DeviceId, SecurityDomain, WorkerId
 from tests.cluster.nouns import a_claim, a_decision, a_plan, a_policy, a_snapshot
+from tests.postgres import Postgres
 
 pytestmark = pytest.mark.system
 JOURNAL = Path(__file__).parents[2] / "cluster" / "journal"
@@ -103,6 +104,36 @@ def test_f24_a_leader_that_slept_is_refused_at_the_store_in_everything(database:
         ledger.bind(WorkerId("w"), SecurityDomain.CIVIL, (DeviceId("GPU-1"),), old)
     sleeper_store.close()
     newer_store.close()
+
+
+def test_a_leader_over_a_restored_journal_is_newer_than_what_others_have_seen(database: str) -> None:
+    journal = SqliteJournal(PostgresStore(database, busy_timeout_ms=2000), VirtualClock())
+    journal.lead()
+    assert journal.lead(above=41) == 42
+    assert journal.lead(above=7) == 43
+
+
+def test_a_dump_put_back_into_an_empty_database_is_the_same_journal(postgres: Postgres, database: str) -> None:
+    def parts(conninfo: str) -> tuple[PostgresStore, SqliteRegistry, SqliteLedger]:
+        store = PostgresStore(conninfo, busy_timeout_ms=2000)
+        return store, SqliteRegistry(store, VirtualClock()), SqliteLedger(store, VirtualClock())
+
+    store, registry, ledger = parts(database)
+    generation = SqliteJournal(store, VirtualClock()).lead()
+    registry.put_policy(a_policy("kept"))
+    registry.put_claim(a_claim(), expected_generation=None)
+    ledger.bind(WorkerId("w"), SecurityDomain.CIVIL, (DeviceId("GPU-1"),), generation)
+    dump = postgres.dump(database)
+    registry.put_policy(a_policy("lost"))
+
+    restored, _, held = parts(postgres.restored(dump))
+    journal = SqliteJournal(restored, VirtualClock())
+    assert journal.lead(above=7) == 8
+    assert (journal.policy().revision, [claim.id for claim in journal.claims()]) == ("kept", [a_claim().id])
+    assert [(record.device, record.worker) for record in held.devices()] == [("GPU-1", "w")]
+    assert audit.verify(audit.read(restored)).first_bad is None
+    store.close()
+    restored.close()
 
 
 def test_many_leaders_at_once_get_different_generations(database: str) -> None:

@@ -32,6 +32,19 @@ def test_the_first_to_ask_leads_and_the_second_waits(served: Served, namespace: 
     assert (first.may_act(), second.may_act()) == (True, False)
 
 
+def test_the_lease_remembers_the_newest_fencing_generation_whoever_leads(served: Served, namespace: str) -> None:
+    clock = VirtualClock()
+    first, second = (election(served, namespace, name, clock) for name in ("a", "b"))
+    assert first.attempt()
+    assert first.newest == 0
+    first.led(9)
+    first.resign()
+    assert second.attempt()
+    assert second.newest == 9
+    second.led(3)
+    assert second.newest == 9
+
+
 def test_a_lease_that_is_renewed_is_never_taken(served: Served, namespace: str) -> None:
     clock = VirtualClock()
     first, second = (election(served, namespace, name, clock) for name in ("a", "b"))
