@@ -18,10 +18,13 @@ EFFORT = {
 
 
 def order(board: Board, need: Need, site: Site) -> Order:
-    """Return the order among free places: the least to be done first, then the score, the reach and the ids."""
+    """Return the order among free places: the least to be done first, then the score, the reach and the ids.
+
+    What another domain's worker came to hold is no longer kept: a kubelet may have given it a device for another.
+    """
     kept = (board.holder.get(one) for one in site.devices)
     is_kept = board.holder and all(one is not None and one[0] == need.claim for one in kept)
-    effort = 0 if is_kept else EFFORT[site.reach]
+    effort = 0 if is_kept and site.reach is not Reach.FOREIGN else EFFORT[site.reach]
     return effort, board.score(need, site, board), site.reach, site.devices
 
 

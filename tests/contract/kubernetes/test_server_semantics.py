@@ -21,7 +21,7 @@ DEFINITIONS = Kind(
 
 
 def config_map(name: str, labels: dict[str, str] | None = None, **data: str) -> dict:
-    return {"metadata": {"name": name, "labels": labels or {}}, "data": data}
+    return {"metadata": {"name": name, **({"labels": labels} if labels else {})}, "data": data}
 
 
 def claim(name: str = "chat", **spec: object) -> dict:
