@@ -70,15 +70,16 @@ def policy(nodes: int) -> Policy:
 def fleet(nodes: int) -> Snapshot:
     """Return a full fleet: whole hosts, single devices and halves, and one waiting claim per nine that run."""
     devices, workers, groups, claims = [], [], [], []
+    named: set[str] = set()
     for host in range(nodes):
         domain = list(SecurityDomain)[host % 2]
-        names = tuple(f"GPU-{host:05}-{index}" for index in range(DEVICES_PER_NODE))
+        names = tuple(_unused(f"GPU-{host:05}-{index}", domain, named) for index in range(DEVICES_PER_NODE))
         devices += [_device(one, host, domain) for one in names]
         layout = [names] if host % 8 in (0, 1) and host % 16 < 2 else [(one,) for one in names]
         for held in layout:
             worker = worker_id(domain, held)
             workers.append(Worker(id=worker, domain=domain, node=f"n{host:05}", devices=held, state=WorkerState.READY))
-            shape = NODE if len(held) > 1 else (HALF if int(held[0][-1]) >= 5 else WHOLE)
+            shape = NODE if len(held) > 1 else (HALF if int(held[0][10]) >= 5 else WHOLE)
             for _ in range(2 if shape is HALF else 1):
                 claim = _claim(domain, len(claims), shape)
                 claims.append(claim)
@@ -95,6 +96,14 @@ def fleet(nodes: int) -> Snapshot:
         generation=1, observed_at_ms=NOW_MS, flavors=(Flavor(id="H100", model="H100", memory_mib=80_000),), nodes=node,
         devices=tuple(devices), workers=tuple(workers), groups=tuple(groups), claims=tuple(claims),
     )  # fmt: skip
+
+
+def _unused(name: str, domain: SecurityDomain, named: set[str]) -> str:
+    """Return a device name whose worker has a name of its own: these have 32 bits, and here are very many."""
+    while (worker := worker_id(domain, (name,))) in named:
+        name = f"{name}+"
+    named.add(worker)
+    return name
 
 
 def _device(name: str, host: int, domain: SecurityDomain) -> Device:
