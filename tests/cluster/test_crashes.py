@@ -25,7 +25,7 @@ from tests.cluster.nouns import a_claim, a_decision, a_plan, a_policy, a_snapsho
 CRASHED = 137
 MEMORY = Memory(drains=(Drain(group=GroupId("g"), since_ms=5),))
 VERBS = ("lead", "put_policy", "put_claim", "intend", "bind", "settle", "release", "scrubbing")
-PLACES = [f"{verb}:{moment}" for verb in VERBS for moment in ("before", "inside", "after")] + ["migrate:1"]
+PLACES = [f"{verb}:{moment}" for verb in VERBS for moment in ("before", "inside", "after")] + ["migrate:1", "migrate:2"]
 
 
 def life(path: Path, crash_at: str) -> None:
@@ -121,6 +121,18 @@ def test_a_journal_of_a_newer_version_is_refused_and_left_as_it_is(tmp_path: Pat
         connection.execute("PRAGMA user_version = 99")
     with pytest.raises(SchemaTooNew, match="schema 99"):
         Store(path, busy_timeout_ms=1000)
+
+
+def test_a_journal_of_the_first_schema_is_carried_over_with_all_it_holds(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    life(path, "nowhere")
+    with sqlite3.connect(path) as connection:
+        connection.execute("DROP TABLE reservation")
+        connection.execute("PRAGMA user_version = 1")
+    store = Store(path, busy_timeout_ms=1000)
+    assert SqliteJournal(store, VirtualClock()).claims()[0].id == a_claim().id
+    assert SqliteJournal(store, VirtualClock()).reservations() == ()
+    assert verify(read(store)).first_bad is None
 
 
 def test_a_locked_journal_is_refused_after_a_bounded_wait(tmp_path: Path) -> None:

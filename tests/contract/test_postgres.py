@@ -159,6 +159,17 @@ def test_a_newer_schema_is_refused_with_the_version(store: PostgresStore, databa
         PostgresStore(database, busy_timeout_ms=500)
 
 
+def test_a_database_of_the_first_schema_is_carried_over_with_all_it_holds(store: PostgresStore, database: str) -> None:
+    SqliteRegistry(store, VirtualClock()).put_claim(a_claim(), expected_generation=None)
+    with store.write("test") as connection:
+        connection.execute("DROP TABLE reservation")
+        connection.execute("UPDATE fact SET value = 1 WHERE name = 'schema'")
+    for _ in range(2):
+        again = SqliteJournal(PostgresStore(database, busy_timeout_ms=500), VirtualClock())
+        assert again.reservations() == ()
+        assert [claim.id for claim in again.claims()] == [a_claim().id]
+
+
 def test_the_audit_log_is_append_only_and_its_chain_holds(store: PostgresStore) -> None:
     registry = SqliteRegistry(store, VirtualClock())
     for name in ("a", "b", "c"):
