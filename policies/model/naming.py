@@ -7,6 +7,9 @@ import re
 
 from policies.model.units import ClaimId, DeviceId, GroupId, SecurityDomain, WorkerId
 
+DIGITS = 12
+"""Of a name's hash: with 48 bits, 100,000 workers share a name once in 50,000 sites."""
+
 
 def worker_id(domain: SecurityDomain, devices: tuple[DeviceId, ...]) -> WorkerId:
     """Return the name of the worker of this domain on exactly these devices; their order has no effect."""
@@ -23,4 +26,4 @@ def group_id(claim: ClaimId, worker: WorkerId, rung: int, edition: int = 0) -> G
 
 
 def _short(*parts: str) -> str:
-    return hashlib.sha256("\x00".join(parts).encode()).hexdigest()[:8]
+    return hashlib.sha256("\x00".join(parts).encode()).hexdigest()[:DIGITS]
