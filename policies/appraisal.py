@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy.typing as npt
 from policies.admission import Ask
 from policies.board import UNBOUNDED, Board
 from policies.market import Market, Tables
-from policies.model.units import WHOLE_GPU_MILLIS, FlavorId
+from policies.model.units import WHOLE_GPU_MILLIS, DeviceId, FlavorId, NodeId
 from policies.model.workload import Shape
 from policies.packing.arrays import Fleet, Kinds, Typical
 from policies.packing.worth import Outlook, outlook_of, prices
@@ -26,22 +26,53 @@ CPU_CELLS = 66
 
 Size = tuple[int, int, int, int]
 """CPU, devices, millis of each, and a bit per flavor: the order of ``Typical``."""
+Want = tuple[int, int, int, tuple[FlavorId, ...]]
+"""CPU, devices, millis of each, and the flavors that will do."""
 Mix = tuple[tuple[Size, int], ...]
 
 
-def appraise(board: Board, wishes: Iterable[Ask]) -> Market:
-    """Return what the scores may know: every claim counts with the replicas that it wants, waiting ones as well.
+@dataclass(slots=True)
+class Appraiser:
+    """Says what capacity of one board is worth, time and again, while claims come and go and the fleet stays."""
 
-    Cost: a look at each claim and each device; when the mix has changed, up to a third of a second more.
-    """
-    flavors = tuple(sorted(board.hosts_of))
-    counts = _counts(wishes, flavors)
+    wishes: Iterable[Ask]
+    """Of every claim, until they are counted."""
+    _wanted: dict[Want, int] | None = None
+    """Replicas wanted; found when first asked for, then kept up to date."""
+    _rooms: Rooms | None = None
+
+    def add(self, wish: Ask, sign: int) -> None:
+        """Let the claim count from now on (+1), or no longer (-1)."""
+        _add(self._counted(), wish, sign)
+
+    def __call__(self, board: Board) -> Market:
+        """Return what the scores may know: every claim counts with the replicas that it wants, waiting ones as well.
+
+        Cost: a look at each device and, the first time, at each claim; when the mix has changed, up to a third of a
+        second more.
+        """
+        if self._rooms is None:
+            self._rooms = _rooms_of(board)
+        return _appraised(board, self._counted(), self._rooms)
+
+    def _counted(self) -> dict[Want, int]:
+        if self._wanted is None:
+            self._wanted = {}
+            for wish in self.wishes:
+                _add(self._wanted, wish, 1)
+            self.wishes = ()
+        return self._wanted
+
+
+def _appraised(board: Board, wanted: Mapping[Want, int], rooms: Rooms) -> Market:
+    flavors = rooms.flavors
+    counts = _counts(wanted, flavors)
     mix = _rounded(counts)
-    fleet = _fleet(board, flavors)
+    fleet = _fleet(board, rooms)
     seen = _outlook(mix, len(flavors), int(fleet.devices.max(initial=0)), int(fleet.cpu.max(initial=0)))
     here = Outlook(
         typical=seen.typical, holes=seen.holes, levels=seen.levels, cpu_cell=seen.cpu_cell,
-        fleet_millis=int(fleet.devices.sum()) * WHOLE_GPU_MILLIS, fleet_cpu=_whole_cpu(board),
+        fleet_millis=int(fleet.devices.sum()) * WHOLE_GPU_MILLIS, fleet_cpu=rooms.whole_cpu,
     )  # fmt: skip
     sizes = list(counts)
     now = prices(here, fleet, _kinds(sizes), np.array([counts[size] for size in sizes], np.int64))
@@ -55,15 +86,22 @@ def appraise(board: Board, wishes: Iterable[Ask]) -> Market:
     )  # fmt: skip
 
 
-def _counts(wishes: Iterable[Ask], flavors: tuple[FlavorId, ...]) -> dict[Size, int]:
+def _add(wanted: dict[Want, int], wish: Ask, sign: int) -> None:
+    """Count the replicas that the claim wants; what is wanted no more is left out."""
+    if wish.wanted and wish.options:
+        shape = wish.claim.ladder[wish.options[0].rung]
+        want = shape.cpu_millis, shape.devices, shape.gpu_millis, shape.flavors
+        count = wanted.get(want, 0) + sign * wish.wanted
+        if count:
+            wanted[want] = count
+        else:
+            del wanted[want]
+
+
+def _counts(wanted: Mapping[Want, int], flavors: tuple[FlavorId, ...]) -> dict[Size, int]:
     """Return the replicas wanted by size; what fits no flavor of the fleet is left out. Sorted by size."""
-    by_shape: Counter[tuple[int, int, int, tuple[FlavorId, ...]]] = Counter()
-    for wish in wishes:
-        if wish.wanted and wish.options:
-            shape = wish.claim.ladder[wish.options[0].rung]
-            by_shape[shape.cpu_millis, shape.devices, shape.gpu_millis, shape.flavors] += wish.wanted
     found: dict[Size, int] = {}
-    for (cpu, devices, millis, accepted), count in by_shape.items():
+    for (cpu, devices, millis, accepted), count in wanted.items():
         mask = sum(1 << bit for bit, flavor in enumerate(flavors) if not accepted or flavor in accepted)
         if mask:
             size = cpu, devices, millis, mask
@@ -113,19 +151,47 @@ def _kinds(sizes: Sequence[Size]) -> Kinds:
     return Kinds(cpu=cpu, memory=nothing, devices=devices, millis=millis, models=models, domain=nothing)
 
 
-def _fleet(board: Board, flavors: tuple[FlavorId, ...]) -> Fleet:
-    """Return what is left of each flavor on each host that takes new work."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rooms:
+    """Where the devices are that take new work: what of a board's fleet stays while replicas come and go."""
+
+    flavors: tuple[FlavorId, ...]
+    nodes: list[NodeId]
+    """The host of each row: one row for each flavor that it has."""
+    devices: list[DeviceId]
+    """By row."""
+    rows: npt.NDArray[np.int64]
+    """Of each device."""
+    columns: npt.NDArray[np.int64]
+    model: npt.NDArray[np.int64]
+    """Index of each row's flavor."""
+    sizes: npt.NDArray[np.int64]
+    """Devices in each row."""
+    whole_cpu: int
+
+
+def _rooms_of(board: Board) -> Rooms:
+    flavors = tuple(sorted(board.hosts_of))
     rooms = [(index, node, devices) for index, flavor in enumerate(flavors)
              for node, devices in board.hosts_of[flavor].items()]  # fmt: skip
-    width = max((len(devices) for _, _, devices in rooms), default=0)
-    left = np.zeros((len(rooms), width), np.int64)
-    for row, (_, _, devices) in enumerate(rooms):
-        left[row, : len(devices)] = [max(0, board.free_millis[one]) for one in devices]
+    sizes = _column([len(devices) for _, _, devices in rooms])
+    return Rooms(
+        flavors=flavors, nodes=[node for _, node, _ in rooms],
+        devices=[one for _, _, devices in rooms for one in devices],
+        rows=np.repeat(np.arange(len(rooms)), sizes),
+        columns=_column([column for _, _, devices in rooms for column in range(len(devices))]),
+        model=_column([index for index, _, _ in rooms]), sizes=sizes, whole_cpu=_whole_cpu(board),
+    )  # fmt: skip
+
+
+def _fleet(board: Board, rooms: Rooms) -> Fleet:
+    """Return what is left of each flavor on each host that takes new work."""
+    left = np.zeros((len(rooms.nodes), int(rooms.sizes.max(initial=0))), np.int64)
+    free = np.fromiter(map(board.free_millis.__getitem__, rooms.devices), np.int64, len(rooms.devices))
+    left[rooms.rows, rooms.columns] = np.maximum(free, 0)
+    cpu = np.fromiter(map(board.node_cpu.__getitem__, rooms.nodes), np.int64, len(rooms.nodes))
     return Fleet(
-        cpu=_column([_known(board.node_cpu[node]) for _, node, _ in rooms]),
-        memory=np.zeros(len(rooms), np.int64),
-        model=_column([index for index, _, _ in rooms]),
-        devices=_column([len(devices) for _, _, devices in rooms]),
+        cpu=_known(cpu), memory=np.zeros(len(rooms.nodes), np.int64), model=rooms.model, devices=rooms.sizes,
         left=left, owner=np.zeros((0, 0), np.int64), tags=np.zeros((0, 0), np.int64),
     )  # fmt: skip
 
@@ -134,9 +200,9 @@ def _column(values: Sequence[int]) -> npt.NDArray[np.int64]:
     return np.array(values, np.int64)
 
 
-def _known(cpu_millis: int) -> int:
+def _known(cpu_millis: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Return free CPU as a figure to plan with: none where the host was not seen, or is overfull."""
-    return 0 if cpu_millis >= UNBOUNDED // 2 else max(0, cpu_millis)
+    return np.where(cpu_millis >= UNBOUNDED // 2, 0, np.maximum(cpu_millis, 0))
 
 
 def _whole_cpu(board: Board) -> int:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
+from operator import is_
 from typing import Generic, TypeVar
 
 N = TypeVar("N")
 K = TypeVar("K")
 
 FEW = 16
-"""One in so many may stand at another place before the two lists are compared by identity instead of place by place."""
+"""If more than one in so many differ after going through both lists in order, these are compared by identity."""
+STEP = 128
+"""Places compared at a time."""
+NEAR = 4
+"""How far ahead the next object of both lists is looked for at first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,20 +51,52 @@ def between(before: Sequence[N], after: Sequence[N], key: Callable[[N], K]) -> C
     """
     if before is after:
         return Change(gone={}, new={})
-    old, new = _by_place(before, after) or _by_identity(before, after)
+    old, new = _by_steps(before, after)
+    if (len(old) + len(new)) * FEW > len(before) + len(after):
+        old, new = _by_identity(old, new)
     gone, fresh = {key(one): one for one in old}, {key(one): one for one in new}
-    for name in [name for name, one in fresh.items() if name in gone and gone[name] == one]:
+    for name in [name for name, one in fresh.items() if name in gone and (gone[name] is one or gone[name] == one)]:
         del gone[name], fresh[name]
     return Change(gone=gone, new=fresh)
 
 
-def _by_place(before: Sequence[N], after: Sequence[N]) -> tuple[list[N], list[N]] | None:
-    if len(before) != len(after):
-        return None
-    pairs = [(old, new) for old, new in zip(before, after, strict=True) if old is not new]
-    if len(pairs) * FEW > len(after) + FEW:
-        return None
-    return [old for old, _ in pairs], [new for _, new in pairs]
+def _by_steps(before: Sequence[N], after: Sequence[N]) -> tuple[list[N], list[N]]:
+    """Return what is left of each list when what is the same object in both is taken out, in the order of both.
+
+    What only stands elsewhere is left in both. Cost: a step over each stretch that is the same, and a look at as many
+    others as differ in one place.
+    """
+    old: list[N] = []
+    new: list[N] = []
+    here = there = 0
+    while here < len(before) and there < len(after):
+        same = _alike(before[here : here + STEP], after[there : there + STEP])
+        here, there = here + same, there + same
+        if same < STEP and here < len(before) and there < len(after):
+            gone, came = _apart(before, here, after, there)
+            old += before[here : here + gone]
+            new += after[there : there + came]
+            here, there = here + gone, there + came
+    return [*old, *before[here:]], [*new, *after[there:]]
+
+
+def _alike(before: Sequence[N], after: Sequence[N]) -> int:
+    """Return at how many places from the first on both hold the same object."""
+    same = list(map(is_, before, after))
+    return same.index(False) if False in same else len(same)
+
+
+def _apart(before: Sequence[N], here: int, after: Sequence[N], there: int) -> tuple[int, int]:
+    """Return how many of each list come before the next object that both have, looked for in ever wider sight."""
+    sight = NEAR
+    while True:
+        place = {id(one): index for index, one in enumerate(after[there : there + sight])}
+        for index, one in enumerate(before[here : here + sight]):
+            if id(one) in place:
+                return index, place[id(one)]
+        if here + sight >= len(before) and there + sight >= len(after):
+            return len(before) - here, len(after) - there
+        sight *= 2
 
 
 def _by_identity(before: Sequence[N], after: Sequence[N]) -> tuple[list[N], list[N]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from policies.admission import NEW, Ask
@@ -22,7 +22,7 @@ COUNTED = frozenset({
 """Evictions that the budget limits: made for others, not wished by the owner nor forced by a loss."""
 
 
-def remember(work: Allocation, claims: Iterable[ClaimMemory | None], gone: Sequence[Eviction]) -> Memory:
+def remember(work: Allocation, claims: tuple[ClaimMemory, ...], gone: Sequence[Eviction]) -> Memory:
     """Return the memory for the next decision; every list sorted, nothing kept of what no longer exists."""
     survey, before = work.survey, work.memory
     window = survey.policy.bounds.eviction_window_ms
@@ -30,7 +30,7 @@ def remember(work: Allocation, claims: Iterable[ClaimMemory | None], gone: Seque
         usage=_usage(work),
         drains=_drains(survey, before, gone),
         holds=_holds(work),
-        claims=tuple([one for one in claims if one is not None]),
+        claims=claims,
         evictions_ms=tuple(at for at in before.evictions_ms if survey.now_ms - at < window)
         + (survey.now_ms,) * len(_newly(work, gone)),
     )

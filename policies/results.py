@@ -14,6 +14,7 @@ from policies.model.units import ClaimId, DeviceId, GroupId, WorkerId
 from policies.outcome import bindings, entitlements, evictions, held_by_gaps, placements_of
 from policies.quota import Demands
 from policies.recall import evicted_now, of_claim, remember
+from policies.register import Register
 from policies.working import Allocation
 
 
@@ -21,11 +22,12 @@ from policies.working import Allocation
 class Results:
     """The parts of the latest decision, by what they are about."""
 
-    reasons: dict[ClaimId, Reason] = field(default_factory=dict)
-    memories: dict[ClaimId, ClaimMemory | None] = field(default_factory=dict)
-    placed: dict[GroupId, Placement] = field(default_factory=dict)
+    reasons: Register[ClaimId, Reason] = field(default_factory=Register)
+    memories: Register[ClaimId, ClaimMemory] = field(default_factory=Register)
+    """Without those of whom nothing is remembered."""
+    placed: Register[GroupId, Placement] = field(default_factory=Register)
     placed_of: dict[ClaimId, list[Placement]] = field(default_factory=dict)
-    bound: dict[WorkerId, Binding] = field(default_factory=dict)
+    bound: Register[WorkerId, Binding] = field(default_factory=Register)
     moved_workers: set[WorkerId] = field(default_factory=set)
     """Of ``bound``, those that are not what the snapshot shows."""
     moved_devices: set[DeviceId] = field(default_factory=set)
@@ -35,10 +37,10 @@ class Results:
     def forget(self, claim: ClaimId) -> None:
         """Leave out what was said of a claim that is no more."""
         self.restless.discard(claim)
-        self.reasons.pop(claim, None)
-        self.memories.pop(claim, None)
+        self.reasons.drop(claim)
+        self.memories.drop(claim)
         for placement in self.placed_of.pop(claim, ()):
-            del self.placed[placement.group]
+            self.placed.drop(placement.group)
 
 
 def conclude(
@@ -46,13 +48,13 @@ def conclude(
 ) -> Decision:
     """Return the decision, after bringing up to date what is said of the changed claims.
 
-    ``wishes`` are in the order of claims; of every claim that is not among ``changed`` nothing may have changed but by
+    Of every claim that is not among ``changed`` nothing may have changed but by
     itself or by a move, both of which are found here. The policy's digest and the mode are left for the caller.
     """
     afresh = _afresh(results, work, changed)
     _place(results, work, afresh)
     _bind(results, work)
-    gone = evictions(work, _groups(work, afresh), results.placed)
+    gone = evictions(work, _groups(work, afresh), results.placed.known)
     work.victims.leaving_devices.update(one for left in gone for one in work.survey.groups[left.group].devices)
     _say(results, work, wishes, afresh, gone)
     return Decision(
@@ -61,11 +63,11 @@ def conclude(
         policy_digest="",
         mode="",
         entitlements=entitlements(work, asked),
-        bindings=tuple([results.bound[one] for one in sorted(results.bound)]),
-        placements=tuple([results.placed[one] for one in sorted(results.placed)]),
+        bindings=results.bound.told(),
+        placements=results.placed.told(),
         evictions=gone,
-        reasons=tuple([results.reasons[one] for one in wishes]),
-        memory=remember(work, [results.memories[one] for one in wishes], gone),
+        reasons=results.reasons.told(),
+        memory=remember(work, results.memories.told(), gone),
         held_by_gaps=held_by_gaps(work),
         search_steps=work.board.steps,
     )
@@ -85,27 +87,27 @@ def _place(results: Results, work: Allocation, afresh: Iterable[ClaimId]) -> Non
         if placed == before:
             continue
         for one in before or ():
-            del results.placed[one.group]
+            results.placed.drop(one.group)
         results.placed_of[claim] = placed
         for one in placed:
-            results.placed[one.group] = one
+            results.placed.put(one.group, one)
 
 
 def _bind(results: Results, work: Allocation) -> None:
     board = work.board
     devices = set(board.rebound)
     devices.update(device for seat in board.moved for device in seat.devices)
-    if not results.bound:
-        results.bound = bindings(work, board.worker_of)
+    if not results.bound.known:
+        results.bound.put_all(bindings(work, board.worker_of))
     again = devices | results.moved_devices
     for worker in results.moved_workers:
-        results.bound.pop(worker, None)
+        results.bound.drop(worker)
     for device in again:
         home = work.layout.home.get(device)
         if home is not None:
-            results.bound.pop(home.id, None)
+            results.bound.drop(home.id)
     made = bindings(work, again)
-    results.bound.update(made)
+    results.bound.put_all(made)
     results.moved_workers = {one for one in made if one not in work.survey.workers}
     results.moved_devices = devices
 
@@ -129,8 +131,12 @@ def _say(
     moved = {seat.claim for seat in work.board.moved}
     for claim in afresh:
         wish = wishes[claim]
-        said = results.reasons[claim] = reason(facts, wish)
-        results.memories[claim] = of_claim(work, wish, evicted)
+        said, memory = reason(facts, wish), of_claim(work, wish, evicted)
+        results.reasons.put(claim, said)
+        if memory is None:
+            results.memories.drop(claim)
+        else:
+            results.memories.put(claim, memory)
         if said.code is not None or wish.upgrades or claim in leaving or claim in moved:
             results.restless.add(claim)
         else:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from operator import attrgetter
 
 from policies.admission import Ask, charge, flavor_memory
 from policies.allocation import lots_of
-from policies.appraisal import appraise
+from policies.appraisal import Appraiser
 from policies.board import Board, Score, Seat, board
 from policies.errors import UnknownScore
 from policies.model.inventory import Group
@@ -29,6 +28,7 @@ def start(
 ) -> Allocation:
     """Return the allocation before anything is decided. Raises ``UnknownScore`` if the policy names none."""
     made = board(survey, score_named(survey.policy.scoring))
+    made.appraise = appraiser = Appraiser(wishes)
     seated = _seated(survey, made)
     lot_of: dict[int, Lot] = {}
     queues: dict[TenantId, list[Lot]] = {}
@@ -47,19 +47,18 @@ def start(
     made.leaving = [seat for some in seated.values() for seat in some if id(seat) not in lot_of]
     whole = Layout(
         board=made, queues=queues, of_claim=of_claim, lot_of=lot_of, home=dict(made.worker_of), seated=seated,
-        complete={}, warm=_warm(survey),
+        complete={}, warm=_warm(survey), appraiser=appraiser,
     )  # fmt: skip
     for lots in of_claim.values():
         count_complete(whole.complete, lots, 1)
-    return begin(whole, survey, memory, wishes, shares, capacity)
+    return begin(whole, survey, memory, shares, capacity)
 
 
 def begin(
-    layout: Layout, survey: Survey, memory: Memory, wishes: Collection[Ask], shares: Shares,
-    capacity: Mapping[FlavorId, int],
-) -> Allocation:  # fmt: skip
+    layout: Layout, survey: Survey, memory: Memory, shares: Shares, capacity: Mapping[FlavorId, int]
+) -> Allocation:
     """Return the allocation before anything is decided, on a layout that is as the snapshot shows it."""
-    layout.board.survey, layout.board.appraise = survey, partial(appraise, wishes=wishes)
+    layout.board.survey = survey
     beside, roots = _family(survey)
     used: dict[tuple[TenantId, FlavorId], int] = {}
     standing = _with_above(survey, layout.complete)

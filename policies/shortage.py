@@ -18,6 +18,8 @@ def shortages(work: Allocation) -> dict[FlavorId, PendingReason]:
     promised: dict[FlavorId, int] = {}
     for flavor, some in work.shares.items():
         promised[flavor] = sum(some[root].nominal for root in work.roots if root in some)
+    if all(work.capacity.get(flavor, 0) >= amount for flavor, amount in promised.items()):
+        return {}
     lost, unseen = _missing(work.survey)
     found: dict[FlavorId, PendingReason] = {}
     for flavor, amount in promised.items():

@@ -55,6 +55,8 @@ class Standing:
     """Claims whose wish may change with time alone."""
     leaving: dict[ClaimId, list[Seat]] = field(default_factory=dict)
     """Replicas that cannot stay whatever is decided, by claim."""
+    groups_on: dict[WorkerId, set[GroupId]] = field(default_factory=dict)
+    """See ``_groups_on``."""
     is_plain: bool = True
     """Whether every name occurs once, every device has one worker at most, and nothing is reserved or lost."""
     age: int = 0
@@ -138,10 +140,15 @@ def follow(standing: Standing, snapshot: Snapshot, policy: Policy, memory: Memor
     _leaving(standing, changed | dirty | reseated)
     standing.snapshot, standing.policy, standing.memory, standing.now_ms = snapshot, policy, memory, now_ms
     standing.age += 1
-    capacity = healthy_capacity(seen)
+    capacity = _capacity(standing, seen)
     entitled = shares(seen, standing.asked, capacity)
-    standing.work = begin(standing.work.layout, seen, memory, standing.wishes.values(), entitled, capacity)
+    standing.work = begin(standing.work.layout, seen, memory, entitled, capacity)
     return True
+
+
+def _capacity(standing: Standing, seen: Survey) -> Mapping[FlavorId, int]:
+    """Return what counts as capacity: as before where every device takes new work, whatever stands on it."""
+    return standing.work.capacity if len(seen.open) == len(seen.devices) else healthy_capacity(seen)
 
 
 def _is_alike(standing: Standing, snapshot: Snapshot, policy: Policy, now_ms: int) -> bool:
@@ -233,10 +240,18 @@ def _dirty(standing: Standing, changes: _Changes) -> set[ClaimId]:
     found = {*changes.claims.gone, *changes.claims.new, *changes.remembered.gone, *changes.remembered.new}
     for groups in (changes.groups.gone, changes.groups.new):
         found.update(group.claim for group in groups.values())
-    moved = _rehoused(changes.workers)
-    if moved:
-        found.update(group.claim for group in standing.work.survey.groups.values() if group.worker in moved)
+    groups = standing.work.survey.groups
+    for worker in _rehoused(changes.workers):
+        found.update(groups[name].claim for name in _groups_on(standing).get(worker, ()))
     return found
+
+
+def _groups_on(standing: Standing) -> dict[WorkerId, set[GroupId]]:
+    """Return the groups of each worker; found when first asked for."""
+    if not standing.groups_on:
+        for group in standing.work.survey.groups.values():
+            standing.groups_on.setdefault(group.worker, set()).add(group.id)
+    return standing.groups_on
 
 
 def _rehoused(workers: Change[WorkerId, Worker]) -> set[WorkerId]:
@@ -255,11 +270,15 @@ def _seen(standing: Standing, changes: _Changes, snapshot: Snapshot, now_ms: int
         (changes.claims, seen.claims), (changes.demands, seen.demands), (changes.remembered, seen.remembered),
     ):  # fmt: skip
         change.apply(known)  # type: ignore[arg-type]  # each change is of its own list
+    on = standing.groups_on
     for group in changes.groups.gone.values():
+        on.get(group.worker, set()).discard(group.id)
         seen.groups_of[group.claim] = [one for one in seen.groups_of[group.claim] if one.id != group.id]
         if not seen.groups_of[group.claim]:
             del seen.groups_of[group.claim]
     for group in changes.groups.new.values():
+        if on:
+            on.setdefault(group.worker, set()).add(group.id)
         insort(seen.groups_of.setdefault(group.claim, []), group, key=_id)
     return replace(seen, snapshot=snapshot, now_ms=now_ms)
 
@@ -268,7 +287,7 @@ def _rehouse(standing: Standing, workers: Change[WorkerId, Worker]) -> None:
     """Let the board and the results know the workers as they are now."""
     work, results = standing.work, standing.results
     for worker in (*workers.gone.values(), *workers.new.values()):
-        results.bound.pop(worker.id, None)
+        results.bound.drop(worker.id)
         results.moved_devices.update(worker.devices)
     for worker in workers.gone.values():
         for device in worker.devices:
@@ -310,21 +329,18 @@ def _reseat(standing: Standing, seen: Survey, changes: _Changes, dirty: Iterable
 
 def _ask_again(standing: Standing, seen: Survey, dirty: set[ClaimId], reseated: set[ClaimId]) -> set[ClaimId]:
     """Bring the wishes, what they add up to, and the lots up to date; return the claims that are not as before."""
-    changed, is_longer = set(dirty), False
+    changed = set(dirty)
     for name in dirty | standing.volatile | seen.demands.keys():
         claim, before = seen.claims.get(name), standing.wishes.get(name)
         after = None if claim is None else ask(seen, claim, standing.fleet, standing.forms)
         if before is not None and after is not None and name not in reseated and _terms(before) == _terms(after):
             continue
         changed.add(name)
-        is_longer |= before is None and after is not None
         _exchange(standing, name, before, after)
         if after is not None and _is_volatile(seen, after):
             standing.volatile.add(name)
         else:
             standing.volatile.discard(name)
-    if is_longer:
-        standing.wishes = dict(sorted(standing.wishes.items()))
     return changed & seen.claims.keys()
 
 
@@ -337,6 +353,7 @@ def _exchange(standing: Standing, name: ClaimId, before: Ask | None, after: Ask 
     for wish, sign in ((before, -1), (after, 1)):
         if wish is not None:
             _add(standing.asked, wish, sign)
+            work.layout.appraiser.add(wish, sign)
     gone = work.of_claim.pop(name, [])
     count_complete(work.layout.complete, gone, -1)
     for lot in gone:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from policies.admission import Option
+from policies.appraisal import Appraiser
 from policies.board import Board, Kind, Seat
 from policies.displacing import Price, Weak
 from policies.entitlement import Share
@@ -54,6 +55,8 @@ class Layout:
     """Millis of the complete lots of each tenant, without what is below it in the tree."""
     warm: frozenset[ModelId]
     """See ``Allocation``."""
+    appraiser: Appraiser
+    """Of this board, for the claims as they are now."""
 
 
 @dataclass(slots=True)

@@ -1,0 +1,67 @@
+"""What changed between two lists is found wherever it stands, and what is told in order stays in order."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from policies.changes import NEAR, STEP, between
+from policies.register import Register
+from tests.policies.situations import claim
+from tests.simulation.generate import Dice
+
+CLAIMS = tuple(claim(f"civil/x:c{index:04}") for index in range(3 * STEP))
+
+
+def edited(dice: Dice, before: list, most: int, called: str) -> list:
+    """The list after up to so many went, came, were exchanged for others or put elsewhere."""
+    after = list(before)
+    for number in range(int(dice.random() * (most + 1))):
+        place, what = int(dice.random() * len(after)), dice.random()
+        if what < 0.3:
+            del after[place]
+        elif what < 0.6:
+            after.insert(place, claim(f"civil/x:{called}{number:04}"))
+        elif what < 0.8:
+            after[place] = replace(after[place], submitted_at_ms=number + 7)
+        else:
+            after.insert(int(dice.random() * len(after)), after.pop(place))
+    return after
+
+
+@pytest.mark.parametrize("most", [0, 1, NEAR, 40, STEP, 2 * STEP])
+def test_a_change_brings_the_first_list_to_the_second_and_names_nothing_that_stayed(most):
+    for seed in range(20):
+        dice = Dice(seed)
+        before = edited(dice, CLAIMS, 5, "m")
+        after = edited(dice, before, most, "n")
+        change = between(tuple(before), tuple(after), lambda one: one.id)
+        known = {one.id: one for one in before}
+        stayed = {one.id for one in after if known.get(one.id) == one}
+        change.apply(known)
+        assert known == {one.id: one for one in after}
+        assert not stayed & (change.gone.keys() | change.new.keys())
+
+
+@pytest.mark.parametrize("after", [(), CLAIMS[::-1], CLAIMS[STEP:] + CLAIMS[:STEP], CLAIMS[: STEP + 1], CLAIMS * 2])
+def test_lists_turned_round_cut_short_or_doubled_are_told_apart_by_their_length(after):
+    change, known = between(CLAIMS, after, lambda one: one.id), {one.id: one for one in CLAIMS}
+    is_single = len({one.id for one in after}) == len(after)
+    assert (change.leaves(len(CLAIMS), known.keys()) == len(after)) is is_single
+    change.apply(known)
+    assert known == {one.id: one for one in after}
+
+
+def test_a_register_tells_its_nouns_in_the_order_of_names_whatever_came_went_or_came_back():
+    dice, register, known = Dice(3), Register(), {}
+    for turn in range(200):
+        for _ in range(int(dice.random() * 6)):
+            name = f"n{int(dice.random() * 60):02}"
+            if dice.random() < 0.5:
+                register.drop(name)
+                known.pop(name, None)
+            else:
+                register.put(name, turn)
+                known[name] = turn
+        assert register.told() == tuple(known[name] for name in sorted(known))
