@@ -21,6 +21,8 @@ from policies.working import Allocation, amounts, first_option, has_base, keep, 
 
 RETRY_ROUNDS = 8
 """Times per tier that quota set free by a lot without a place is offered to the tenant's next ones."""
+FLOOR, GUARANTEED, ENTITLED, LEFTOVER = Tier.FLOOR, Tier.GUARANTEED, Tier.ENTITLED, Tier.LEFTOVER
+"""For the loops over all lots: an enumeration looks its members up each time."""
 
 
 def lots_of(ask: Ask, seats: Sequence[Seat]) -> list[Lot]:
@@ -55,9 +57,11 @@ def allocate(work: Allocation) -> None:
         _rate(work, tenant)
     recall_holds(work)
     keep_for_the_large(work)
-    for tier in (Tier.FLOOR, Tier.GUARANTEED, Tier.ENTITLED):
-        _serve(work, tier)
-    _serve_leftover(work)
+    open_: Sequence[Lot] = work.lots()
+    for tier in (FLOOR, GUARANTEED, ENTITLED):
+        _serve(work, tier, open_)
+        open_ = [lot for lot in open_ if not lot.is_kept]  # what is granted with a right stays granted
+    _serve_leftover(work, [lot for lot in open_ if lot.tier is not Tier.NONE])
     squeeze(work)
     climb(work)
 
@@ -86,15 +90,16 @@ def _rate(work: Allocation, tenant: TenantId) -> None:
     for lot in work.queues[tenant]:
         if lot.is_kept or lot.has_failed:
             continue
-        if lot.size == 1 == len(lot.seats) and _is_plain(lot):
-            seat = lot.seats[0]
+        if lot.size == 1 == len(lot.seats):
+            ask, seat = lot.ask, lot.seats[0]
             flavor, amount, share = seat.flavor, seat.charge, shares.get(seat.flavor)
-            if share is not None:
-                lot.tier = _tier_of_plain(share, used[flavor], sure[flavor], amount)
+            if share is not None and _is_plain(ask, seat):
+                tier = _tier_of_plain(share, used[flavor], sure[flavor], amount)
                 if not lot.is_base:
-                    lot.tier = max(lot.tier, _right_of_base(work, lot))
-                used[flavor] += amount if lot.tier <= Tier.ENTITLED else 0
-                sure[flavor] += amount if lot.tier <= Tier.GUARANTEED else 0
+                    tier = max(tier, _right_of_base(work, lot))
+                lot.tier = tier
+                used[flavor] += amount if tier <= ENTITLED else 0
+                sure[flavor] += amount if tier <= GUARANTEED else 0
                 continue
         if lot.terms in beyond and not lot.seats:
             lot.tier = beyond[lot.terms]
@@ -107,16 +112,15 @@ def _rate(work: Allocation, tenant: TenantId) -> None:
             sure[flavor] += amount if lot.tier <= Tier.GUARANTEED else 0
 
 
-def _is_plain(lot: Lot) -> bool:
+def _is_plain(ask: Ask, seat: Seat) -> bool:
     """Say whether the right of a replica that has its place depends on its charge alone."""
-    ask = lot.ask
-    return bool(ask.options) and ask.options[0].rung == lot.seats[0].rung and not ask.idle and not ask.paused
+    return bool(ask.options) and ask.options[0].rung == seat.rung and not ask.idle and not ask.paused
 
 
 def _tier_of_plain(share: Share, used: int, sure: int, amount: int) -> Tier:
     if sure + amount <= share.guaranteed:
-        return Tier.FLOOR if sure < share.floor else Tier.GUARANTEED
-    return Tier.ENTITLED if used + amount <= share.entitled else Tier.LEFTOVER
+        return FLOOR if sure < share.floor else GUARANTEED
+    return ENTITLED if used + amount <= share.entitled else LEFTOVER
 
 
 def _strongest(
@@ -161,8 +165,7 @@ def _tier(work: Allocation, lot: Lot, flavor: FlavorId, before: tuple[int, int],
     return Tier.ENTITLED if used + amount <= share.entitled else Tier.LEFTOVER
 
 
-def _serve(work: Allocation, tier: Tier) -> None:
-    open_ = work.lots()
+def _serve(work: Allocation, tier: Tier, open_: Sequence[Lot]) -> None:
     for _ in range(RETRY_ROUNDS):
         lots = [lot for lot in open_ if lot.tier <= tier and not lot.is_kept and not lot.has_failed]
         work.weak.clear()
@@ -205,9 +208,8 @@ def across_tenants(lot: Lot) -> tuple[int, int, ClaimId]:
     return (-lot.ask.value, lot.ask.claim.submitted_at_ms, lot.ask.claim.id)
 
 
-def _serve_leftover(work: Allocation) -> None:
+def _serve_leftover(work: Allocation, open_: Sequence[Lot]) -> None:
     """Keep what still runs where it is, then offer what is free to those that borrow least."""
-    open_ = [lot for lot in work.lots() if not lot.is_kept and lot.tier is not Tier.NONE]
     for lot in open_:
         if not lot.missing and not lot.ask.idle and _may_run_on(work, lot):
             keep(work, lot)

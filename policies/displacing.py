@@ -43,7 +43,7 @@ def find_by_displacing(board: Board, need: Need, price: Price, anybodys: Price, 
         A place whose victims are minimal: without any one of them leaving, the replica does not fit. None if there is
         none. Cost: hosts are looked at in the order of their least cost, until no cheaper one can follow.
     """
-    heap = _heap(board, need, weak)
+    heap, price = _heap(board, need, weak), _remembered(price)
     best: Site | None = None
     aside: list[tuple[int, NodeId]] = []
     while heap and (best is None or heap[0][0] < best.cost):
@@ -61,6 +61,19 @@ def find_by_displacing(board: Board, need: Need, price: Price, anybodys: Price, 
     for entry in aside:
         heapq.heappush(heap, entry)
     return best
+
+
+def _remembered(price: Price) -> Price:
+    """Return the same price, asked for once per replica: nothing moves while one place is looked for."""
+    known: dict[int, int | None] = {}
+
+    def remembered(seat: Seat) -> int | None:
+        key = id(seat)
+        if key not in known:
+            known[key] = price(seat)
+        return known[key]
+
+    return remembered
 
 
 def _heap(board: Board, need: Need, weak: Weak) -> list[tuple[int, NodeId]]:

@@ -115,9 +115,11 @@ def _told(facts: Known, wish: Ask, lots: list[Lot], seats: list[Seat], code: Pen
 def _positions(work: Allocation) -> dict[ClaimId, int]:
     """Return each waiting claim's place in its tenant's queue, 1 first."""
     found: dict[ClaimId, int] = {}
-    for queue in work.queues.values():
-        waiting = dict.fromkeys(lot.ask.claim.id for lot in queue if not lot.is_kept)
-        found.update((claim, place) for place, claim in enumerate(waiting, start=1))
+    places: dict[TenantId, int] = {}
+    for ask in [lot.ask for lot in work.lots() if not lot.is_kept]:
+        claim, tenant = ask.claim.id, ask.tenant.id
+        if claim not in found:
+            found[claim] = places[tenant] = places.get(tenant, 0) + 1
     return found
 
 

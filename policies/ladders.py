@@ -42,6 +42,8 @@ def _squeezable(work: Allocation, tenant: TenantId) -> list[ClaimId]:
     found: dict[ClaimId, tuple[int, int, ClaimId]] = {}
     for one in work.queues[tenant]:
         options = one.ask.options
+        if not options or not options[-1].rung:
+            continue  # nothing is lower than the best
         if one.is_kept and one.seats and one.ask.rank.preemptible and options[-1].rung > one.seats[0].rung:
             found[one.ask.claim.id] = (one.ask.value, -one.seats[0].charge, one.ask.claim.id)
     return sorted(found, key=lambda name: found[name])

@@ -35,8 +35,10 @@ def _named(placement: Placement, there: Mapping[GroupId, Group]) -> Placement:
 
 
 def _of(lots: Sequence[Lot]) -> list[Placement]:
+    if len(lots) == 1 and not lots[0].is_kept:
+        return []
     if len(lots) == 1 and len(lots[0].seats) == 1:
-        return [_placement(lots[0], lots[0].seats)] if lots[0].is_kept else []
+        return [_placement(lots[0], lots[0].seats)]
     found: dict[tuple[WorkerId, int], list[Seat]] = {}
     for lot in lots:
         for seat in lot.seats if lot.is_kept else ():

@@ -76,6 +76,13 @@ def demands(survey: Survey, wishes: Sequence[Ask]) -> dict[FlavorId, dict[Tenant
     return found
 
 
+def count_demand(asked: dict[FlavorId, dict[TenantId, int]], wish: Ask, sign: int) -> None:
+    """Add what the claim asks for to the demands (+1), or take it away (-1)."""
+    for flavor, amount in wanted_of(wish).items():
+        of_flavor = asked.setdefault(flavor, {})
+        of_flavor[wish.tenant.id] = of_flavor.get(wish.tenant.id, 0) + sign * amount
+
+
 def shares(survey: Survey, demand: Demands, capacity: Mapping[FlavorId, int]) -> dict[FlavorId, dict[TenantId, Share]]:
     """Return each tenant's share of each flavor. A flavor's shares depend on that flavor's demand alone."""
     return {

@@ -10,6 +10,9 @@ from typing import Generic, TypeVar
 N = TypeVar("N")
 K = TypeVar("K", bound=str)
 
+MUCH = 16
+"""If more than one in so many changed, all are looked up again."""
+
 
 @dataclass(slots=True)
 class Register(Generic[K, N]):
@@ -18,13 +21,20 @@ class Register(Generic[K, N]):
     known: dict[K, N] = field(default_factory=dict)
     """To be read; changed by ``put`` and ``drop`` alone."""
     _names: list[K] = field(default_factory=list)
+    _told: tuple[N, ...] = ()
+    """In the order of ``_names``."""
     _unsorted: set[K] = field(default_factory=set)
-    """Names that came or went since the names were sorted."""
+    """Names that came or went since then."""
+    _renewed: set[K] = field(default_factory=set)
+    """Names whose noun was exchanged since then."""
 
     def put(self, name: K, noun: N) -> None:
         """Add the noun, or exchange that of its name."""
-        if name not in self.known:
+        before = self.known.get(name)
+        if before is None:
             self._unsorted.add(name)
+        elif before is not noun:
+            self._renewed.add(name)
         self.known[name] = noun
 
     def put_all(self, nouns: Mapping[K, N]) -> None:
@@ -39,19 +49,30 @@ class Register(Generic[K, N]):
             self._unsorted.add(name)
 
     def told(self) -> tuple[N, ...]:
-        """Return the nouns, sorted by name. Cost: a look-up for each, and sorting what came or went."""
-        if self._unsorted:
-            self._names = self._sorted(sorted(self._unsorted))
-            self._unsorted.clear()
-        return tuple(map(self.known.__getitem__, self._names))
+        """Return the nouns, sorted by name: the same tuple as before if nothing changed.
 
-    def _sorted(self, changed: Iterable[K]) -> list[K]:
+        Cost: sorting what came or went, and a look-up for what changed or, where that is much, for each.
+        """
+        changed = self._unsorted | self._renewed
+        if changed:
+            is_much = len(changed) * MUCH > len(self.known)
+            names, nouns = self._brought_up(sorted(self._unsorted if is_much else changed))
+            self._names, self._told = names, tuple(map(self.known.__getitem__, names)) if is_much else tuple(nouns)
+            self._unsorted.clear()
+            self._renewed.clear()
+        return self._told
+
+    def _brought_up(self, changed: Iterable[K]) -> tuple[list[K], list[N]]:
+        """Return names and nouns after these changes, the stretches between them as they were."""
         before, at = self._names, 0
         names: list[K] = []
+        nouns: list[N] = []
         for name in changed:
             place = bisect_left(before, name, at)
             names += before[at:place]
+            nouns += self._told[at:place]
             at = place + (place < len(before) and before[place] == name)
             if name in self.known:
                 names.append(name)
-        return names + before[at:]
+                nouns.append(self.known[name])
+        return names + before[at:], [*nouns, *self._told[at:]]

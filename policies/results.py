@@ -34,6 +34,9 @@ class Results:
     restless: set[ClaimId] = field(default_factory=set)
     """Claims of which something may change by itself: they wait, start, move, leave, or could be better off."""
 
+    orphans: set[ClaimId] = field(default_factory=set)
+    """Claims that are no more, but have groups; kept by whoever knows what changed."""
+
     def forget(self, claim: ClaimId) -> None:
         """Leave out what was said of a claim that is no more."""
         self.restless.discard(claim)
@@ -54,7 +57,7 @@ def conclude(
     afresh = _afresh(results, work, changed)
     _place(results, work, afresh)
     _bind(results, work)
-    gone = evictions(work, _groups(work, afresh), results.placed.known)
+    gone = evictions(work, _groups(results, work, afresh), results.placed.known)
     work.victims.leaving_devices.update(one for left in gone for one in work.survey.groups[left.group].devices)
     _say(results, work, wishes, afresh, gone)
     return Decision(
@@ -112,11 +115,11 @@ def _bind(results: Results, work: Allocation) -> None:
     results.moved_devices = devices
 
 
-def _groups(work: Allocation, afresh: Iterable[ClaimId]) -> list[Group]:
+def _groups(results: Results, work: Allocation, afresh: Iterable[ClaimId]) -> list[Group]:
     """Return the groups that might have to go: those of the claims looked at, and those whose claim is no more."""
-    of, claims = work.survey.groups_of, work.of_claim
+    of = work.survey.groups_of
     found = [group for claim in afresh for group in of.get(claim, ())]
-    return found + [group for claim in of.keys() - claims.keys() for group in of[claim]]
+    return found + [group for claim in results.orphans for group in of[claim]]
 
 
 def _say(

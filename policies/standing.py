@@ -23,7 +23,7 @@ from policies.model.snapshot import Snapshot
 from policies.model.units import ClaimId, DeviceId, FlavorId, GroupId, TenantId, WorkerId
 from policies.model.workload import Claim, Demand
 from policies.modes import overlay_in_force
-from policies.quota import caps, demands, healthy_capacity, shares, wanted_of
+from policies.quota import caps, count_demand, demands, healthy_capacity, shares
 from policies.reclaim import Lot, Tier
 from policies.results import Results
 from policies.setting import begin, count_complete, in_order, seats_held, seats_of, start
@@ -79,6 +79,7 @@ def lay_out(snapshot: Snapshot, policy: Policy, memory: Memory, now_ms: int) -> 
     for seat in work.board.leaving:
         made.leaving.setdefault(seat.claim, []).append(seat)
     made.is_plain = _is_plain(seen, memory)
+    made.results.orphans = seen.groups_of.keys() - seen.claims.keys()
     return made
 
 
@@ -136,6 +137,8 @@ def follow(standing: Standing, snapshot: Snapshot, policy: Policy, memory: Memor
     seen = _seen(standing, changes, snapshot, now_ms)
     _rehouse(standing, changes.workers)
     reseated = _reseat(standing, seen, changes, dirty)
+    orphans = standing.results.orphans | dirty
+    standing.results.orphans = {one for one in orphans if one in seen.groups_of and one not in seen.claims}
     standing.changed = changed = _ask_again(standing, seen, dirty, reseated)
     _leaving(standing, changed | dirty | reseated)
     standing.snapshot, standing.policy, standing.memory, standing.now_ms = snapshot, policy, memory, now_ms
@@ -352,7 +355,7 @@ def _exchange(standing: Standing, name: ClaimId, before: Ask | None, after: Ask 
     work = standing.work
     for wish, sign in ((before, -1), (after, 1)):
         if wish is not None:
-            _add(standing.asked, wish, sign)
+            count_demand(standing.asked, wish, sign)
             work.layout.appraiser.add(wish, sign)
     gone = work.of_claim.pop(name, [])
     count_complete(work.layout.complete, gone, -1)
@@ -370,12 +373,6 @@ def _exchange(standing: Standing, name: ClaimId, before: Ask | None, after: Ask 
         for lot in work.of_claim[name]:
             insort(work.queues.setdefault(after.tenant.id, []), lot, key=in_order)
             work.victims.lot_of.update((id(seat), lot) for seat in lot.seats)
-
-
-def _add(asked: dict[FlavorId, dict[TenantId, int]], wish: Ask, sign: int) -> None:
-    for flavor, amount in wanted_of(wish).items():
-        of_flavor = asked.setdefault(flavor, {})
-        of_flavor[wish.tenant.id] = of_flavor.get(wish.tenant.id, 0) + sign * amount
 
 
 def _unqueue(queue: list[Lot], lot: Lot) -> None:
