@@ -17,13 +17,13 @@ from tests import simulated_platform
 
 BOOKS = Path(__file__).parents[2] / "runbooks"
 ALERTS = sorted({alert.name for alert in every_alert()})
-BACKGROUND = {"packing", "faults", "kubernetes-scale"}
+BACKGROUND = {"packing", "faults", "kubernetes-scale", "deciding"}
 """Pages to read at leisure: figures and tables, not for an incident."""
 PAGES = sorted(path for path in BOOKS.rglob("*.md") if "decisions" not in path.parts and path.stem not in BACKGROUND)
 HEADINGS = ["## Meaning", "## Impact", "## Diagnosis", "## Mitigation"]
 BLOCK = re.compile(r"^(?P<indent> *)(?:\d+\. )?```(?P<kind>\w*)\n(?P<body>.*?)^ *```", re.MULTILINE | re.DOTALL)
 KINDS = {"sh", "console", "yaml"}
-EXPLAINED_WHERE_USED = {"KEY_PREFIX", "ANA", "LUC", "DECLARATION"}
+EXPLAINED_WHERE_USED = {"KEY_PREFIX", "ANA", "LUC", "DECLARATION", "CONNINFO"}
 STATUS = re.compile(r"#\s*status (?P<allowed>\d(?: or \d)*)")
 
 
@@ -94,6 +94,8 @@ def test_commands_for_hosts_are_whole_lines_of_known_programs(page):
         "df",
         "iostat",
         "sqlite3",
+        "pg_dump",
+        "psql",
         "sha256sum",
         "helm",
         "make",

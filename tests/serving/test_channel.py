@@ -182,7 +182,7 @@ def test_a_session_meets_the_same_replica_until_that_is_much_busier() -> None:
         backend = StraightBackend(search, FakeBackend())
         backend.expect(frozenset({"g1"}))
         await settle()
-        homes = {session: backend._chosen("g1", session) for session in "abcdefgh"}
+        homes = {session: backend._chosen("g1", session) for session in (*"ab", *(str(number) for number in range(62)))}
         assert len(set(homes.values())) == 2, "sessions are spread over the replicas"
         home = homes["a"]
         assert home is not None
