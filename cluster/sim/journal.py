@@ -129,7 +129,8 @@ class MemoryLedger:
         """Record that a scrub began. Raises ``DeviceHeld``."""
         refuse_stale(self._shared, fencing)
         record = self._free(device)
-        self._put(replace(record, scrub=ScrubState.SCRUBBING), fencing)
+        if record.scrub is not ScrubState.SCRUBBING:
+            self._put(replace(record, scrub=ScrubState.SCRUBBING), fencing)
 
     def record_scrub(self, proof: ScrubProof, fencing: int) -> None:
         """Record the proof. Raises ``DeviceHeld``."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from typing import Any
 
 from cluster.actuate.kubernetes.writes import TRIES, refuse_stale
@@ -51,7 +52,11 @@ def request_id(record: DeviceRecord) -> str:
 
 
 def collect(api: Api, ledger: Ledger, reports: tuple[Object, ...], fencing: int) -> None:
-    """Record every proof that answers a scrub under way, and take the request back."""
+    """Record every proof that answers a scrub under way, take its request back, ask again for what nobody was asked.
+
+    The ledger is written before the request: a crash or a silent API server in between leaves a scrub that no agent
+    knows of, and plans ask only for dirty devices.
+    """
     scrubbing = {record.device: record for record in ledger.devices() if record.scrub is ScrubState.SCRUBBING}
     for report in reports:
         asked = (report.get("spec") or {}).get("scrubs") or []
@@ -64,6 +69,20 @@ def collect(api: Api, ledger: Ledger, reports: tuple[Object, ...], fencing: int)
         wanted = {request_id(record) for record in scrubbing.values()}
         if any(each["request"] not in wanted for each in asked):
             _take_back(api, report, wanted, fencing)
+        for record in _unasked(report, scrubbing):
+            ask(api, ledger, NodeId(report["metadata"]["name"]), (record.device, _waiting(record)), fencing)
+
+
+def _unasked(report: Object, scrubbing: Mapping[DeviceId, DeviceRecord]) -> list[DeviceRecord]:
+    """Return the scrubs of the node's devices that its agent has no request for; what a pod has is left alone."""
+    asked = {each["request"] for each in (report.get("spec") or {}).get("scrubs") or ()}
+    free = {fact["uuid"] for fact in (report.get("status") or {}).get("devices") or () if not fact.get("pod")}
+    return [record for device, record in scrubbing.items() if device in free and request_id(record) not in asked]
+
+
+def _waiting(record: DeviceRecord) -> SecurityDomain:
+    """Return the domain that the device is scrubbed for. The ledger does not say; of two, it is the other."""
+    return next(domain for domain in SecurityDomain if domain is not record.domain)
 
 
 def _take_back(api: Api, report: Object, wanted: set[str], fencing: int) -> None:

@@ -12,7 +12,7 @@ from policies.model.inventory import DeviceHealth, ScrubState, WorkerState
 from policies.model.naming import worker_id
 from policies.model.plan import OutcomeStatus
 from policies.model.snapshot import GapKind
-from policies.model.units import GroupId
+from policies.model.units import DeviceId, GroupId
 
 from .conftest import Served, make_namespace
 from .stand_in import Machine
@@ -220,6 +220,43 @@ def test_a_request_is_taken_back_although_the_agent_writes_at_the_same_time(worl
     collect(world.api, world.ledger, tuple(seen), world.fencing)
     assert world.ledger.devices()[0].scrub is ScrubState.CLEAN
     assert not (world.api.get(NODE_DEVICES, None, "n1").get("spec") or {}).get("scrubs")
+
+
+def test_a_scrub_is_asked_for_again_when_its_leader_died_before_the_agent_heard_of_it(world: World) -> None:
+    world.until_ready(start(CIVIL, "n1", "GPU-1"))
+    world.execute(stop(CIVIL, "GPU-1"))
+    world.step(3)
+    world.ledger.scrubbing(DeviceId("GPU-1"), world.fencing)
+    world.fencing = 2
+    world.settle()
+    (asked,) = _requests(world)
+    assert (asked["device"], asked["from"], asked["to"]) == ("GPU-1", "civil", "defence")
+    stale = world.api.get(NODE_DEVICES, None, "n1")
+    for _ in range(3):
+        world.settle()
+        collect(world.api, world.ledger, ({**stale, "spec": {}},), world.fencing)
+    assert (
+        world.api.get(NODE_DEVICES, None, "n1")["metadata"]["resourceVersion"] == stale["metadata"]["resourceVersion"]
+    )
+    world.step(2)
+    assert [(proof.device, proof.passed) for proof in world.ledger.proofs()] == [("GPU-1", True)]
+    assert _requests(world) == []
+    world.until_ready(start(DEFENCE, "n1", "GPU-1"))
+
+
+def test_a_scrub_that_nobody_was_asked_for_waits_while_a_pod_of_others_has_the_device(world: World) -> None:
+    world.until_ready(start(CIVIL, "n1", "GPU-1"))
+    world.execute(stop(CIVIL, "GPU-1"))
+    world.step(3)
+    world.ledger.scrubbing(DeviceId("GPU-1"), world.fencing)
+    world.machines.given["GPU-1"] = "elsewhere/by-hand"
+    world.machines.step()
+    world.settle()
+    assert _requests(world) == []
+
+
+def _requests(world: World) -> list[dict]:
+    return (world.api.get(NODE_DEVICES, None, "n1").get("spec") or {}).get("scrubs") or []
 
 
 def test_a_spare_that_nobody_needs_goes_by_name(world: World) -> None:
