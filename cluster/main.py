@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from cluster.api.access import Gate
 from cluster.api.parts import Parts
@@ -38,6 +39,7 @@ from cluster.standby import standby
 from cluster.tracing import Tracer
 from cluster.turn_spans import spans
 from cluster.usage import UsageBook
+from policies.model.decision import Decision
 
 log = logging.getLogger("partage")
 
@@ -120,6 +122,31 @@ def with_telemetry(observer: Observer, metrics: Metrics, settings: Settings, clo
     return Receiver(store=observer.store, clock=clock, tokens={digest_of(token): ANY_NODE}, names=names)
 
 
+class Companion(Protocol):
+    """Runs beside the loop and hears of every decision."""
+
+    def start(self) -> None:
+        """Begin."""
+        ...
+
+    def publish(self, decision: Decision) -> None:
+        """Take note of a decision."""
+        ...
+
+    def stop(self) -> None:
+        """End."""
+        ...
+
+
+def custom_resources(parts: Parts) -> Companion:
+    """Return the controller of Claims and Tenants in a Kubernetes cluster."""
+    from cluster.kubernetes.adapters import controller
+
+    return controller(parts)
+
+
+COMPANIONS: dict[str, tuple[Callable[[Parts], Companion], ...]] = {"kubernetes": (custom_resources,)}
+"""What else runs on a platform."""
 PLATFORMS: dict[str, Callable[[Kept], Adapters]] = {"local": local, "simulated": simulated, "kubernetes": kubernetes}
 """Where the control plane can run."""
 
@@ -182,15 +209,20 @@ class ControlPlane:
             readings=readings,
             telemetry=telemetry,
         )
+        self._companions = tuple(make(self._parts) for make in COMPANIONS.get(platform, ()))
 
     def run(self) -> int:
         """Serve until SIGTERM; return the exit status. The turn under way is finished, what runs keeps running."""
         self._server = server(self._parts)
         thread = threading.Thread(target=self._turns, name="loop")
         thread.start()
+        for companion in self._companions:
+            companion.start()
         try:
             self._server.run()
         finally:
+            for companion in self._companions:
+                companion.stop()
             self._stopping.set()
             self._wake.set()
             thread.join()
@@ -205,6 +237,8 @@ class ControlPlane:
         self._server.should_exit = True
 
     def _publish(self, turn: Turn) -> None:
+        for companion in self._companions:
+            companion.publish(turn.decision)
         if not self._journal.adopted() and is_empty(turn.snapshot):
             self._journal.adopt("control-plane")
         for violation in turn.violations:

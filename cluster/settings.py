@@ -98,6 +98,8 @@ class Settings:
     """On Kubernetes, the namespace of each domain."""
     database_file: str = ""
     """File with a PostgreSQL connection string; empty: the journal is a file below ``home``."""
+    kubeconfig: str = ""
+    """File that says how to reach the Kubernetes cluster; empty: as the pod's service account."""
     lease_ms: int = 15_000
     """A leader that is silent this long is replaced."""
     spare_pods: int = 1

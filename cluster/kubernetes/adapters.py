@@ -7,15 +7,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random  # noqa: TID251 - seeded below, for jitter only
 
+import kopf
+
 from cluster.actuate.kubernetes.actuator import KubernetesActuator
 from cluster.actuate.kubernetes.custody import Shown, settle
 from cluster.actuate.kubernetes.serve import PodServeDomain, ServeOnKubernetes, ServiceDashboard
 from cluster.actuate.kubernetes.staffing import worker_of
 from cluster.actuate.routing import Promises, promises
 from cluster.actuate.serve_domain import DomainEnd, EngineRoom
+from cluster.api.parts import Parts
 from cluster.catalogue import Catalogue
 from cluster.embedded.processes import ProcessFolder
 from cluster.kubernetes.api import Api, Connection, Patience
+from cluster.kubernetes.controller import Controller, Office
 from cluster.kubernetes.election import Election, LeaseTerms
 from cluster.observe.gateway import GatewayClient
 from cluster.observe.kubernetes.mirrors import Mirrors, mirrors
@@ -38,13 +42,8 @@ OBSERVE_DEADLINE_MS = 3_000
 ACT_TIMEOUT_S = 15.0
 DASHBOARD_PORT = 8265
 GATEWAY_PORT = 8000
-GATEWAY_ARGUMENTS = {
-    "pepper_file": "/etc/partage/gateway/pepper",
-    "control_token_file": "/etc/partage/gateway/control",
-    "door_host": "0.0.0.0",  # noqa: S104 - the pod's own address; network policies say who reaches it
-    "door_port": str(GATEWAY_PORT),
-}
-"""What the chart's seed gives the gateway too: the first write by the platform changes nothing."""
+RECORDS = "/var/lib/partage"
+"""Where the chart mounts the volume of a head: usage, audit records, files and batches of its domain alone."""
 ELECTION_PATIENCE = Patience(attempts=1, timeout_s=2)
 """A renewal is tried again by the next one; waiting here would only use up the lease."""
 
@@ -59,6 +58,18 @@ def namespaces(settings: Settings) -> dict[SecurityDomain, str]:
         raise SettingInvalid("PARTAGE_DOMAIN_NAMESPACES", settings.domain_namespaces, needs) from error
 
 
+def gateway_arguments(domain: SecurityDomain) -> dict[str, str]:
+    """Return what the chart's seed gives the gateway too: the first write by the platform changes nothing."""
+    return {
+        "pepper_file": "/etc/partage/gateway/pepper",
+        "control_token_file": "/etc/partage/gateway/control",
+        "door_host": "0.0.0.0",  # noqa: S104 - the pod's own address; network policies say who reaches it
+        "door_port": str(GATEWAY_PORT),
+        "ledger_dir": f"{RECORDS}/ledger/{domain}",
+        "batch_dir": f"{RECORDS}/batches/{domain}",
+    }
+
+
 def dashboard_url(domain: SecurityDomain, namespace: str) -> str:
     """Return the address of the head's dashboard: the service that KubeRay makes."""
     return f"http://{domain}-head-svc.{namespace}.svc:{DASHBOARD_PORT}"
@@ -69,17 +80,21 @@ def gateway_url(domain: SecurityDomain, namespace: str) -> str:
     return f"http://{domain}-gateway.{namespace}.svc:{GATEWAY_PORT}"
 
 
+def _connection(settings: Settings) -> Connection:
+    return Connection.from_kubeconfig(settings.kubeconfig) if settings.kubeconfig else Connection.from_inside()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
-    """How the cluster is reached. The default is from a pod of it."""
+    """How the cluster is reached. The default is from a pod of it, or as the kubeconfig in the settings says."""
 
-    connection: Callable[[], Connection] = Connection.from_inside
+    connection: Callable[[Settings], Connection] = _connection
     dashboard_url: Callable[[SecurityDomain, str], str] = dashboard_url
     gateway_url: Callable[[SecurityDomain, str], str] = gateway_url
 
-    def api(self, clock: Clock, jitter: Random, patience: Patience) -> Api:
+    def api(self, settings: Settings, clock: Clock, jitter: Random, patience: Patience) -> Api:
         """Return requests to the API server that are tried with this patience."""
-        connection = self.connection()
+        connection = self.connection(settings)
         connection.patience = patience
         return Api(connection, clock, jitter)
 
@@ -89,7 +104,7 @@ INSIDE = Site()
 
 def election(settings: Settings, clock: Clock, site: Site = INSIDE) -> Election:
     """Return the election among the control planes of this installation."""
-    api = site.api(clock, Random(0), ELECTION_PATIENCE)  # noqa: S311 - jitter
+    api = site.api(settings, clock, Random(0), ELECTION_PATIENCE)  # noqa: S311 - jitter
     terms = LeaseTerms(duration_ms=settings.lease_ms, renew_ms=settings.lease_ms // 5, margin_ms=settings.lease_ms // 3)
     return Election(api, clock, settings.namespace, "partage-control-plane", settings.identity or _hostname(), terms)
 
@@ -98,7 +113,7 @@ def adapters(
     settings: Settings, clock: Clock, journal: Journal, ledger: Ledger, registry: Registry, site: Site = INSIDE
 ) -> tuple[Observer, KubernetesActuator]:
     """Return what sees and changes the cluster; its copies of the cluster's objects have begun to fill."""
-    api = site.api(clock, Random(_hostname()), Patience())  # noqa: S311 - jitter
+    api = site.api(settings, clock, Random(_hostname()), Patience())  # noqa: S311 - jitter
     places = namespaces(settings)
     copies = mirrors(api, clock, tuple(places.values()))
     copies.start()
@@ -133,6 +148,25 @@ def adapters(
         ledger=ledger,
     )
     return observer, KubernetesActuator(api, serve, ledger, clock, places, settings.spare_pods)
+
+
+def controller(parts: Parts, site: Site = INSIDE) -> Controller:
+    """Return the controller of the custom resources; it has not begun."""
+
+    def login(**_: object) -> kopf.ConnectionInfo:
+        host, token, ca_file = site.connection(parts.settings).credentials()
+        return kopf.ConnectionInfo(server=host, token=token, ca_path=ca_file)
+
+    office = Office(
+        api=site.api(parts.settings, parts.clock, Random(_hostname()), Patience()),  # noqa: S311 - jitter
+        clock=parts.clock,
+        journal=parts.journal,
+        registry=parts.registry,
+        models=parts.models,
+        wake=parts.wake,
+        login=login,
+    )
+    return Controller(office)
 
 
 def _dashboard(
@@ -182,7 +216,7 @@ def _end(domain: SecurityDomain, dashboard: RayDashboard) -> DomainEnd:
         dashboard=dashboard,
         gateway_host="0.0.0.0",  # noqa: S104 - the pod's own address; network policies say who reaches it
         gateway_port=GATEWAY_PORT,
-        gateway_files=GATEWAY_ARGUMENTS,
+        gateway_files=gateway_arguments(domain),
         proxy_location="Disabled",  # the gateway answers by itself, KubeRay's health check too
     )
 

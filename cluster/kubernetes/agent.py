@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import signal
+import sys
 import threading
 import uuid
 from collections.abc import Mapping
@@ -24,11 +25,13 @@ from cluster.observe.telemetry.daemon import Daemon, serve
 from cluster.observe.telemetry.scrub_device import NvmlDevice
 from cluster.observe.telemetry.sender import Sender
 from cluster.observe.telemetry.store import TelemetryStore
+from cluster.refusals import Refusal
 from policies.model.snapshot import Gap
 from policies.model.units import DeviceId, NodeId
 
 log = logging.getLogger("partage.agent")
 Object = dict[str, Any]
+CANNOT_START = 1
 ROUND_S = 3.0
 
 
@@ -80,11 +83,21 @@ def described(found: Inventory) -> list[Object]:
     ]
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Run until SIGTERM; a scrub under way is finished."""
+def main(arguments: list[str] | None = None) -> int:
+    """Run until SIGTERM; a scrub under way is finished. The exit status says why it ended."""
     chosen = _options(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
+    try:
+        connection = Connection.from_inside()
+    except Refusal as refusal:
+        log.error("cannot start (%s): %s", refusal.code, refusal)  # noqa: TRY400  # a refusal explains itself
+        return CANNOT_START
+    _run(chosen, connection)
+    return 0
+
+
+def _run(chosen: argparse.Namespace, connection: Connection) -> None:
     clock, node = SystemClock(), NodeId(chosen.node)
     store = TelemetryStore(clock)
     token = Path(chosen.token_file).read_text(encoding="utf-8").strip()
@@ -93,7 +106,7 @@ def main(arguments: list[str] | None = None) -> None:
     host, _, port = chosen.listen.rpartition(":")
     server = serve(daemon, store, clock, (host, int(port)))
     eyes = NvmlEyes(node, Path(chosen.pod_resources))
-    api = Api(Connection.from_inside(), clock, Random(chosen.node))  # noqa: S311 - jitter
+    api = Api(connection, clock, Random(chosen.node))  # noqa: S311 - jitter
     reporter = Reporter(
         api=api,
         clock=clock,
@@ -126,4 +139,4 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

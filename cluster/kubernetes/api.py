@@ -12,9 +12,19 @@ from typing import Any
 import kubernetes
 import urllib3
 from kubernetes.client.exceptions import ApiException
+from kubernetes.config.config_exception import ConfigException
+from yaml import YAMLError
 
 from cluster.kubernetes.kinds import MANAGER, Kind
-from cluster.kubernetes.refusals import Absent, ApiRefusal, Unavailable, refusal, unavailable
+from cluster.kubernetes.refusals import (
+    Absent,
+    ApiRefusal,
+    KubeconfigUnreadable,
+    OutsideCluster,
+    Unavailable,
+    refusal,
+    unavailable,
+)
 from cluster.ports import Clock
 
 Object = dict[str, Any]
@@ -73,21 +83,33 @@ class Connection:
 
     @classmethod
     def from_inside(cls) -> Connection:
-        """Return a connection as the pod's service account. Raises ``ConfigException`` outside a cluster."""
+        """Return a connection as the pod's service account. Raises ``OutsideCluster`` where there is none."""
         configuration = kubernetes.client.Configuration()
-        kubernetes.config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]  # theirs
+        try:
+            kubernetes.config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]  # theirs
+        except ConfigException as error:
+            raise OutsideCluster(str(error)) from error
         configuration.retries = False
         return cls(kubernetes.client.ApiClient(configuration))
 
     @classmethod
     def from_kubeconfig(cls, path: str | None = None, context: str | None = None) -> Connection:
-        """Return a connection as a kubeconfig describes it."""
+        """Return a connection as a kubeconfig describes it. Raises ``KubeconfigUnreadable``."""
         configuration = kubernetes.client.Configuration()
-        kubernetes.config.load_kube_config(  # type: ignore[no-untyped-call]  # theirs
-            config_file=path, context=context, client_configuration=configuration
-        )
+        try:
+            kubernetes.config.load_kube_config(  # type: ignore[no-untyped-call]  # theirs
+                config_file=path, context=context, client_configuration=configuration
+            )
+        except (ConfigException, OSError, YAMLError) as error:
+            raise KubeconfigUnreadable(path or "~/.kube/config", str(error)) from error
         configuration.retries = False
         return cls(kubernetes.client.ApiClient(configuration))
+
+    def credentials(self) -> tuple[str, str | None, str | None]:
+        """Return address, bearer token and CA file, for a client that is not ours."""
+        configuration = self.client.configuration
+        word = configuration.get_api_key_with_prefix("authorization") or ""
+        return configuration.host, word.removeprefix("Bearer ") or None, configuration.ssl_ca_cert
 
 
 class Api:

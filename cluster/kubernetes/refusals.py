@@ -7,7 +7,41 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
+from cluster.refusals import Refusal
+
 LONGEST_QUOTE = 300
+
+
+class OutsideCluster(Refusal):
+    """The process is in no pod with a service account."""
+
+    code = "outside_cluster"
+
+    def __init__(self, cause: str) -> None:
+        super().__init__(cause)
+        self.cause = cause
+
+    def __str__(self) -> str:
+        return (
+            f"the Kubernetes API server cannot be reached as a pod's service account: {self.cause.rstrip('.')}; "
+            "run this in a pod of the chart, or set PARTAGE_KUBECONFIG to a kubeconfig"
+        )
+
+
+class KubeconfigUnreadable(Refusal):
+    """The kubeconfig that was named does not say how to reach a cluster."""
+
+    code = "kubeconfig_unreadable"
+
+    def __init__(self, path: str, cause: str) -> None:
+        super().__init__(path, cause)
+        self.path, self.cause = path, cause
+
+    def __str__(self) -> str:
+        return (
+            f"the kubeconfig {self.path} cannot be used: {self.cause.rstrip('.')}; "
+            "set PARTAGE_KUBECONFIG to one that `kubectl --kubeconfig` takes"
+        )
 
 
 class ApiRefusal(Exception):

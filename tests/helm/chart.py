@@ -54,7 +54,7 @@ MATRIX: dict[str, tuple[str, ...]] = {
     ),
     "everything named": (
         "--set",
-        "domains.civil.gcs.redisAddress=redis.civil:6379,domains.civil.gcs.redisSecret=redis,networkPolicy.apiServer.cidrs={10.0.0.1/32},networkPolicy.database.cidrs={10.1.0.0/24},controlPlane.clients.namespaces={ingress},domains.civil.clients.cidrs={10.2.0.0/16},controlPlane.priorityClassName=high,imagePullSecrets[0].name=pull",
+        "domains.civil.gcs.redisAddress=redis.civil:6379,domains.civil.gcs.redisSecret=redis,domains.civil.head.persistence.enabled=true,domains.civil.head.persistence.size=50Gi,domains.civil.head.persistence.storageClass=fast,networkPolicy.apiServer.cidrs={10.0.0.1/32},networkPolicy.database.cidrs={10.1.0.0/24},controlPlane.clients.namespaces={ingress},domains.civil.clients.cidrs={10.2.0.0/16},controlPlane.priorityClassName=high,imagePullSecrets[0].name=pull",
     ),
 }
 

@@ -14,7 +14,7 @@ import yaml
 
 from cluster.dashboards.chart import write_files
 from cluster.embedded.nodes import HEAD_ROLE, ROLE_LABEL
-from cluster.kubernetes.adapters import GATEWAY_ARGUMENTS, gateway_url
+from cluster.kubernetes.adapters import RECORDS, gateway_arguments, gateway_url
 from cluster.serve_apps import gateway_app
 from policies.model.routing import RoutingTable
 from policies.model.units import SecurityDomain
@@ -182,11 +182,40 @@ def test_each_domain_has_its_own_namespace_and_rayservice_and_asks_for_no_device
 def test_the_gateway_that_a_domain_starts_with_is_the_one_that_the_platform_writes() -> None:
     for service in of_kind(rendered("default"), "RayService"):
         domain = SecurityDomain(service["metadata"]["name"])
-        written = gateway_app(RoutingTable(generation=0, domain=domain), GATEWAY_ARGUMENTS, {ROLE_LABEL: HEAD_ROLE})
+        written = gateway_app(
+            RoutingTable(generation=0, domain=domain), gateway_arguments(domain), {ROLE_LABEL: HEAD_ROLE}
+        )
         seed = yaml.safe_load(service["spec"]["serveConfigV2"])
         assert seed["applications"] == [written]
         assert (seed["proxy_location"], seed["http_options"]) == ("Disabled", {"host": "0.0.0.0", "port": 8000})  # noqa: S104 - in the pod
         assert service["spec"]["rayClusterConfig"]["headGroupSpec"]["labels"] == {ROLE_LABEL: HEAD_ROLE}
+
+
+@pytest.mark.parametrize(
+    ("case", "volume"),
+    [
+        ("default", {"emptyDir": {"sizeLimit": "10Gi"}}),
+        ("everything named", {"persistentVolumeClaim": {"claimName": "partage-records"}}),
+    ],
+)
+def test_usage_files_and_batches_of_a_domain_are_on_a_volume_of_its_own_head(case: str, volume: dict) -> None:
+    heads = {name: spec for name, spec in pods(rendered(case)) if name.endswith("/civil head")}
+    (spec,) = heads.values()
+    (mount,) = [m for m in spec["containers"][0]["volumeMounts"] if m["mountPath"] == RECORDS]
+    assert not mount.get("readOnly")
+    (found,) = [dict(v) for v in spec["volumes"] if v["name"] == mount["name"]]
+    assert found == {"name": mount["name"], **volume}
+    for argument in ("ledger_dir", "batch_dir"):
+        assert gateway_arguments(SecurityDomain.CIVIL)[argument].startswith(f"{RECORDS}/")
+
+
+def test_records_outlive_their_head_where_a_volume_is_asked_for() -> None:
+    assert of_kind(rendered("default"), "PersistentVolumeClaim") == []
+    (volume,) = of_kind(rendered("everything named"), "PersistentVolumeClaim")
+    assert name_of(volume) == "PersistentVolumeClaim partage-civil/partage-records"
+    assert volume["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
+    assert (volume["spec"]["storageClassName"], volume["spec"]["accessModes"]) == ("fast", ["ReadWriteOnce"])
+    assert volume["spec"]["resources"] == {"requests": {"storage": "50Gi"}}
 
 
 def test_a_worker_is_ready_without_a_proxy_and_only_the_head_is_behind_the_gateways_service() -> None:
@@ -395,6 +424,7 @@ def test_every_value_has_a_default_and_every_default_is_known() -> None:
         ("domains.secret.enabled=true", "additional properties 'secret' not allowed"),
         ("networkPolicy.apiServer.cidrs={everyone}", "/networkPolicy/apiServer/cidrs/0"),
         ("agent.metricsPort=80", "minimum"),
+        ("domains.civil.head.persistence.size=lots", "/domains/civil/head/persistence/size"),
     ],
 )
 def test_values_that_make_no_sense_are_refused_with_their_place(assignment: str, says: str) -> None:

@@ -110,6 +110,9 @@ env:
   - {name: RAY_USAGE_STATS_ENABLED, value: "0"}
   - {name: HF_HUB_OFFLINE, value: "1"}
   - {name: HOME, value: /tmp}
+  {{- with .home }}
+  - {name: PARTAGE_HOME, value: {{ . }}}
+  {{- end }}
 securityContext:
   {{- include "partage.containerSecurity" .root | nindent 2 }}
 {{- end }}
@@ -118,10 +121,12 @@ securityContext:
 {{- define "partage.seedConfig" -}}
 applications:
 - args:
+    batch_dir: /var/lib/partage/batches/{{ . }}
     control_token_file: /etc/partage/gateway/control
     domain: {{ . }}
     door_host: 0.0.0.0
     door_port: "8000"
+    ledger_dir: /var/lib/partage/ledger/{{ . }}
     pepper_file: /etc/partage/gateway/pepper
   deployments:
   - name: Gateway

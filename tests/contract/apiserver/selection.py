@@ -10,7 +10,8 @@ from .errors import bad_request
 SET_BASED = re.compile(r"^(?P<key>[^\s!=]+)\s+(?P<op>in|notin)\s+\((?P<values>[^)]*)\)$")
 FIELDS = {
     "pods": {"metadata.name", "metadata.namespace", "spec.nodeName", "status.phase", "spec.schedulerName"},
-    "events": {"metadata.name", "metadata.namespace", "involvedObject.name", "involvedObject.uid", "reason", "type"},
+    "events": {"metadata.name", "metadata.namespace", "reason", "type"}
+    | {f"involvedObject.{field}" for field in ("apiVersion", "kind", "name", "namespace", "uid")},
     "nodes": {"metadata.name", "spec.unschedulable"},
     "resourceslices": {"metadata.name", "spec.nodeName", "spec.driver"},
 }

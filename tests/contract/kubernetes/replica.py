@@ -6,7 +6,7 @@ import json
 import sys
 
 from cluster import main as program
-from cluster.kubernetes.adapters import Site, adapters, election
+from cluster.kubernetes.adapters import Site, adapters, controller, election
 from cluster.kubernetes.api import Connection
 from cluster.leadership import LEADERSHIPS, Leadership
 from cluster.ports import Clock
@@ -20,7 +20,7 @@ def site(url: str, rays: dict[str, str]) -> Site:
     def of(domain: SecurityDomain, _namespace: str) -> str:
         return rays[domain.value]
 
-    return Site(connection=lambda: Connection.to(url), dashboard_url=of, gateway_url=of)
+    return Site(connection=lambda _: Connection.to(url), dashboard_url=of, gateway_url=of)
 
 
 def main() -> int:
@@ -35,6 +35,7 @@ def main() -> int:
         return election(settings, clock, here)
 
     program.PLATFORMS["kubernetes"] = parts
+    program.COMPANIONS["kubernetes"] = (lambda parts: controller(parts, here),)
     LEADERSHIPS["kubernetes"] = leadership
     return program.main(["--platform", "kubernetes"])
 

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random  # noqa: TID251 - seeded
 
 import pytest
 
 from cluster.clock import SystemClock
 from cluster.kubernetes.api import Api, Connection
+from cluster.kubernetes.controller import Controller
 from cluster.kubernetes.election import Election
-from cluster.kubernetes.kinds import NODE_DEVICES, PODS
+from cluster.kubernetes.kinds import CLAIMS, NODE_DEVICES, PODS
 from cluster.kubernetes.reporter import Eyes, Reporter
 from cluster.sim.clock import VirtualClock
+from policies.model.decision import ClaimState, Reason
 from policies.model.units import NodeId
 from tests.contract.apiserver.server import FakeApiServer
 from tests.helm.chart import of_kind, rendered
 
 from .conftest import Served, install, make_namespace
 from .stand_in import Machine
+from .test_controller import Desk, until
 from .world import CIVIL, DEFENCE, World, install_services, scrub, start, stop
 
 CONTROL_PLANE = ("partage", "partage-control-plane")
@@ -102,6 +106,28 @@ def test_the_control_plane_needs_no_right_that_the_chart_does_not_grant(server: 
     wanted = asked(server, "control-plane")
     assert ("patch", "ray.io", "rayclusters", "partage-defence") in wanted, "the scenario did not happen"
     assert lacking(wanted, rights(CONTROL_PLANE)) == set()
+
+
+def test_the_controller_of_claims_needs_no_right_that_the_chart_does_not_grant() -> None:
+    server = FakeApiServer()
+    served = Served(server.url, "", None, server)
+    install(served.api())
+    desk = Desk(served, make_namespace(served.api(), "justice"))
+    desk.controller = Controller(replace(desk.controller._office, api=as_agent(server, "office")))
+    desk.controller.start()
+    desk.tenant()
+    desk.claim()
+    until(desk.ids)
+    desk.decide(Reason(claim=desk.id(), state=ClaimState.SERVED, code=None, sentence="Served.", granted_replicas=1))
+    desk.api.delete(CLAIMS, desk.namespace, "chat")
+    until(lambda: not desk.api.list_all(CLAIMS)[0])
+    desk.controller.stop()
+    wanted = asked(server, "kopf") | asked(server, "office")
+    server.close()
+    assert ("watch", "partage.lu", "claims", "") in wanted, "the scenario did not happen"
+    assert lacking(wanted, rights(CONTROL_PLANE)) == set()
+    granted = {right for right in rights(CONTROL_PLANE) if right[2].split("/")[0] in {"claims", "tenants", "events"}}
+    assert {right[:3] for right in granted} - {right[:3] for right in wanted} == set()
 
 
 def test_the_agent_needs_no_right_that_the_chart_does_not_grant(server: FakeApiServer) -> None:
