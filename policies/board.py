@@ -70,6 +70,8 @@ class Need:
     cpu_millis: int = 0
     """Of the host."""
     host_memory_mib: int = 0
+    rack: str = ""
+    """Where it goes among places that are otherwise as good; empty for anywhere."""
 
     @property
     def is_part(self) -> bool:
@@ -130,8 +132,8 @@ class Site:
     cost: int = 0
 
 
-Order = tuple[int, int, int, tuple[DeviceId, ...]]
-"""Free places in order: what must be done first, the score, the reach, the devices."""
+Order = tuple[int, int, int, int, tuple[DeviceId, ...]]
+"""Free places in order: what must be done first, the score, the reach, what is left of islands, the devices."""
 Score = Callable[[Need, Site, "Board"], int]
 """Orders sites of equal reach: the smallest is chosen, ties by device id. Pure; called once per candidate site."""
 
@@ -161,6 +163,12 @@ class Board:
     on_node: dict[NodeId, list[DeviceId]] = field(default_factory=dict)
     hosts_of: dict[FlavorId, dict[NodeId, list[DeviceId]]] = field(default_factory=dict)
     """Devices that take new work, by flavor and host."""
+    islands: dict[DeviceId, tuple[DeviceId, ...]] = field(default_factory=dict)
+    """Devices that take new work on the NVLink island of each one that is on one, itself included."""
+    linked: frozenset[NodeId] = frozenset()
+    """Hosts of which islands are known."""
+    racks: dict[str, list[NodeId]] = field(default_factory=dict)
+    """Hosts of each rack that is known."""
     worker_of: dict[DeviceId, Worker] = field(default_factory=dict)
     needed_at: dict[DeviceId, int] = field(default_factory=dict)
     """When a device that is kept will be used, where that follows from jobs that end: until then it may be lent."""
@@ -295,4 +303,19 @@ def board(survey: Survey, score: Score) -> Board:
     for worker in survey.workers.values():
         for one in worker.devices:
             made.worker_of[one] = worker
+    _join(made)
     return made
+
+
+def _join(made: Board) -> None:
+    """Note which devices are on one island and which hosts in one rack."""
+    survey, islands = made.survey, dict[tuple[NodeId, str], list[DeviceId]]()
+    for device in survey.devices.values():
+        if device.island and device.id in survey.open:
+            islands.setdefault((device.node, device.island), []).append(device.id)
+    for some in islands.values():
+        made.islands.update(dict.fromkeys(some, tuple(some)))
+    made.linked = frozenset(node for node, _ in islands)
+    for name in sorted(survey.nodes):
+        if survey.nodes[name].rack:
+            made.racks.setdefault(survey.nodes[name].rack, []).append(name)

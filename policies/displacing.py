@@ -16,6 +16,8 @@ TRIED_AS_SETS = 6
 
 Price = Callable[[Seat], int | None]
 """What it costs to move a replica; None if it must stay."""
+Freed = tuple[int, int, DeviceId, list[Seat]]
+"""A device that becomes free: what that costs, how many leave, the device, who leaves."""
 
 
 @dataclass(slots=True)
@@ -109,7 +111,7 @@ def _least(board: Board, need: Need, anybodys: Price, node: NodeId) -> int | Non
 
 def _on_node(board: Board, need: Need, price: Price, node: NodeId) -> Site | None:
     """Return the cheapest place on one host; for several devices, those that cost least."""
-    found: list[tuple[int, int, DeviceId, list[Seat]]] = []
+    found: list[Freed] = []
     for device in candidates(board, need, node):
         victims = _least_victims(board, need, device.id, price)
         if victims is not None:
@@ -117,12 +119,31 @@ def _on_node(board: Board, need: Need, price: Price, node: NodeId) -> Site | Non
     if len(found) < need.devices:
         return None
     found.sort(key=lambda one: one[:3])
-    chosen = found[: need.devices]
+    chosen = _joined(board, need, found) or found[: need.devices]
     devices = tuple(sorted(one for _, _, one, _ in chosen))
     victims = list(dict.fromkeys(seat for *_, some in chosen for seat in some))
     if not _makes_host_room(board, need, node, victims, price):
         return None
     return _displacing_site(board, need, devices, victims, price)
+
+
+def _joined(board: Board, need: Need, found: list[Freed]) -> list[Freed] | None:
+    """Return those on one NVLink island that cost no more than the cheapest of all; None if there are none.
+
+    Nobody moves for the sake of a link: of places that cost the same, the one on an island is taken.
+    """
+    if need.devices == 1:
+        return None
+    least = _total(found[: need.devices])
+    for island in {board.islands[one]: None for _, _, one, _ in found if one in board.islands}:
+        inside = [one for one in found if one[2] in island][: need.devices]
+        if len(inside) == need.devices and _total(inside) == least:
+            return inside
+    return None
+
+
+def _total(some: list[Freed]) -> tuple[int, int]:
+    return sum(cost for cost, *_ in some), sum(count for _, count, *_ in some)
 
 
 def _makes_host_room(board: Board, need: Need, node: NodeId, victims: list[Seat], price: Price) -> bool:

@@ -16,8 +16,20 @@ ANYBODY = ClaimId("")
 def find(board: Board, need: Need) -> Site | None:
     """Return the best place that is free now, None if there is none.
 
-    Cost: the hosts that changed since the last need of the same kind, and those at the top that are kept for others.
+    A place in the need's rack is taken where it is as good by what must be done first and by the score: room that is
+    lost is lost to everybody for as long as the replica runs, and a replica elsewhere only talks over one switch more.
+
+    Cost: the hosts of the need's rack, those that changed since the last need of the same kind, and those at the top
+    that are kept for others.
     """
+    best = _anywhere(board, need)
+    near = _best_of(board, need, _hosts_in_rack(board, need)) if best is not None and need.rack else None
+    if best is None or near is None:
+        return None if best is None else best[1]
+    return near[1] if near[0][:2] == best[0][:2] else best[1]
+
+
+def _anywhere(board: Board, need: Need) -> tuple[Order, Site] | None:
     shelf = _shelf(board, need)
     best = _best_of(board, need, _hosts_kept_for(board, need))
     aside: list[tuple[Order, NodeId]] = []
@@ -30,7 +42,12 @@ def find(board: Board, need: Need) -> Site | None:
         best = min((one for one in (best, mine) if one is not None), key=lambda one: one[0], default=None)
     for entry in aside:
         heapq.heappush(shelf.heap, entry)
-    return None if best is None else best[1]
+    return best
+
+
+def _hosts_in_rack(board: Board, need: Need) -> list[NodeId]:
+    hosts = board.hosts_of.get(need.flavor, {})
+    return [one for one in board.racks.get(need.rack, ()) if one in hosts]
 
 
 def _for_anybody(need: Need) -> Need:

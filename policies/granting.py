@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from policies.admission import Option, backoff_ms
-from policies.board import Need, Order, Reach, Seat, Site
+from policies.board import Need, Order, Seat, Site
 from policies.displacing import find_by_displacing
 from policies.fitting import find
 from policies.holding import ends_ms
 from policies.limits import is_allowed
 from policies.model.decision import PendingReason
 from policies.model.units import NodeId
-from policies.places import order
+from policies.places import NOWHERE, order
 from policies.reclaim import (
     Lot,
     Tier,
@@ -24,6 +24,7 @@ from policies.reclaim import (
     record,
     restore,
 )
+from policies.topology import common_rack, roomy_rack
 from policies.working import (
     Allocation,
     Signature,
@@ -36,7 +37,7 @@ from policies.working import (
     weak_hosts,
 )
 
-FIRST: Order = (-1, 0, 0, ())
+FIRST: Order = (-1, 0, 0, 0, ())
 """Before every place: options in the order that their owner gave."""
 
 
@@ -78,7 +79,7 @@ def _by_place(work: Allocation, lot: Lot, tier: Tier) -> Sequence[Option]:
 def _rank(work: Allocation, need: Need) -> Order:
     """Return how good the best free place is; none comes last."""
     site = None if signature(work, need) in work.hopeless else find(work.board, need)
-    return (len(Reach), 0, 0, ()) if site is None else order(work.board, need, site)
+    return NOWHERE if site is None else order(work.board, need, site)
 
 
 def place(work: Allocation, lot: Lot, option: Option, tier: Tier) -> bool:
@@ -171,8 +172,22 @@ def need_of(work: Allocation, lot: Lot, option: Option, tier: Tier) -> Need:
         gpu_millis=shape.gpu_millis, memory_mib=shape.memory_mib, charge=option.charge, avoid_nodes=avoid,
         strength=(-tier, lot.ask.value), ends_ms=ends_ms(work.survey, lot.ask.claim),
         model=work.warm_model(lot.ask.claim.model), cpu_millis=shape.cpu_millis,
-        host_memory_mib=shape.host_memory_mib,
+        host_memory_mib=shape.host_memory_mib, rack=_rack_for(work, lot, option),
     )  # fmt: skip
+
+
+def _rack_for(work: Allocation, lot: Lot, option: Option) -> str:
+    """Return the rack with most of the claim's replicas, for a gang's first one that with room for the gang.
+
+    Only for replicas of several devices, and not where they must not fail together.
+    """
+    devices = lot.ask.claim.ladder[option.rung].devices
+    if not work.board.racks or devices == 1 or lot.ask.claim.spread:
+        return ""
+    hosts = [work.survey.devices[seat.devices[0]].node for one in siblings(work, lot) for seat in one.seats]
+    if hosts or lot.missing <= 1:
+        return common_rack(work.board, hosts)
+    return roomy_rack(work.board, option.flavor, devices, lot.missing)
 
 
 def _displaced(work: Allocation, lot: Lot, need: Need, tier: Tier) -> Site | None:

@@ -9,23 +9,31 @@ from policies.model.inventory import Device, ScrubState, Worker
 from policies.model.naming import worker_id
 from policies.model.units import ClaimId, DeviceId, NodeId, SecurityDomain, WorkerId
 from policies.reclaim import Tier
+from policies.topology import divided, left_over, picks
 
 EFFORT = {
     Reach.SHARED: 1, Reach.BOUND: 1, Reach.HELD: 0, Reach.UNBOUND: 1, Reach.REBIND: 2, Reach.LEFT: 3,
     Reach.FOREIGN: 4,
 }  # fmt: skip
 """What must be done to use a place, in classes: what was freed for the claim, then what disturbs nothing."""
+APART = 1 + max(EFFORT.values())
+"""Devices on one NVLink island come before those on two, whatever must be done first: a scrub is over in seconds."""
+NOWHERE: Order = (1 << 30, 0, 0, 0, ())
+"""After every place."""
 
 
 def order(board: Board, need: Need, site: Site) -> Order:
     """Return the order among free places: the least to be done first, then the score, the reach and the ids.
 
-    What another domain's worker came to hold is no longer kept: a kubelet may have given it a device for another.
+    Several devices on one NVLink island come before all that are apart, save those that were freed for the claim. What
+    another domain's worker came to hold is no longer kept: a kubelet may have given it a device for another.
     """
     kept = (board.holder.get(one) for one in site.devices)
     is_kept = board.holder and all(one is not None and one[0] == need.claim for one in kept)
-    effort = 0 if is_kept and site.reach is not Reach.FOREIGN else EFFORT[site.reach]
-    return effort, board.score(need, site, board), site.reach, site.devices
+    effort = EFFORT[site.reach] + APART * divided(board, site.node, site.devices)
+    if is_kept and site.reach is not Reach.FOREIGN:
+        effort = 0
+    return effort, board.score(need, site, board), site.reach, left_over(board, site.devices), site.devices
 
 
 def sites_on(board: Board, need: Need, node: NodeId) -> Iterator[Site]:
@@ -163,14 +171,12 @@ def _multiple_sites(board: Board, need: Need, node: NodeId) -> Iterator[Site]:
         return
     own = {w.id: w for one in free if (w := board.worker_of.get(one.id)) and w.domain == need.domain}
     for worker in (one for one in own.values() if not carries(board, one, need)):
-        inside = sorted(one.id for one in free if one.id in worker.devices)
-        if len(inside) >= need.devices:
-            yield _site(board, need, tuple(inside[: need.devices]), Reach.BOUND)
-    loose = [one.id for one in free if _is_loose(board, need, one)]
-    if len(loose) >= need.devices:
-        loose.sort(key=lambda one: (_reach_of_many(board, need, one), one))
-        chosen = tuple(sorted(loose[: need.devices]))
-        yield _site(board, need, chosen, max(_reach_of_many(board, need, one) for one in chosen))
+        inside = {one.id: Reach.BOUND for one in free if one.id in worker.devices}
+        for chosen in picks(board, need.devices, inside):
+            yield _site(board, need, chosen, Reach.BOUND)
+    loose = {one.id: _reach_of_many(board, need, one.id) for one in free if _is_loose(board, need, one)}
+    for chosen in picks(board, need.devices, loose):
+        yield _site(board, need, chosen, max(loose[one] for one in chosen))
 
 
 def carries(board: Board, worker: Worker, need: Need) -> bool:

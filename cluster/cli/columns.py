@@ -66,6 +66,7 @@ def device_columns(_now_ms: int) -> list[Column]:
         Column(title="MEMORY", cell=lambda row: f"{row['memory_mib']} MiB", right=True, spare=5),
         Column(title="KIND", cell=lambda row: "simulated" if row["simulated"] else "real", spare=4),
         Column(title="GPU", cell=lambda row: row["gpu"], wide=True),
+        Column(title="ISLAND", cell=lambda row: row["island"], wide=True),
         Column(title="WARM", cell=lambda row: ",".join(row["warm_models"]), wide=True),
     ]
 
@@ -107,6 +108,7 @@ def node_columns(_now_ms: int) -> list[Column]:
         Column(title="CPU", cell=lambda row: millis(row["cpu_millis"]), right=True),
         Column(title="MEMORY", cell=lambda row: f"{row['memory_mib']} MiB", right=True),
         Column(title="IN USE", cell=lambda row: "yes" if row["schedulable"] else "drained"),
+        Column(title="RACK", cell=lambda row: row["rack"], wide=True),
         Column(title="LABELS", cell=lambda row: ",".join(f"{key}={value}" for key, value in row["labels"]), spare=1),
     ]
 

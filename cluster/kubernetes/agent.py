@@ -79,6 +79,7 @@ def described(found: Inventory) -> list[Object]:
             "simulated": device.simulated,
         }
         | ({"migProfile": facts[device.id].mig_profile} if facts[device.id].mig_profile else {})
+        | ({"island": device.island} if device.island else {})
         for device in found.devices
     ]
 

@@ -11,7 +11,7 @@ from cluster.observe.telemetry.flavors import flavor_of
 from cluster.observe.telemetry.gate import Gate, Unanswered
 from cluster.observe.telemetry.lane import within
 from cluster.observe.telemetry.readings import mebibytes, plausible
-from cluster.observe.telemetry.topology import peers
+from cluster.observe.telemetry.topology import islands, peers
 from policies.model.inventory import Device, Flavor, ScrubState
 from policies.model.snapshot import Gap, GapKind
 from policies.model.telemetry import NOT_READ, DeviceFacts, MigOffer, Missing, MissingCause, Reading
@@ -70,6 +70,7 @@ def in_snapshot_nouns(node: NodeId, seen: Enumerated) -> Inventory:
     """Return what was enumerated as devices and flavors. Health, domain and scrub state are for others to say."""
     usable = [fact for fact in seen.facts if fact.schedulable]
     flavors = {fact.device: flavor_of(fact.name, fact.memory_total_mib, fact.mig_profile) for fact in usable}
+    island = islands(usable)
     devices = tuple(
         Device(
             id=fact.device,
@@ -78,6 +79,7 @@ def in_snapshot_nouns(node: NodeId, seen: Enumerated) -> Inventory:
             gpu=fact.gpu,
             memory_mib=usable_mib(fact),
             scrub=ScrubState.CLEAN,
+            island=island.get(fact.device, ""),
         )
         for fact in usable
     )

@@ -98,11 +98,13 @@ class Node:
     memory_mib: int
     """Memory of the host."""
     labels: tuple[tuple[str, str], ...] = ()
-    """Sorted pairs; ``rack`` and ``nvlink`` are read by placement."""
+    """Sorted pairs, as the platform calls them."""
     taints: tuple[str, ...] = ()
     """Marks that keep ordinary work away."""
     schedulable: bool = True
     """False once cordoned: holds what it has, receives nothing."""
+    rack: str = ""
+    """Hosts with the same text are behind one leaf switch; empty if not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +131,8 @@ class Device:
     """Whether no real device stands behind it."""
     warm_models: tuple[ModelId, ...] = ()
     """Models whose weights are in the host's cache: they start faster here."""
+    island: str = ""
+    """Devices of one host with the same text reach each other over NVLink; empty if not known or not linked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -113,6 +113,7 @@ def _device(fact: Object, node: NodeId, flavor: Flavor) -> Device:
         memory_mib=int(fact["memoryMiB"]),
         health=DeviceHealth(fact.get("health", DeviceHealth.HEALTHY)),
         simulated=bool(fact.get("simulated")),
+        island=fact.get("island") or "",
     )
 
 

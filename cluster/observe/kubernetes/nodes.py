@@ -24,6 +24,10 @@ LABELS = {
     "nvidia.com/mig.config.state": "mig_config_state",
 }
 """Kubernetes labels that the platform reads, and what it calls them."""
+RACK_LABELS = (
+    "partage.lu/rack", "topology.kubernetes.io/rack", "network.topology.nvidia.com/leaf", "fabric.topograph.run/tier-0",
+)  # fmt: skip
+"""Labels that name a node's rack or leaf switch, the last two set by Topograph; the first that is set counts."""
 OWN_TAINTS = ("partage.lu/", "nvidia.com/gpu")
 """Taints that our workers tolerate."""
 NOT_READY = "node_not_ready"
@@ -74,7 +78,8 @@ def unreachable(objects: tuple[Object, ...]) -> frozenset[NodeId]:
 
 def _node(obj: Object, rules: NodeRules, now_ms: int) -> Node:
     spec, allocatable = obj.get("spec") or {}, (obj.get("status") or {}).get("allocatable") or {}
-    labels = (obj["metadata"].get("labels") or {}).items()
+    given = obj["metadata"].get("labels") or {}
+    labels = given.items()
     ready, since = _ready(obj)
     return Node(
         id=NodeId(obj["metadata"]["name"]),
@@ -83,6 +88,7 @@ def _node(obj: Object, rules: NodeRules, now_ms: int) -> Node:
         labels=tuple(sorted((LABELS[name], value) for name, value in labels if name in LABELS)),
         taints=tuple(sorted(_taint(taint) for taint in spec.get("taints") or ())),
         schedulable=ready and now_ms - since >= rules.settle_ms and not _is_closed(spec),
+        rack=next((given[name] for name in RACK_LABELS if given.get(name)), ""),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -30,6 +31,26 @@ def peers(facts: list[DeviceFacts], handles: dict[DeviceId, Any]) -> tuple[Devic
         for other in whole[position + 1 :]
     }
     return tuple(replace(fact, peers=_peers_of(fact.device, links)) for fact in facts)
+
+
+def islands(facts: Sequence[DeviceFacts]) -> dict[DeviceId, str]:
+    """Return, for each whole GPU that NVLink joins to another, the name of its island: the lowest UUID on it.
+
+    An island is all that is reached from one GPU to the next over NVLink; behind an NVSwitch that is the whole host. A
+    GPU that MIG has divided is on none: its instances do not use NVLink.
+    """
+    links = {
+        fact.device: [other for other, link in fact.peers if link == "nvlink"] for fact in facts if not fact.mig_enabled
+    }
+    found: dict[DeviceId, str] = {}
+    for first in sorted(links):
+        reached, ahead = set[DeviceId](), [first] if first not in found else []
+        while ahead:
+            one = ahead.pop()
+            reached.add(one)
+            ahead += [other for other in links[one] if other in links and other not in reached]
+        found.update(dict.fromkeys(reached, str(first)) if len(reached) > 1 else {})
+    return found
 
 
 def _peers_of(device: DeviceId, links: dict[tuple[DeviceId, DeviceId], str | None]) -> tuple[tuple[DeviceId, str], ...]:

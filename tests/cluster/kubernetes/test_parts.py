@@ -112,6 +112,16 @@ def test_a_device_that_dra_taints_is_no_capacity() -> None:
     assert seen.devices[0].health is DeviceHealth.SUSPECT
 
 
+def test_the_island_that_the_agent_reports_is_the_devices_own() -> None:
+    fact = {"model": "NVIDIA H100 80GB HBM3", "memoryMiB": 81000}
+    status = {
+        "observedAtMs": 1000,
+        "devices": [{**fact, "uuid": "GPU-1", "island": "GPU-1"}, {**fact, "uuid": "GPU-2"}],
+    }
+    seen = devices.in_nouns(({"metadata": {"name": "n1"}, "status": status},), (), (NODE,), 60_000, 2_000)
+    assert [device.island for device in seen.devices] == ["GPU-1", ""]
+
+
 def test_an_old_report_is_a_gap_for_each_device_and_none_is_forgotten() -> None:
     fact = {"uuid": "GPU-1", "model": "NVIDIA H100 80GB HBM3", "memoryMiB": 81000}
     report = {"metadata": {"name": "n1"}, "status": {"observedAtMs": 1000, "devices": [fact]}}
@@ -141,6 +151,21 @@ def test_taints_that_are_not_ours_close_a_node(taint: dict, open_: bool) -> None
     obj = {"metadata": {"name": "n1"}, "spec": {"taints": [taint]}, "status": {"conditions": [ready]}}
     (node,), _ = nodes.in_nouns((obj,), nodes.NodeRules(), 10**13)
     assert node.schedulable is open_
+
+
+@pytest.mark.parametrize(
+    ("labels", "rack"),
+    [
+        ({"partage.lu/rack": "a1", "topology.kubernetes.io/rack": "b1"}, "a1"),
+        ({"topology.kubernetes.io/rack": "b1"}, "b1"),
+        ({"network.topology.nvidia.com/leaf": "leaf-7"}, "leaf-7"),
+        ({"fabric.topograph.run/tier-0": "leaf-8"}, "leaf-8"),
+        ({"topology.kubernetes.io/zone": "z1"}, ""),
+    ],
+)
+def test_a_node_is_in_the_rack_that_its_labels_name(labels: dict, rack: str) -> None:
+    (node,), _ = nodes.in_nouns(({"metadata": {"name": "n1", "labels": labels}},), nodes.NodeRules(), 10**13)
+    assert node.rack == rack
 
 
 def test_an_upgrade_of_the_rayservice_holds_the_domain() -> None:

@@ -213,8 +213,10 @@ class FakeLibrary:
         put(out, 1)
         return OK
 
-    def do_nvmlDeviceGetP2PStatus(self, one: Any, _other: Any, _index: Any, out: Any) -> int:
-        put(out, nv.NVML_P2P_STATUS_OK if self.target(one)[0].nvlinks else nv.NVML_P2P_STATUS_NOT_SUPPORTED)
+    def do_nvmlDeviceGetP2PStatus(self, one: Any, other: Any, _index: Any, out: Any) -> int:
+        first, second = self.target(one)[0], self.target(other)[0]
+        is_linked = first.nvlinks and second.nvlinks and first.bridge == second.bridge
+        put(out, nv.NVML_P2P_STATUS_OK if is_linked else nv.NVML_P2P_STATUS_NOT_SUPPORTED)
         return OK
 
     def do_nvmlDeviceGetTopologyCommonAncestor(self, _one: Any, _other: Any, out: Any) -> int:

@@ -55,6 +55,8 @@ class FakeGpu:
     tensor_util: float = 0.0
     dram_util: float = 0.0
     nvlinks: int = 18
+    bridge: int = 0
+    """GPUs with the same number reach each other over NVLink, if they have links at all."""
     mig: list[FakeInstance] | None = None
     offers: dict[int, tuple[str, int, int, int, int]] = field(default_factory=dict)
     """MIG profile number to name, slices, most instances, MiB and SMs."""
@@ -127,6 +129,7 @@ def _gpu_lines(gpu: FakeGpu) -> list[str]:
         "tensor": round(gpu.tensor_util * 1000),
         "dram": round(gpu.dram_util * 1000),
         "nvlinks": gpu.nvlinks,
+        "bridge": gpu.bridge,
         "mig": int(gpu.mig is not None),
     }
     lines = [f"gpu {gpu.uuid} {gpu.name.replace(' ', '_')}"]

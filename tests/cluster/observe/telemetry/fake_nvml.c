@@ -215,7 +215,12 @@ Ret nvmlDeviceGetNvLinkState(void *h, unsigned link, unsigned *out) {
   ENTER(h); if (link >= get(device, "nvlinks")) return get(device, "nvlinks") ? INVALID : NOT_SUPPORTED;
   *out = 1; return OK;
 }
-Ret nvmlDeviceGetP2PStatus(void *h, void *other, unsigned index, unsigned *out) { ENTER(h); (void)other; (void)index; *out = get(device, "nvlinks") ? 0 : 5; return OK; }
+Ret nvmlDeviceGetP2PStatus(void *h, void *other, unsigned index, unsigned *out) { 
+  ENTER(h); (void)index; if ((long)other < 1 || (long)other > device_count) return INVALID;
+  Device *peer = &devices[(long)other - 1];
+  *out = get(device, "nvlinks") && get(peer, "nvlinks") && get(device, "bridge") == get(peer, "bridge") ? 0 : 5;
+  return OK;
+}
 Ret nvmlDeviceGetTopologyCommonAncestor(void *h, void *other, unsigned *out) { ENTER(h); (void)other; *out = 30; return OK; }
 
 typedef struct { unsigned gpu, memory; } Rates;

@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from cluster.kubernetes.agent import described
 from cluster.observe.nvml import Inventory, inventory
+from cluster.observe.telemetry.topology import islands
 from policies.model.inventory import SharingMode
 from policies.model.snapshot import Gap, GapKind
+from policies.model.telemetry import DeviceFacts
 from policies.model.units import DeviceId
 from tests.cluster.observe.telemetry.conftest import NODE, Rig
 from tests.cluster.observe.telemetry.fake_node import PROFILES, FakeNode, b200, h100, h100_mig, l40s
@@ -91,6 +94,44 @@ def test_gpus_joined_by_nvlink_know_one_another(rig: Rig) -> None:
     assert seen.facts[0].peers == ((other.uuid, "nvlink"),)
     apart = listed(rig, FakeNode(gpus=[l40s(0), l40s(1)]))
     assert apart.facts[0].peers[0][1] == "host_bridge"
+
+
+def test_gpus_that_nvlink_joins_are_one_island_and_others_are_on_none(rig: Rig) -> None:
+    switched = listed(rig, FakeNode(gpus=[h100(index) for index in range(4)]))
+    assert {device.island for device in switched.devices} == {switched.devices[0].id}
+    bridged = [h100(index, bridge=index // 2) for index in range(4)]
+    island = {device.id: device.island for device in listed(rig, FakeNode(gpus=bridged)).devices}
+    one, other, third, last = (DeviceId(gpu.uuid) for gpu in bridged)
+    assert island[one] == island[other] == min(one, other)
+    assert island[third] == island[last] == min(third, last)
+    assert {device.island for device in listed(rig, FakeNode(gpus=[l40s(0), l40s(1)])).devices} == {""}
+    assert [device.island for device in listed(rig, FakeNode(gpus=[h100(0)])).devices] == [""]
+
+
+def test_the_agent_reports_the_island_of_each_device_that_is_on_one(rig: Rig) -> None:
+    seen = listed(rig, FakeNode(gpus=[h100(0), h100(1), h100_mig(2)]))
+    reported = [fact["island"] for fact in described(seen) if "island" in fact]
+    assert reported == [min(h100(0).uuid, h100(1).uuid)] * 2
+
+
+def test_an_island_is_all_that_is_reached_from_one_gpu_to_the_next() -> None:
+    def fact(name: str, *peers: str, **state: bool) -> DeviceFacts:
+        linked = tuple((DeviceId(peer), "nvlink") for peer in peers)
+        return DeviceFacts(
+            device=DeviceId(name), gpu=DeviceId(name), node=NODE, index=0, name="V100", memory_total_mib=1,
+            peers=linked, **state,
+        )  # fmt: skip
+
+    chain = [fact("a", "b"), fact("b", "a", "c"), fact("c", "b"), fact("d", "gone")]
+    assert islands(chain) == {DeviceId("a"): "a", DeviceId("b"): "a", DeviceId("c"): "a"}
+    assert islands([fact("a", "b"), fact("b", "a", mig_enabled=True)]) == {}
+
+
+def test_a_gpu_divided_by_mig_is_on_no_island(rig: Rig) -> None:
+    seen = listed(rig, FakeNode(gpus=[h100_mig(0), h100(1), h100(2)]))
+    whole = [device for device in seen.devices if device.flavor == "H100-80GB"]
+    assert len({device.island for device in whole}) == 1
+    assert {device.island for device in seen.devices if device not in whole} == {""}
 
 
 def test_a_lost_gpu_is_a_gap_and_the_others_are_listed(rig: Rig) -> None:
