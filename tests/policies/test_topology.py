@@ -22,6 +22,7 @@ from policies.model.units import SecurityDomain
 from policies.model.workload import ClaimKind
 from policies.survey import survey
 from tests.policies.situations import NOW_MS, claim, device, rules, running, snapshot
+from tests.simulation.generate import Dice, event, world
 
 ROOM = rules(civil=64_000, defence=64_000, floor=0)
 
@@ -237,3 +238,24 @@ def test_a_change_of_islands_or_racks_is_decided_from_nothing(field):
     again = decider.decide(later, ROOM, memory, NOW_MS + 1000)
     assert to_json(again) == to_json(decide(later, ROOM, memory, NOW_MS + 1000))
     assert decider.age == 0
+
+
+def mapped(seen: Snapshot) -> Snapshot:
+    """The snapshot with two islands on each host and two racks."""
+    devices = tuple(replace(one, island=f"{one.node}/{one.id[-1] in '02468ace'}") for one in seen.devices)
+    return in_racks(replace(seen, devices=devices), {one.id: f"r{number % 2}" for number, one in enumerate(seen.nodes)})
+
+
+@settings(max_examples=8, deadline=None, derandomize=True)
+@given(st.integers(0, 100_000))
+def test_with_islands_and_racks_too_deciding_again_gives_the_bytes_of_deciding_from_nothing(seed):
+    dice = Dice(seed)
+    made, decider = world(dice), Decider()
+    for number in range(20):
+        if dice.random() < 0.6:
+            event(dice, made, number)
+        seen = mapped(made.observe())
+        again = decider.decide(seen, made.policy, made.memory, made.now_ms)
+        assert to_json(again) == to_json(decide(seen, made.policy, made.memory, made.now_ms)), (seed, number)
+        assert check_decision(seen, again, made.policy) == ()
+        made.step()
