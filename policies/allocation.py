@@ -127,6 +127,10 @@ def _strongest(
     work: Allocation, lot: Lot, used: dict[FlavorId, int], sure: dict[FlavorId, int]
 ) -> tuple[Tier, dict[FlavorId, int]]:
     """Return the right that covers the lot with the first option inside the tenant's shares, else with the best one."""
+    if len(lot.ask.options) == 1 and lot.is_base and not lot.seats:
+        option = lot.ask.options[0]
+        flavor, amount = option.flavor, option.charge * lot.size
+        return _tier(work, lot, flavor, (used[flavor], sure[flavor]), amount), {flavor: amount}
     found: list[tuple[Tier, dict[FlavorId, int]]] = []
     for option in choices(work, lot):
         needs = amounts(lot, option)
@@ -153,16 +157,16 @@ def _tier(work: Allocation, lot: Lot, flavor: FlavorId, before: tuple[int, int],
     used, sure = before
     may_stay = lot.ask.rank.preemptible or bool(lot.seats) or sure + amount <= share.nominal
     if sure < share.floor and sure + amount <= share.guaranteed and not lot.ask.idle and may_stay:
-        return Tier.FLOOR
+        return FLOOR
     if lot.ask.paused:
         return Tier.NONE
     if lot.ask.idle:
-        return Tier.LEFTOVER
+        return LEFTOVER
     if sure + amount <= share.guaranteed and may_stay:
-        return Tier.GUARANTEED
+        return GUARANTEED
     if not lot.ask.rank.preemptible and not lot.seats:
         return Tier.NONE
-    return Tier.ENTITLED if used + amount <= share.entitled else Tier.LEFTOVER
+    return ENTITLED if used + amount <= share.entitled else LEFTOVER
 
 
 def _serve(work: Allocation, tier: Tier, open_: Sequence[Lot]) -> None:

@@ -54,12 +54,14 @@ class Register(Generic[K, N]):
         Cost: sorting what came or went, and a look-up for what changed or, where that is much, for each.
         """
         changed = self._unsorted | self._renewed
-        if changed:
-            is_much = len(changed) * MUCH > len(self.known)
-            names, nouns = self._brought_up(sorted(self._unsorted if is_much else changed))
-            self._names, self._told = names, tuple(map(self.known.__getitem__, names)) if is_much else tuple(nouns)
-            self._unsorted.clear()
-            self._renewed.clear()
+        if len(changed) * MUCH > len(self.known):
+            self._names = self._brought_up(sorted(self._unsorted))[0] if self._names else sorted(self.known)
+            self._told = tuple(map(self.known.__getitem__, self._names))
+        elif changed:
+            self._names, nouns = self._brought_up(sorted(changed))
+            self._told = tuple(nouns)
+        self._unsorted.clear()
+        self._renewed.clear()
         return self._told
 
     def _brought_up(self, changed: Iterable[K]) -> tuple[list[K], list[N]]:
