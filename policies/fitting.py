@@ -19,14 +19,14 @@ def find(board: Board, need: Need) -> Site | None:
     A place in the need's rack is taken where it is as good by what must be done first and by the score: room that is
     lost is lost to everybody for as long as the replica runs, and a replica elsewhere only talks over one switch more.
 
-    Cost: the hosts of the need's rack, those that changed since the last need of the same kind, and those at the top
-    that are kept for others.
+    Cost: the hosts that changed since the last need of the same kind, those at the top that are kept for others, and
+    those of the need's rack that are as good.
     """
     best = _anywhere(board, need)
-    near = _best_of(board, need, _hosts_in_rack(board, need)) if best is not None and need.rack else None
-    if best is None or near is None:
-        return None if best is None else best[1]
-    return near[1] if near[0][:2] == best[0][:2] else best[1]
+    if best is None:
+        return None
+    near = _best_of(board, need, _as_good(board, need, best)) if need.rack else None
+    return best[1] if near is None or near[0][:2] != best[0][:2] else near[1]
 
 
 def _anywhere(board: Board, need: Need) -> tuple[Order, Site] | None:
@@ -45,9 +45,12 @@ def _anywhere(board: Board, need: Need) -> tuple[Order, Site] | None:
     return best
 
 
-def _hosts_in_rack(board: Board, need: Need) -> list[NodeId]:
-    hosts = board.hosts_of.get(need.flavor, {})
-    return [one for one in board.racks.get(need.rack, ()) if one in hosts]
+def _as_good(board: Board, need: Need, best: tuple[Order, Site]) -> list[NodeId]:
+    """Return the hosts of the need's rack that may have a place as good as the best; none if that is in the rack."""
+    rack, known = board.racks.get(need.rack, ()), board.shelves[need.kind].best
+    if best[1].node in rack:
+        return []
+    return [one for one in rack if one in known and known[one][:2] <= best[0][:2]]
 
 
 def _for_anybody(need: Need) -> Need:
