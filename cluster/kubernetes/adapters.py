@@ -154,8 +154,7 @@ def controller(parts: Parts, site: Site = INSIDE) -> Controller:
     """Return the controller of the custom resources; it has not begun."""
 
     def login(**_: object) -> kopf.ConnectionInfo:
-        host, token, ca_file = site.connection(parts.settings).credentials()
-        return kopf.ConnectionInfo(server=host, token=token, ca_path=ca_file)
+        return kopf.ConnectionInfo(**site.connection(parts.settings).credentials())
 
     office = Office(
         api=site.api(parts.settings, parts.clock, Random(_hostname()), Patience()),  # noqa: S311 - jitter

@@ -105,11 +105,17 @@ class Connection:
         configuration.retries = False
         return cls(kubernetes.client.ApiClient(configuration))
 
-    def credentials(self) -> tuple[str, str | None, str | None]:
-        """Return address, bearer token and CA file, for a client that is not ours."""
-        configuration = self.client.configuration
-        word = configuration.get_api_key_with_prefix("authorization") or ""
-        return configuration.host, word.removeprefix("Bearer ") or None, configuration.ssl_ca_cert
+    def credentials(self) -> dict[str, Any]:
+        """Return how the server is reached as of now, for a client that is not ours, in kopf's words."""
+        found = self.client.configuration
+        scheme, _, token = (found.get_api_key_with_prefix("BearerToken", alias="authorization") or "").partition(" ")
+        return {
+            "server": found.host,
+            "token": token or scheme or None,
+            "ca_path": found.ssl_ca_cert,
+            "certificate_path": found.cert_file,
+            "private_key_path": found.key_file,
+        }
 
 
 class Api:

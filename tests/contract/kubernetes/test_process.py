@@ -16,20 +16,22 @@ import pytest
 import yaml
 
 from cluster.clock import SystemClock
+from cluster.kubernetes.api import Connection
 from cluster.kubernetes.kinds import CLAIMS, PODS, RAY_SERVICES, TENANTS
 from cluster.main import CANNOT_START
 from tests.contract.apiserver.server import FakeApiServer
 from tests.contract.conftest import database, postgres  # noqa: F401 - fixtures
-from tests.contract.kubernetes.conftest import Served, install, make_namespace
-from tests.contract.kubernetes.real import free_port
-from tests.contract.kubernetes.stand_in import KubeRay, Machine, Machines, ray_service
+from tests.kubernetes_tools import run, tool
+
+from .conftest import Served, crds, install, make_namespace, start_real, until_described
+from .real import free_port
+from .stand_in import KubeRay, Machine, Machines, ray_service
 
 ROOT = Path(__file__).parents[3]
 pytestmark = [pytest.mark.system, pytest.mark.timeout(240)]
 KUBECONFIG = {
     "apiVersion": "v1",
     "kind": "Config",
-    "users": [{"name": "u", "user": {}}],
     "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
     "current-context": "c",
 }
@@ -39,6 +41,13 @@ POLICY = {
     "tenants": [{"id": "defence", "domain": "defence"}, {"id": "civil", "domain": "civil"}],
     "priority_classes": [{"name": "standard", "value": 0}],
 }
+
+JOB = """
+apiVersion: partage.lu/v1alpha1
+kind: Claim
+metadata: {name: train}
+spec: {kind: job, ladder: [{devices: 1}]}
+"""
 
 
 def until(what: Callable[[], object], seconds: int = 60) -> object:
@@ -76,11 +85,9 @@ class ControlPlane:
 
 
 class Site:
-    def __init__(self, tmp_path: Path, conninfo: str) -> None:
+    def __init__(self, tmp_path: Path, conninfo: str, served: Served) -> None:
         self.tmp_path = tmp_path
-        self.server = FakeApiServer()
-        self.api = Served(self.server.url, "", None, self.server).api()
-        install(self.api)
+        self.api = served.api()
         for namespace in ("partage", "partage-defence", "partage-civil", "justice"):
             make_namespace(self.api, namespace)
         for domain in ("defence", "civil"):
@@ -91,8 +98,10 @@ class Site:
         self.kuberay.step()
         self.machines.step()
         (tmp_path / "conninfo").write_text(conninfo)
-        clusters = [{"name": "c", "cluster": {"server": self.server.url}}]
-        (tmp_path / "kubeconfig").write_text(yaml.safe_dump({**KUBECONFIG, "clusters": clusters}))
+        trusted = {"certificate-authority": served.ca_file} if served.ca_file else {}
+        clusters = [{"name": "c", "cluster": {"server": served.url} | trusted}]
+        users = [{"name": "u", "user": {"token": served.token} if served.token else {}}]
+        (tmp_path / "kubeconfig").write_text(yaml.safe_dump({**KUBECONFIG, "clusters": clusters, "users": users}))
         self.planes: list[ControlPlane] = []
 
     def start(self, name: str) -> ControlPlane:
@@ -123,19 +132,29 @@ class Site:
         self.planes.append(ControlPlane(process, port, log))
         return self.planes[-1]
 
+    def kubectl(self, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess:
+        flags = ("--kubeconfig", str(self.tmp_path / "kubeconfig"), "-n", "justice")
+        return run(tool("kubectl"), *flags, *arguments, stdin=stdin, home=self.tmp_path)
+
     def close(self) -> None:
         for plane in self.planes:
             if plane.process.poll() is None:
                 plane.process.kill()
                 plane.process.wait()
-        self.server.close()
 
 
-@pytest.fixture
-def site(tmp_path: Path, database: str) -> Iterator[Site]:  # noqa: F811 - a fixture
-    site = Site(tmp_path, database)
+@pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.real_cluster)])
+def site(tmp_path: Path, database: str, request: pytest.FixtureRequest) -> Iterator[Site]:  # noqa: F811 - a fixture
+    """Yield a cluster of its own, since the control plane looks at all of it."""
+    server = FakeApiServer() if request.param == "fake" else start_real(tmp_path)
+    served = Served.of(server)
+    install(served.api())
+    if served.fake is None:
+        until_described(served, crds())
+    site = Site(tmp_path, database, served)
     yield site
     site.close()
+    server.close()
 
 
 def test_a_claim_applied_as_a_resource_is_decided_by_the_running_loop(site: Site) -> None:
@@ -144,11 +163,27 @@ def test_a_claim_applied_as_a_resource_is_decided_by_the_running_loop(site: Site
     plane.put("/v1/policy", POLICY)
     tenant = {"path": "civil/justice", "namespace": "justice"}
     site.api.create(TENANTS, None, {"metadata": {"name": "justice"}, "spec": tenant})
-    spec = {"kind": "job", "ladder": [{"devices": 1}]}
-    site.api.create(CLAIMS, "justice", {"metadata": {"name": "train"}, "spec": spec})
-    found = until(lambda: site.api.get(CLAIMS, "justice", "train").get("status"))
+    applied = site.kubectl("apply", "-f", "-", stdin=JOB)
+    assert applied.returncode == 0, applied.stderr
+    until(lambda: "conditions" in site.kubectl("get", "claim", "train", "-o", "yaml").stdout)
+    found = site.api.get(CLAIMS, "justice", "train")["status"]
     assert found["claim"] == "civil/justice:train"
-    assert found["sentence"]
+    assert [condition["type"] for condition in found["conditions"]] == ["Admitted", "Ready"]
+    described = until(lambda: site.kubectl("describe", "claim", "train").stdout.partition("Events:")[2])
+    assert found["sentence"].split(";")[0] in str(described)
+    site.kubectl("delete", "claim", "train", "--wait=false")
+    until(lambda: "not found" in site.kubectl("get", "claim", "train").stderr)
+
+
+def test_the_controller_logs_in_with_what_the_client_was_given(tmp_path: Path) -> None:
+    path = tmp_path / "kubeconfig"
+    clusters = [{"name": "c", "cluster": {"server": "https://127.0.0.1:1"}}]
+    users = [{"name": "u", "user": {"token": "t0ken"}}]
+    path.write_text(yaml.safe_dump({**KUBECONFIG, "clusters": clusters, "users": users}))
+    for connection in (Connection.from_kubeconfig(str(path)), Connection.to("https://127.0.0.1:1", "t0ken")):
+        found = connection.credentials()
+        assert (found["server"], found["token"]) == ("https://127.0.0.1:1", "t0ken")
+    assert Connection.to("http://127.0.0.1:1").credentials()["token"] is None
 
 
 @pytest.mark.parametrize(
