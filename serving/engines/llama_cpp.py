@@ -36,6 +36,8 @@ class LlamaCpp:
         self._spec = spec
         self._server = Server(parameters(spec))
         self._knows_tools = b"tools" in _chat_template(spec.weights)
+        self._salts: set[str] = set()
+        """Of the tenants that have asked: a prompt kept for one must not speed up, and so betray itself to, another."""
         self._threads = ThreadPoolExecutor(max_workers=spec.concurrency + 1, thread_name_prefix="llama")
 
     async def start(self) -> None:
@@ -76,7 +78,7 @@ class LlamaCpp:
         def run() -> None:
             try:
                 if not stopped.is_set():
-                    self._handler(call)(_streamed(call.body), on_chunk)
+                    self._handler(call)(self._streamed(call.body), on_chunk)
             except ValueError as fault:  # how llama.cpp says that the request is wrong
                 loop.call_soon_threadsafe(arrived.put_nowait, {"error": {"message": str(fault)}})
             finally:
@@ -88,6 +90,16 @@ class LlamaCpp:
                 yield self._named(chunk)
         finally:
             stopped.set()
+
+    def _streamed(self, body: Document) -> Document:
+        """Return the request as llama.cpp gets it: streamed, and reusing prompts only while one tenant has asked."""
+        self._salts.add(str(body.get("cache_salt", "")))
+        passed_on = {key: value for key, value in body.items() if key != "cache_salt"}
+        return passed_on | {
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            "cache_prompt": len(self._salts) == 1,
+        }
 
     def _handler(self, call: Call) -> Callable[[Document, Callable[[Document], bool]], object]:
         if call.operation == "chat":
@@ -134,10 +146,6 @@ def _chat_template(weights: Path | None) -> bytes:
         start = key + len(_TEMPLATE_KEY) + _STRING_HEADER.size
         _, length = _STRING_HEADER.unpack_from(content, start - _STRING_HEADER.size)
         return content[start : start + length]
-
-
-def _streamed(body: Document) -> Document:
-    return body | {"stream": True, "stream_options": {"include_usage": True}}
 
 
 def refusal(error: Document) -> Piece:

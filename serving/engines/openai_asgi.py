@@ -41,7 +41,8 @@ async def answer_of(app: App, spec: EngineSpec, call: Call) -> AsyncIterator[Pie
 
 def _body(call: Call) -> dict[str, Any]:
     """Return the request with what the gateway decides: usage is always counted, priority is the tenant's class."""
-    body = {key: value for key, value in call.body.items() if key not in ("user", "store", "service_tier")}
+    dropped = ("user", "store", "service_tier", *(("cache_salt",) if call.operation == "embeddings" else ()))
+    body = {key: value for key, value in call.body.items() if key not in dropped}
     if call.is_stream:
         body["stream_options"] = {"include_usage": True}
     if call.priority:

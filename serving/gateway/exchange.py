@@ -28,6 +28,7 @@ from serving.ledger import Ledger, day_of
 ATTEMPTS = 3
 """Groups tried for one request before the tenant hears of it."""
 DAY_MS = 86_400_000
+SALT_CHARACTERS = 32
 COPY_LIMIT_S = 120
 """Longest life of a copy to a shadow variant."""
 LOWEST = -1_000_000
@@ -118,6 +119,7 @@ class Gateway:
         self._parts = parts
         self._keyring = Keyring(parts.pepper, ())
         self._shares: dict[TenantId, TenantShare] = {}
+        self._salts: dict[TenantId, bytes] = {}
         self._copies: set[asyncio.Task[None]] = set()
 
     def apply(self, table: RoutingTable) -> bool:
@@ -272,12 +274,13 @@ class Gateway:
             return
         lease = self.dispatcher.copy_to(line, str(shadow.variant), tally.request.cost)
         if lease is not None:
-            task = asyncio.get_running_loop().create_task(self._shadow(lease, tally.request))
+            task = asyncio.get_running_loop().create_task(self._shadow(lease, tally))
             self._copies.add(task)
             task.add_done_callback(self._copies.discard)
 
-    async def _shadow(self, lease: Lease, request: Request) -> None:
-        source = self._parts.backend.answer(lease.group, request.operation, request.raw, LOWEST)
+    async def _shadow(self, lease: Lease, tally: Tally) -> None:
+        body = salted(tally.request.raw, self._salt(tally.key.tenant))
+        source = self._parts.backend.answer(lease.group, tally.request.operation, body, LOWEST)
         failed = False
         try:
             async with asyncio.timeout(COPY_LIMIT_S):
@@ -287,6 +290,13 @@ class Gateway:
             failed = True
         finally:
             await self._abandon(source, lease, failed=failed)
+
+    def _salt(self, tenant: TenantId) -> bytes:
+        """Return what keeps the tenant's cached prompts apart from those of others; unguessable and stable."""
+        if tenant not in self._salts:
+            mac = hmac.new(self._parts.pepper, f"cache {tenant}".encode(), hashlib.sha256)
+            self._salts[tenant] = mac.hexdigest()[:SALT_CHARACTERS].encode()
+        return self._salts[tenant]
 
     def _share(self, key: KeyRecord) -> TenantShare:
         return self._shares.get(key.tenant) or TenantShare(tenant=key.tenant)
@@ -306,7 +316,8 @@ class Gateway:
     async def _begin(self, lease: Lease, tally: Tally, priority: int) -> Answer | None:
         """Return the answer, or None if the group failed; the lease is given back unless an answer is returned."""
         request = tally.request
-        source = self._parts.backend.answer(lease.group, request.operation, request.raw, priority, tally.affinity)
+        body = salted(request.raw, self._salt(tally.key.tenant))
+        source = self._parts.backend.answer(lease.group, request.operation, body, priority, tally.affinity)
         answer: Answer | None = None
         failed = False
         try:
@@ -339,6 +350,11 @@ async def only_document(answer: Answer) -> bytes:
         elif kind == PieceKind.FAILED:
             raise EngineBroke("The engine stopped within the answer. Try again.")
     return document
+
+
+def salted(raw: bytes, salt: bytes) -> bytes:
+    """Return the request, a JSON object that is not empty, with ``cache_salt``; clients cannot set it themselves."""
+    return b'%b,"cache_salt":"%b"}' % (raw.rstrip()[:-1], salt)
 
 
 def _enter(tally: Tally, lease: Lease) -> None:

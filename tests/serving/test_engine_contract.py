@@ -248,6 +248,18 @@ class TestLlamaCpp:
 
         tell(story)
 
+    def test_a_prompt_of_one_tenant_is_never_reused_for_another(self, tell: Callable[[Story], None]) -> None:
+        async def story(engine: Engine) -> None:
+            async def cached(salt: str) -> int:
+                said = [{"role": "user", "content": "The same long question, word for word, " * 8}]
+                *_, last = await pieces_of(engine.answer(call(messages=said, cache_salt=salt)))
+                return int(json.loads(last.payload)["prompt_tokens_details"]["cached_tokens"])
+
+            await cached("one")
+            assert await cached("two") == 0
+
+        tell(story)
+
     def test_tools_are_refused_where_the_model_has_no_place_for_them(self, tell: Callable[[Story], None]) -> None:
         async def story(engine: Engine) -> None:
             tool = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}

@@ -337,3 +337,14 @@ def test_unknown_paths_answer_in_openais_shape() -> None:
         assert (await world.call("/v1/nothing")).error["code"] == "unknown_url"
 
     run(story)
+
+
+def test_each_tenant_has_a_cache_salt_of_its_own_that_no_client_chooses() -> None:
+    async def story(world: World) -> None:
+        for key in (JUSTICE, JUSTICE, TAX):
+            assert (await world.chat(key=key_of(key), user='quo"te } ')).status == 200
+        first, second, other = (json.loads(body)["cache_salt"] for body in world.backend.order)
+        assert first == second != other
+        assert (await world.chat(cache_salt="mine")).error["param"] == "cache_salt"
+
+    run(story)
