@@ -6,11 +6,13 @@ import base64
 import hashlib
 import json
 import re
+from typing import Any
 
 from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from cluster.api.bodies import again
 from cluster.api.problems import problem
 from cluster.journal.store import Store
 from cluster.ports import Clock
@@ -20,8 +22,6 @@ KEY = re.compile(r"[\x21-\x7e]{1,128}")
 HOUR_MS = 3_600_000
 UNSTORED = 500
 """Answers from this status on are not kept: the request may be tried again."""
-
-
 CHANGES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 """Methods that change something; a key on any other is of no use and is ignored."""
 
@@ -54,7 +54,7 @@ class Once:
             return
         kept = await run_in_threadpool(self._begin, caller, key, named)
         if kept is None:
-            await self._carry_out(scope, _again(body, receive), send, (caller, key))
+            await self._carry_out(scope, again(body, receive), send, (caller, key))
         elif kept[0] != named:
             detail = "this Idempotency-Key was used for another request; use a new one"
             await problem(request, "idempotency_key_reused", detail)(scope, receive, send)
@@ -108,21 +108,8 @@ def _text(messages: list[Message]) -> str:
     return json.dumps({"status": start["status"], "headers": headers, "body": base64.b64encode(body).decode()})
 
 
-async def _answer(kept: dict[str, object], send: Send) -> None:
-    headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in kept["headers"]]  # type: ignore[attr-defined]  # our own JSON
+async def _answer(kept: dict[str, Any], send: Send) -> None:
+    headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in kept["headers"]]
     headers.append((b"idempotency-replayed", b"true"))
     await send({"type": "http.response.start", "status": kept["status"], "headers": headers})
     await send({"type": "http.response.body", "body": base64.b64decode(str(kept["body"]))})
-
-
-def _again(body: bytes, receive: Receive) -> Receive:
-    sent = False
-
-    async def again() -> Message:
-        nonlocal sent
-        if not sent:
-            sent = True
-            return {"type": "http.request", "body": body, "more_body": False}
-        return await receive()
-
-    return again

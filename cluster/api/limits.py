@@ -12,6 +12,7 @@ from typing import Any
 from fastapi import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from cluster.api import bodies
 from cluster.api.problems import problem
 from cluster.ports import Clock
 from cluster.settings import Settings
@@ -62,7 +63,7 @@ class Door:
         if isinstance(body, tuple):
             await problem(request, *body)(scope, receive, answer)
             return
-        await self._app(scope, _once(body, receive), answer)
+        await self._app(scope, bodies.again(body, receive), answer)
 
     async def _body(self, request: Request) -> bytes | tuple[str, str]:
         """Return the body, or the code and detail of what is wrong with it."""
@@ -151,19 +152,6 @@ def _request_id(request: Request) -> str:
         return given
     trace = request.headers.get("traceparent", "")
     return trace.split("-")[1] if TRACEPARENT.fullmatch(trace) else uuid.uuid4().hex
-
-
-def _once(body: bytes, receive: Receive) -> Receive:
-    sent = False
-
-    async def again() -> Message:
-        nonlocal sent
-        if not sent:
-            sent = True
-            return {"type": "http.request", "body": body, "more_body": False}
-        return await receive()
-
-    return again
 
 
 def _stamped(send: Send, request_id: str, headers: list[tuple[bytes, bytes]]) -> Send:
