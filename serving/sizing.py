@@ -122,9 +122,12 @@ def busiest(load: Workload, users: int, requests_per_hour: int | None) -> Load:
 
 def needs(model: Model, load: Load, promise: Promise, *, least: int = 1, seed: int = 1) -> list[Need]:
     """Return what each variant of the model needs, best quality first; one of unknown speed is refused."""
-    return [
-        _need(variant, variant.shapes[0], (load, promise), least, seed) for variant in model.variants if variant.shapes
-    ]
+    known = accelerators()
+    found: list[Need] = []
+    for variant in (one for one in model.variants if one.shapes):
+        device = next((known[flavor] for flavor in variant.shapes[0].flavors if flavor in known), None)
+        found.append(_need(variant, device, (load, promise), least, seed))
+    return found
 
 
 def rehearse(load: Load, speed: Speed, replicas: int, seed: int) -> int:
@@ -147,13 +150,12 @@ def rehearse(load: Load, speed: Speed, replicas: int, seed: int) -> int:
     return int(sorted(waited)[len(waited) * 95 // 100]) + 1
 
 
-def _need(variant: Variant, shape: Shape, asked: tuple[Load, Promise], least: int, seed: int) -> Need:
-    load, promise = asked
+def _need(variant: Variant, device: Accelerator | None, asked: tuple[Load, Promise], least: int, seed: int) -> Need:
+    shape, (load, promise) = variant.shapes[0], asked
     if not variant.tokens_per_s:
         return _refused(
             variant, shape, "its speed is not known: `partage model bench` measures it, `--tokens-per-s` says it"
         )
-    device = next((known for flavor in shape.flavors if (known := accelerators().get(flavor))), None)
     speed, assumptions = _speed(variant, shape, device)
     if speed is None:
         return _refused(variant, shape, "how fast it reads prompts is not known for any of its devices")
