@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 def up() -> None:
     """Start two domains, their gateways and the control plane on this machine; apply the shipped policy and claims.
 
-    A second time it says what already runs.
+    A second time it says what already runs. The first time it returns once workers are kept ready for moves as well;
+    to interrupt that wait ends nothing else.
     """
     from importlib import import_module
 
@@ -26,6 +27,9 @@ def up() -> None:
     with _progress() as progress:
         ready = import_module("cluster.embedded.platform").bring_up(from_environment(), say, progress)
     import_module("cluster.embedded.platform").say_ready(ready, say)
+    if ready.from_nothing:
+        with suppress(KeyboardInterrupt), _progress() as progress:
+            import_module("cluster.embedded.kept_ready").until_kept_ready(from_environment(), say, progress)
 
 
 def down(

@@ -41,6 +41,8 @@ class Ready:
     simulated: bool
     console_url: str
     """Lets one browser in, once; empty where no console was asked for or none answers."""
+    from_nothing: bool
+    """Whether nothing of it ran before."""
     took_ms: int
     memory_mib: int
 
@@ -54,7 +56,7 @@ def bring_up(settings: Settings, say: Callable[[str], None], progress: Progress 
     here, clock = machine(settings), SystemClock()
     with _alone(settings):
         watch = Stopwatch(progress or Lines(say), clock, lambda: total_memory_mib(here))
-        _say_what_runs(here, say)
+        found_running = _say_what_runs(here, say)
         _refuse_taken_ports(here)
         ensure_secrets(here)
         start = Start(here=here, watch=watch, clock=clock, simulated=_are_simulated(settings))
@@ -67,6 +69,7 @@ def bring_up(settings: Settings, say: Callable[[str], None], progress: Progress 
             keys=keys,
             console_url=start.open_console(),
             simulated=start.simulated,
+            from_nothing=not found_running,
             took_ms=watch.total_ms(),
             memory_mib=total_memory_mib(here),
         )
@@ -117,10 +120,11 @@ def _alone(settings: Settings) -> Iterator[None]:
         os.close(lock)
 
 
-def _say_what_runs(here: Machine, say: Callable[[str], None]) -> None:
-    running = [record.spec.name for record in records(here.processes) if is_alive(record)]
+def _say_what_runs(here: Machine, say: Callable[[str], None]) -> tuple[str, ...]:
+    running = tuple(record.spec.name for record in records(here.processes) if is_alive(record))
     if running:
         say(f"already running: {', '.join(running)}")
+    return running
 
 
 def _refuse_taken_ports(here: Machine) -> None:
