@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 Object = dict[str, Any]
 PREFIX = "partage.lu"
 RETRY_S = 2
+RESTART_S = 5
+"""Pause before a controller that ended by itself is begun again: what it missed it reads then."""
 STOP_TIMEOUT_S = 10
 
 
@@ -48,6 +50,9 @@ class Office:
     wake: Callable[[], None]
     login: Callable[..., Any]
     """Returns how to reach the API server, as kopf wants it; called again when a token has run out."""
+    follow: Callable[..., Awaitable[None]] = kopf.operator
+    """Follows the resources with the handlers that it is given."""
+    restart_s: float = RESTART_S
 
 
 class Controller:
@@ -164,16 +169,25 @@ class Controller:
         self._office.api.merge(kind, meta.get("namespace"), meta["name"], {"status": status}, "status")
 
     def _run(self) -> None:
-        loop = asyncio.new_event_loop()
-        asyncio.set_event_loop(loop)
-        operator = kopf.operator(
+        """Follow the resources until asked to stop; what ends by itself is begun again."""
+        while not self._stop.is_set():
+            try:
+                asyncio.run(self._operator())
+            except Exception:
+                log.exception("claims are not followed for %s s: the controller broke off", self._office.restart_s)
+            else:
+                if not self._stop.is_set():
+                    log.error("claims are not followed for %s s: the controller ended", self._office.restart_s)
+            self._stop.wait(self._office.restart_s)
+
+    async def _operator(self) -> None:
+        await self._office.follow(
             registry=self._handlers(),
             settings=_settings(),
             clusterwide=True,
             standalone=True,
             stop_flag=self._stop,
         )
-        loop.run_until_complete(operator)
 
     def _handlers(self) -> Any:
         registry = kopf.OperatorRegistry()
@@ -190,7 +204,7 @@ class Controller:
             "registry": registry,
         }
         on_claim, on_gone, on_tenant, on_tenant_gone = self._bound()
-        kopf.on.login(registry=registry)(self._office.login)
+        kopf.on.login(registry=registry, backoff=RETRY_S)(self._office.login)
         kopf.index(**tenants, id="tenant_by_namespace")(_namespace_of)
         for cause in (kopf.on.resume, kopf.on.create, kopf.on.update):
             cause(**claims, id="claim", field="spec")(on_claim)

@@ -56,9 +56,17 @@ class Desk:
         classes = (PriorityClass(name="standard", value=0),)
         self.registry.put_policy(replace(a_policy("start"), priority_classes=classes))
         self.path = f"civil/{namespace}"
-        login = lambda **_: kopf.ConnectionInfo(  # noqa: E731 - what kopf calls
-            server=served.url, token=served.token or None, ca_path=served.ca_file
-        )
+        self.refusals = 0
+        """Logins that are still to be refused."""
+        self.breaks = 0
+        """Times that following the resources is still to break off."""
+
+        def login(**_: object) -> kopf.ConnectionInfo:
+            if self.refusals:
+                self.refusals -= 1
+                raise FileNotFoundError("the token is not there yet")
+            return kopf.ConnectionInfo(server=served.url, token=served.token or None, ca_path=served.ca_file)
+
         office = Office(
             api=self.api,
             clock=SystemClock(),
@@ -67,8 +75,16 @@ class Desk:
             models=lambda: (SMALL,),
             wake=lambda: None,
             login=login,
+            follow=self.follow,
+            restart_s=0.1,
         )
         self.controller = Controller(office)
+
+    async def follow(self, **given: object) -> None:
+        if self.breaks:
+            self.breaks -= 1
+            raise ConnectionResetError
+        await kopf.operator(**given)
 
     def claim(self, name: str = "chat", **spec: object) -> None:
         body = {"metadata": {"name": name}, "spec": {"kind": "serving", "model": "small", **spec}}
@@ -92,9 +108,8 @@ class Desk:
 
 
 @pytest.fixture
-def desk(served: Served, namespace: str) -> Iterator[Desk]:
+def shut_desk(served: Served, namespace: str) -> Iterator[Desk]:
     desk = Desk(served, namespace)
-    desk.controller.start()
     yield desk
     for kind in (CLAIMS, TENANTS):
         for obj in desk.api.list_all(kind)[0]:
@@ -102,6 +117,30 @@ def desk(served: Served, namespace: str) -> Iterator[Desk]:
             desk.api.delete(kind, meta.get("namespace"), meta["name"])
     until(lambda: not desk.api.list_all(CLAIMS)[0] and not desk.api.list_all(TENANTS)[0])
     desk.controller.stop()
+
+
+@pytest.fixture
+def desk(shut_desk: Desk) -> Desk:
+    shut_desk.controller.start()
+    return shut_desk
+
+
+def test_a_controller_whose_token_is_not_there_yet_follows_claims_soon_after_it_is(shut_desk: Desk) -> None:
+    shut_desk.refusals = 1
+    shut_desk.controller.start()
+    shut_desk.tenant()
+    shut_desk.claim()
+    until(lambda: shut_desk.ids() == [shut_desk.id()])
+    assert shut_desk.refusals == 0
+
+
+def test_a_controller_that_broke_off_is_begun_again_and_reads_what_it_missed(shut_desk: Desk) -> None:
+    shut_desk.breaks = 2
+    shut_desk.controller.start()
+    shut_desk.tenant()
+    shut_desk.claim()
+    until(lambda: shut_desk.ids() == [shut_desk.id()])
+    assert shut_desk.breaks == 0
 
 
 def test_a_claim_and_its_tenant_reach_the_registry_in_any_order(desk: Desk) -> None:
