@@ -6,6 +6,7 @@ from typing import Any
 
 import pynvml
 
+from cluster.observe.telemetry.fields import member_of
 from cluster.observe.telemetry.gate import Gate, cause_of
 from cluster.observe.telemetry.readings import plausible
 from policies.model.telemetry import Missing, MissingCause, Reading
@@ -22,7 +23,8 @@ _TRAFFIC = {
     "pcie_rx_kib_s": pynvml.NVML_GPM_METRIC_PCIE_RX_PER_SEC,
 }
 """MiB/s as NVML says, KiB/s as we say."""
-NAMES = (*_ACTIVITY, *_TRAFFIC)
+_WANTED = {**_ACTIVITY, **_TRAFFIC}
+NAMES = tuple(_WANTED)
 _FIRST = Missing(MissingCause.NO_DATA, "first of two samples")
 
 
@@ -37,7 +39,7 @@ class Gpm:
         self._instance = gpu_instance
         self._buffers: list[Any] = []
         self._filled = 0
-        self._request = pynvml.c_nvmlGpmMetricsGet_t()
+        self._request = _request()
 
     @property
     def supported(self) -> bool:
@@ -88,18 +90,26 @@ class Gpm:
     def _metrics(self) -> dict[str, Reading]:
         # After the reversal the older sample is first.
         request = self._request
-        request.version = pynvml.NVML_GPM_METRICS_GET_VERSION
         request.sample1, request.sample2 = self._buffers
-        wanted = {**_ACTIVITY, **_TRAFFIC}
-        request.numMetrics = len(wanted)
-        for position, metric in enumerate(wanted.values()):
-            request.metrics[position].metricId = metric
         answer = self._gate.ask(pynvml.nvmlGpmMetricsGet, request)
         if isinstance(answer, Missing):
             return dict.fromkeys(NAMES, answer)
-        return {name: self._value(name, request.metrics[position]) for position, name in enumerate(wanted)}
+        metrics = member_of(request, "metrics")
+        return {name: _value(name, metrics[position]) for position, name in enumerate(NAMES)}
 
-    def _value(self, name: str, metric: Any) -> Reading:
-        if metric.nvmlReturn != pynvml.NVML_SUCCESS:
-            return cause_of(metric.nvmlReturn, name)
-        return plausible(name, metric.value * (10 if name in _ACTIVITY else 1024))
+
+def _request() -> Any:
+    """Return the question for all metrics, which asks for the same ones every time."""
+    request = pynvml.c_nvmlGpmMetricsGet_t()
+    request.version = pynvml.NVML_GPM_METRICS_GET_VERSION
+    request.numMetrics = len(_WANTED)
+    for position, metric in enumerate(_WANTED.values()):
+        request.metrics[position].metricId = metric
+    return request
+
+
+def _value(name: str, metric: Any) -> Reading:
+    code = member_of(metric, "nvmlReturn")
+    if code != pynvml.NVML_SUCCESS:
+        return cause_of(code, name)
+    return plausible(name, member_of(metric, "value") * (10 if name in _ACTIVITY else 1024))

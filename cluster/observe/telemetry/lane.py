@@ -23,6 +23,7 @@ class Lane(Generic[T]):
         self._work: queue.SimpleQueue[Callable[[], T] | None] = queue.SimpleQueue()
         self._results: queue.SimpleQueue[T | Exception] = queue.SimpleQueue()
         self._busy = False
+        self._ended: tuple[T | Exception] | None = None
         threading.Thread(target=self._run, name=name, daemon=True).start()
 
     def begin(self, work: Callable[[], T]) -> None:
@@ -31,15 +32,23 @@ class Lane(Generic[T]):
             self._busy = True
             self._work.put(work)
 
+    def done_within(self, wait_s: float) -> bool:
+        """Return whether the work has ended by then, well or not; what it came to is for ``result`` to say."""
+        if self._ended is None:
+            try:
+                self._ended = (self._results.get(timeout=max(wait_s, 0.0)),)
+            except queue.Empty:
+                return False
+        return True
+
     def result(self, wait_s: float) -> T | Missing:
         """Return what the work came to, or Missing(HUNG) if it has not ended by then; ask again in the next round.
 
         Raises what the work raised.
         """
-        try:
-            result = self._results.get(timeout=max(wait_s, 0.0))
-        except queue.Empty:
+        if not self.done_within(wait_s) or self._ended is None:
             return Missing(MissingCause.HUNG)
+        (result,), self._ended = self._ended, None
         self._busy = False
         if isinstance(result, Exception):
             raise result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pwd
 import re
 from collections.abc import Iterable
@@ -16,6 +17,8 @@ from policies.model.units import DeviceId
 MAX_ANCESTORS = 16
 MAX_COMMAND = 48
 READ_AGAIN = 10
+LONGEST_TEXT = 65_536
+"""What is read of one file of a process; a command line may be longer and says nothing more."""
 MAX_PROCESSES = 256
 """Per device; more than this is no picture that a person could read."""
 
@@ -43,7 +46,8 @@ class ProcessTable:
     """Looks processes up in /proc and remembers them while they live.
 
     Titles change while a process lives (a Ray worker becomes a replica), so what names no application is read again
-    every ``READ_AGAIN`` look-ups.
+    after ``READ_AGAIN`` rounds. A round ends with ``forget_all_but``; within one, a process that works on several
+    devices is looked up for each.
     """
 
     def __init__(self, proc: Path = Path("/proc")) -> None:
@@ -59,13 +63,13 @@ class ProcessTable:
         facts, looked = self._known.get(pid, (None, 0))
         if facts is None or facts.started != stat[1] or (not facts.application and looked >= READ_AGAIN):
             facts, looked = self._read(pid, stat[1]), 0
-        self._known[pid] = (facts, looked + 1)
+        self._known[pid] = (facts, looked)
         return facts
 
     def forget_all_but(self, pids: Iterable[int]) -> None:
         """Drop what is known of every other process."""
         kept = set(pids)
-        self._known = {pid: facts for pid, facts in self._known.items() if pid in kept}
+        self._known = {pid: (facts, looked + 1) for pid, (facts, looked) in self._known.items() if pid in kept}
 
     def _read(self, pid: int, started: str) -> ProcessFacts:
         group = self._text(pid, "cgroup")
@@ -112,9 +116,19 @@ class ProcessTable:
 
     def _text(self, pid: int, name: str) -> str:
         try:
-            return (self._proc / str(pid) / name).read_text(errors="replace")
+            file = os.open(f"{self._proc}/{pid}/{name}", os.O_RDONLY)
         except OSError:
             return ""
+        try:
+            text = os.read(file, LONGEST_TEXT)
+            # The kernel gives a page at a time, whatever it is asked for.
+            while len(text) < LONGEST_TEXT and (more := os.read(file, LONGEST_TEXT - len(text))):
+                text += more
+        except OSError:
+            return ""
+        finally:
+            os.close(file)
+        return text.decode(errors="replace")
 
 
 def clean(text: str) -> str:

@@ -47,6 +47,9 @@ LEAST = {"temperature_c": 1, "memory_temperature_c": 1, "memory_total_mib": 1, "
 
 def plausible(name: str, value: float | Missing) -> Reading:
     """Return the value as an integer if it can be true of this quantity, else why not. Fractions are rounded."""
+    least, most = LEAST.get(name, 0), MOST.get(name, SENTINELS_FROM - 1)
+    if type(value) is int and least <= value <= most and value not in SENTINELS_32:
+        return value
     if isinstance(value, Missing):
         return value
     if isinstance(value, float):
@@ -55,7 +58,7 @@ def plausible(name: str, value: float | Missing) -> Reading:
         value = round(value)
     if value >= SENTINELS_FROM or value in SENTINELS_32 or value == -1:
         return Missing(MissingCause.SENTINEL, f"{name}={value}")
-    if not LEAST.get(name, 0) <= value <= MOST.get(name, SENTINELS_FROM):
+    if not least <= value <= most:
         return Missing(MissingCause.IMPOSSIBLE, f"{name}={value}")
     return value
 

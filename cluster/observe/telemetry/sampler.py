@@ -92,7 +92,7 @@ class GpuSampler:
         fields = self._fields.read(self._gpu.handle)
         wear = self._wear(fields)
         fact = self._gpu.fact
-        load = replace(self._load(self._gpu), **self._board(fields))
+        load = self._load(self._gpu, self._board(fields))
         processes: tuple[ProcessUse, ...] | Missing = (
             () if fact.mig_enabled else self._processes(self._gpu, self._shares(at_ms))
         )
@@ -102,7 +102,7 @@ class GpuSampler:
     def _instance(self, target: Target) -> DeviceSample:
         at_ms = self._clock.now_ms()
         board = ("power_mw", "power_limit_mw", "energy_mj", "temperature_c", "sm_clock_mhz", "memory_clock_mhz")
-        load = replace(self._load(target), **dict.fromkeys(board, PARENT_ONLY))
+        load = self._load(target, dict.fromkeys(board, PARENT_ONLY))
         sample = DeviceSample(
             device=target.fact.device,
             gpu=target.fact.gpu,
@@ -112,8 +112,11 @@ class GpuSampler:
         )
         return _seeing(self._sanity[target.fact.device].checked(sample, target.fact))
 
-    def _load(self, target: Target) -> Load:
-        """Return memory and activity: what is known of whole GPUs and of instances."""
+    def _load(self, target: Target, board: dict[str, Reading]) -> Load:
+        """Return memory and activity, which are known of whole GPUs and of instances, with what the board says.
+
+        Where both have a reading, the board's counts.
+        """
         used, free = self._memory(target)
         # GPM reads through the physical GPU; a GPU divided by MIG has no activity of its own.
         divided = target.fact.mig_enabled and target.fact.mig_profile is None
@@ -126,7 +129,7 @@ class GpuSampler:
             memory_free_mib=free,
             busy_percent=rates[0],
             memory_busy_percent=rates[1],
-            **activity,
+            **(activity | board),
         )
 
     def _memory(self, target: Target) -> tuple[Reading, Reading]:

@@ -29,7 +29,7 @@ class Sanity:
         if self._stands_still(load.energy_mj, load.power_mw, sample.at_ms):
             frozen = Missing(MissingCause.FROZEN, f"energy_mj={self._energy}")
             return replace(sample, load=Load(), processes=frozen, missing=frozen)
-        return replace(sample, load=load)
+        return sample if load is sample.load else replace(sample, load=load)
 
     def _stands_still(self, energy: Reading, power: Reading, at_ms: int) -> bool:
         if isinstance(energy, Missing):
@@ -50,6 +50,8 @@ def _memory_within(load: Load, fact: DeviceFacts) -> Load:
         free = Missing(MissingCause.IMPOSSIBLE, f"free {free} MiB of {fact.memory_total_mib}")
     if isinstance(used, int) and isinstance(free, int) and used + free > most:
         used = free = Missing(MissingCause.IMPOSSIBLE, f"used {used} and free {free} MiB of {fact.memory_total_mib}")
+    if used is load.memory_used_mib and free is load.memory_free_mib:
+        return load
     return replace(load, memory_used_mib=used, memory_free_mib=free)
 
 

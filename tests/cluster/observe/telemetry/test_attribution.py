@@ -148,9 +148,29 @@ def test_a_worker_that_becomes_a_replica_is_noticed(tmp_path: Path) -> None:
     proc(tmp_path, 300, title="ray::IDLE")
     table.look_up(300)
     proc(tmp_path, 300, title="ray::ServeReplica:chat:Engine")
-    seen = [table.look_up(300) for _ in range(READ_AGAIN + 1)]
-    assert seen[-1] is not None
-    assert seen[-1].application == "chat"
+    for _ in range(READ_AGAIN):
+        table.look_up(300)
+        table.forget_all_but([300])
+    seen = table.look_up(300)
+    assert seen is not None
+    assert seen.application == "chat"
+
+
+def test_a_process_on_many_devices_is_read_no_more_often_than_one_on_a_single_device(tmp_path: Path) -> None:
+    table = ProcessTable(tmp_path)
+    proc(tmp_path, 300, title="python train.py")
+    table.look_up(300)
+    proc(tmp_path, 300, title="python other.py")
+    seen = [table.look_up(300) for _ in range(8 * READ_AGAIN)]
+    assert {one.command for one in seen if one is not None} == {"python train.py"}, "one round has not ended"
+
+
+def test_a_control_group_longer_than_a_page_is_read_to_its_end(tmp_path: Path) -> None:
+    lines = [f"{number}:controller{number}:/{'x' * 400}" for number in range(20)]
+    proc(tmp_path, 300, cgroup="\n".join([*lines, f"0::/kubepods/pod{POD}/cri-containerd-{CONTAINER}.scope"]))
+    facts = ProcessTable(tmp_path).look_up(300)
+    assert facts is not None
+    assert facts.pod == POD
 
 
 def test_words_of_a_process_are_cut_and_cannot_forge_a_screen(tmp_path: Path) -> None:
