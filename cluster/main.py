@@ -26,6 +26,7 @@ from cluster.journal.ledger import SqliteLedger
 from cluster.journal.registry import Caps, SqliteRegistry
 from cluster.journal.sqlite import Retention, SqliteJournal
 from cluster.journal.store import Store
+from cluster.journal.trust import Trust
 from cluster.leadership import LEADERSHIPS, Alone, Leadership, alone
 from cluster.loop import Loop, Turn, run
 from cluster.metrics import Metrics
@@ -188,7 +189,10 @@ class ControlPlane:
         self._view = View(clock, metrics)
         kept = Kept(settings=settings, clock=clock, journal=self._journal, ledger=ledger, registry=registry)
         adapters = PLATFORMS[platform](kept)
-        readings = adapters.observer.store if isinstance(adapters.observer, TelemetryObserver) else None
+        readings = None
+        if isinstance(adapters.observer, TelemetryObserver):
+            readings = adapters.observer.store
+            adapters.observer.follow(Trust(store, registry))
         telemetry = with_telemetry(adapters.observer, metrics, settings, clock)
         self._loop = Loop(adapters.observer, adapters.actuator, self._journal, clock)
         self._parts = Parts(

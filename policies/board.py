@@ -61,6 +61,8 @@ class Need:
     charge: int
     avoid_nodes: frozenset[NodeId] = frozenset()
     """Hosts that already carry a replica of a claim that asked to be spread."""
+    avoid_devices: frozenset[DeviceId] = frozenset()
+    """Devices on which a start of the claim failed."""
     strength: tuple[int, int] = (0, 0)
     """Its right and class: devices kept for a weaker claim do not bind it."""
     ends_ms: int | None = None

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from policies.admission import Ask
+from policies.avoiding import avoided
 from policies.board import Seat
 from policies.limits import leaves_what_others_keep
 from policies.model.building import builder
@@ -19,6 +20,7 @@ from policies.reclaim import Lot, Tier
 from policies.shortage import shortages
 from policies.working import Allocation, first_option, siblings
 
+DEVICES_SHOWN = 4
 BLOCKERS_SHOWN = 8
 """Claims named as standing in the way; more would not be read."""
 TELLS_OF_OTHERS = (
@@ -86,7 +88,7 @@ def reason(facts: Known, wish: Ask) -> Reason:
             sentence=_served(wish.wanted),
             wanted_replicas=wish.wanted, rung=seats[0].rung if seats else None,
         )  # fmt: skip
-    if seats or len(lots) != 1 or lots[0].terms is None:
+    if seats or len(lots) != 1 or lots[0].terms is None or code is PendingReason.ON_HOLD:
         eta, sentence, blockers = _told(facts, wish, lots, seats, code)
     else:
         key = lots[0].terms, code, wish.refusal
@@ -109,7 +111,8 @@ def _served(wanted: int) -> str:
 
 
 def _told(facts: Known, wish: Ask, lots: list[Lot], seats: list[Seat], code: PendingReason) -> Told:
-    return _eta(facts, wish, code, seats), _sentence(wish, len(seats), code), _blockers(wish, lots, facts.holders)
+    sentence = _sentence(wish, len(seats), code) + _aside(facts.work, wish, code, seats)
+    return _eta(facts, wish, code, seats), sentence, _blockers(wish, lots, facts.holders)
 
 
 def _positions(work: Allocation) -> dict[ClaimId, int]:
@@ -226,6 +229,24 @@ def _needs_scrub(work: Allocation, seat: Seat) -> bool:
 def _sentence(wish: Ask, granted: int, code: PendingReason) -> str:
     why = wish.detail if wish.refusal is not None else SENTENCES.get(code, "it was not yet looked at")
     return f"{granted} of {wish.wanted} replicas: {why}"
+
+
+def _aside(work: Allocation, wish: Ask, code: PendingReason, seats: list[Seat]) -> str:
+    """Return, for what starts anew after a failed start, which devices failed it and what follows from that."""
+    claim = wish.claim.id
+    if code is PendingReason.ON_HOLD:
+        failed = sorted(avoided(work.survey, claim, wish.options[0].rung if wish.options else 0))
+        return f"; while there is another place it goes where none failed ({_named(failed)})" if failed else ""
+    if code not in (PendingReason.STARTING, PendingReason.WAITING_FOR_SCRUB):
+        return ""
+    places = {one for seat in seats for one in seat.devices}
+    failed = sorted(one for one in avoided(work.survey, claim, seats[0].rung if seats else 0) if one not in places)
+    return f"; its last start failed on {_named(failed)}, so it is elsewhere" if failed else ""
+
+
+def _named(devices: Sequence[DeviceId]) -> str:
+    more = len(devices) - DEVICES_SHOWN
+    return ", ".join(devices[:DEVICES_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def _terms(work: Allocation, wish: Ask, lots: list[Lot]) -> tuple[tuple[str, int], ...]:

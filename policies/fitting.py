@@ -54,7 +54,7 @@ def _as_good(board: Board, need: Need, best: tuple[Order, Site]) -> list[NodeId]
 
 
 def _for_anybody(need: Need) -> Need:
-    return replace(need, claim=ANYBODY, avoid_nodes=frozenset(), strength=(1, 0))
+    return replace(need, claim=ANYBODY, avoid_nodes=frozenset(), avoid_devices=frozenset(), strength=(1, 0))
 
 
 def _hosts_kept_for(board: Board, need: Need) -> list[NodeId]:

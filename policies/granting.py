@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from policies.admission import Option, backoff_ms
+from policies.admission import NEW, Option, backoff_ms
+from policies.avoiding import avoided, failures
 from policies.board import Need, Order, Seat, Site
 from policies.displacing import find_by_displacing
 from policies.fitting import find
@@ -65,7 +67,7 @@ def _by_place(work: Allocation, lot: Lot, tier: Tier) -> Sequence[Option]:
 
     A shape that names flavors names them in its owner's order; one that names none leaves the choice to the score.
     """
-    options = choices(work, lot)
+    options = _elsewhere_first(work, lot, tier)
     is_open = [not lot.ask.claim.ladder[option.rung].flavors for option in options]
     if not lot.missing or len(work.board.hosts_of) <= 1 or sum(is_open) <= 1:
         return options
@@ -76,8 +78,39 @@ def _by_place(work: Allocation, lot: Lot, tier: Tier) -> Sequence[Option]:
     return [options[index] for *_, index in sorted(ranks)]
 
 
+def _elsewhere_first(work: Allocation, lot: Lot, tier: Tier) -> Sequence[Option]:
+    """Return the options in their order; of one rung, first those with a free place where no start failed."""
+    options = choices(work, lot)
+    is_spoilt = any(avoided(work.survey, lot.ask.claim.id, option.rung) for option in options)
+    if not lot.missing or len(options) == 1 or not is_spoilt:
+        return options
+
+    def place(option: Option) -> tuple[int, bool]:
+        is_free = is_allowed(work, lot, option, tier)
+        return option.rung, not is_free or free_site(work, elsewhere(work, need_of(work, lot, option, tier))) is None
+
+    return sorted(options, key=place)
+
+
+def elsewhere(work: Allocation, need: Need) -> Need:
+    """Return the need, away from where a start of the claim failed lately."""
+    return replace(need, avoid_devices=avoided(work.survey, need.claim, need.rung))
+
+
+def free_site(work: Allocation, need: Need) -> Site | None:
+    """Return the best free place, None if there is none; what found none before is not looked for again."""
+    key = signature(work, need)
+    if key in work.hopeless:
+        return None
+    site = find(work.board, need)
+    if site is None:
+        work.hopeless.add(key)
+    return site
+
+
 def _rank(work: Allocation, need: Need) -> Order:
     """Return how good the best free place is; none comes last."""
+    need = elsewhere(work, need)
     site = None if signature(work, need) in work.hopeless else find(work.board, need)
     return NOWHERE if site is None else order(work.board, need, site)
 
@@ -109,10 +142,12 @@ def _borrow_from_extras(work: Allocation, lot: Lot) -> None:
 
 def is_backing_off(work: Allocation, lot: Lot) -> bool:
     """Say whether its last start failed so lately that it is not tried again now, and note that as the reason."""
-    remembered = work.survey.remembered.get(lot.ask.claim.id)
-    if remembered is None or remembered.failed_at_ms is None:
+    survey, claim = work.survey, lot.ask.claim.id
+    remembered = survey.remembered.get(claim, NEW)
+    if remembered.failed_at_ms is None and claim not in survey.groups_of:
         return False
-    if work.survey.now_ms - remembered.failed_at_ms >= backoff_ms(work.survey, remembered.failures):
+    count, failed_at = failures(survey, lot.ask, remembered)
+    if failed_at is None or survey.now_ms - failed_at >= backoff_ms(survey, count):
         return False
     work.codes[lot.ask.claim.id] = PendingReason.ON_HOLD
     return True
@@ -133,16 +168,14 @@ def choices(work: Allocation, lot: Lot) -> Sequence[Option]:
 
 
 def place_one(work: Allocation, lot: Lot, option: Option, tier: Tier) -> bool:
-    """Say whether one of the lot's missing replicas got a place, free or one that others with a weaker right leave."""
+    """Say whether one of the lot's missing replicas got a place, free or one that others with a weaker right leave.
+
+    Where a start of it failed it comes again only if no other place is free, but before anybody has to leave for it.
+    """
     need = need_of(work, lot, option, tier)
-    key = signature(work, need)
-    site = None
-    if key not in work.hopeless:
-        site = find(work.board, need)
-        if site is None:
-            work.hopeless.add(key)
-    if site is None:
-        site = _displaced(work, lot, need, tier)
+    away = elsewhere(work, need)
+    site = free_site(work, away) if away.avoid_devices else None
+    site = site or free_site(work, need) or _displaced(work, lot, need, tier)
     if site is None:
         return False
     seat_at(work, lot, need, site, tier)
@@ -153,12 +186,13 @@ def signature(work: Allocation, need: Need) -> Signature:
     """Return what decides whether the need finds a free place: those of equal signature find the same."""
     holder = work.board.holder
     if not holder:
-        return need.kind, need.avoid_nodes, None, None
+        return need.kind, need.avoid_nodes, need.avoid_devices, None, None
     if not work.holding:
         work.holding.update(name for claim, _ in holder.values() for name in (claim, claim.partition(":")[0]))
     names = (need.claim, need.claim.partition(":")[0])
     holding = next((one for one in names if one in work.holding), None)
-    return need.kind, need.avoid_nodes, (*need.strength, need.ends_ms if work.board.needed_at else None), holding
+    strength = (*need.strength, need.ends_ms if work.board.needed_at else None)
+    return need.kind, need.avoid_nodes, need.avoid_devices, strength, holding
 
 
 def need_of(work: Allocation, lot: Lot, option: Option, tier: Tier) -> Need:

@@ -50,7 +50,7 @@ def candidates(board: Board, need: Need, node: NodeId) -> Iterator[Device]:
     for one in board.hosts_of.get(need.flavor, {}).get(node, ()):
         device = board.survey.devices[one]
         board.steps += 1
-        if not _is_kept_from(board, device, need):
+        if one not in need.avoid_devices and not _is_kept_from(board, device, need):
             yield device
 
 

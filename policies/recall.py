@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from policies.admission import NEW, Ask
+from policies.avoiding import failures, spoilt
 from policies.model.decision import Eviction, EvictionReason
-from policies.model.inventory import GroupState
-from policies.model.memory import ClaimMemory, Drain, Hold, Memory, UsageRecord
+from policies.model.memory import ClaimMemory, Drain, Hold, Memory, Spoilt, UsageRecord
 from policies.model.units import ClaimId, DeviceId, GroupId
 from policies.reclaim import Lot
 from policies.survey import Survey
@@ -99,11 +99,12 @@ def of_claim(work: Allocation, wish: Ask, evicted: frozenset[ClaimId]) -> ClaimM
     granted = [seat for lot in work.of_claim.get(claim, ()) if lot.is_kept for seat in lot.seats]
     running = sum([1 for seat in granted if seat.group is not None and seat.group.running])
     was = before or NEW
-    failures, failed_at = _failures(survey, wish, was)
+    failed, failed_at = failures(survey, wish, was)
     now = (
         granted[0].rung if granted else None, work.better_since.get(claim), wish.seen_lower_since_ms,
         wish.idle_since_ms, failed_at, survey.now_ms if claim in evicted else was.evicted_at_ms,
-        (was.waiting_since_ms or survey.now_ms) if running < wish.wanted else None, failures,
+        (was.waiting_since_ms or survey.now_ms) if running < wish.wanted else None, failed,
+        spoilt(survey, wish, was),
     )  # fmt: skip
     if now == _NOTHING:
         return None
@@ -111,7 +112,8 @@ def of_claim(work: Allocation, wish: Ask, evicted: frozenset[ClaimId]) -> ClaimM
         return before
     return ClaimMemory(
         claim=claim, rung=now[0], better_since_ms=now[1], lower_since_ms=now[2], idle_since_ms=now[3],
-        failed_at_ms=now[4], evicted_at_ms=now[5], waiting_since_ms=now[6], failures=failures,
+        failed_at_ms=now[4], evicted_at_ms=now[5], waiting_since_ms=now[6], failures=failed,
+        spoilt=now[8],
     )  # fmt: skip
 
 
@@ -121,6 +123,7 @@ def _waits_on(survey: Survey, wish: Ask, before: ClaimMemory, lot: Lot) -> bool:
         not lot.is_kept
         and bool(before.waiting_since_ms)
         and before.rung is None
+        and not before.spoilt
         and before.better_since_ms is None
         and before.lower_since_ms == wish.seen_lower_since_ms
         and before.idle_since_ms == wish.idle_since_ms
@@ -128,20 +131,11 @@ def _waits_on(survey: Survey, wish: Ask, before: ClaimMemory, lot: Lot) -> bool:
     )
 
 
-_NOTHING = (None, None, None, None, None, None, None, 0)
+_NOTHING = (None, None, None, None, None, None, None, 0, ())
 
 
-def _known(one: ClaimMemory) -> tuple[int | None, ...]:
+def _known(one: ClaimMemory) -> tuple[int | tuple[Spoilt, ...] | None, ...]:
     return (
         one.rung, one.better_since_ms, one.lower_since_ms, one.idle_since_ms, one.failed_at_ms, one.evicted_at_ms,
-        one.waiting_since_ms, one.failures,
+        one.waiting_since_ms, one.failures, one.spoilt,
     )  # fmt: skip
-
-
-def _failures(survey: Survey, wish: Ask, before: ClaimMemory) -> tuple[int, int | None]:
-    """Return how often it failed to start in a row and when last; a replica that runs wipes the slate."""
-    if any(group.running for group in wish.held):
-        return 0, None
-    failed = [group for group in survey.groups_of.get(wish.claim.id, ()) if group.state is GroupState.FAILED]
-    is_new = any(before.failed_at_ms is None or group.since_ms > before.failed_at_ms for group in failed)
-    return (before.failures + 1, survey.now_ms) if is_new else (before.failures, before.failed_at_ms)

@@ -26,8 +26,9 @@ def granted(work: Allocation, lot: Lot, tier: Tier, attempt: Attempt) -> bool:
     """
     claim, codes, refused = lot.ask.claim.id, work.codes, work.victims.refused_by_budget
     remembered = work.survey.remembered.get(claim)
-    is_backing_off = remembered is not None and remembered.failed_at_ms is not None
-    if lot.terms is None or lot.seats or is_backing_off or claim in work.holding:
+    has_past = remembered is not None and (remembered.failed_at_ms is not None or remembered.spoilt != ())
+    has_past = has_past or claim in work.survey.groups_of
+    if lot.terms is None or lot.seats or has_past or claim in work.holding:
         return _tried(work, lot, tier, attempt)
     key = lot.terms, tier, may_displace(work.victims, lot, tier), codes.get(claim), claim in refused
     known = work.failed.get(key)

@@ -18,7 +18,7 @@ from policies.model.units import ClaimId, DeviceId, FlavorId, GroupId, ModelId, 
 from policies.reclaim import Lot, Tier, Victims, anybodys_price
 from policies.survey import Survey
 
-Signature = tuple[Kind, frozenset[NodeId], tuple[int, int, int | None] | None, str | None]
+Signature = tuple[Kind, frozenset[NodeId], frozenset[DeviceId], tuple[int, int, int | None] | None, str | None]
 TRIED_PER_DECISION = 64
 """Times per decision that moves of others are looked for; beyond it the answer is SEARCH_INCOMPLETE."""
 NEVER = 1 << 62

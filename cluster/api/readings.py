@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 
 from cluster.api.inventory import Subject
 from cluster.api.parts import Operator, Parts, Platform
+from cluster.journal.trust import TRUSTED
 from cluster.observe.telemetry.store import Seen, TelemetryStore
 from cluster.refusals import NotFound
 from policies.model.telemetry import HealthVerdict, Reading
@@ -50,10 +51,11 @@ def readings(parts: Platform, _caller: Operator) -> tuple[DeviceReading, ...]:
 @routes.post("/devices/{subject}/release")
 def release(parts: Platform, caller: Operator, subject: Subject, word: Release) -> HealthVerdict:
     """Trust a GPU again after a person has looked at it: suspect now, healthy once it has been quiet."""
-    verdict = _store(parts, subject).release(DeviceId(subject))
-    if verdict is None:
+    store, device = _store(parts, subject), DeviceId(subject)
+    before, verdict = store.verdict(device), store.release(device)
+    if before is None or verdict is None:
         raise NotFound("device", subject)
-    parts.registry.by(caller.name).note("device.released", subject, reason=word.reason)
+    parts.registry.by(caller.name).note(TRUSTED, subject, reason=word.reason, lifted=before.reason)
     parts.wake()
     return verdict
 

@@ -73,6 +73,8 @@ class World:
     hidden: set[DeviceId] = field(default_factory=set)
     """Devices that telemetry does not see."""
     failing_scrubs: set[DeviceId] = field(default_factory=set)
+    cramped: set[DeviceId] = field(default_factory=set)
+    """Devices that say they are free and have no room: what starts there runs out of memory."""
 
     def add_node(self, name: str, devices: int, flavor: Flavor = H100) -> None:
         """Add a host with so many devices, named ``GPU-<node>-<n>``."""
@@ -132,6 +134,11 @@ class World:
                 return
 
     def _run(self, group: Group, at_ms: int) -> None:
+        if not self.cramped.isdisjoint(group.devices):
+            self.groups[group.id] = replace(
+                group, running=0, state=GroupState.FAILED, message="CUDA out of memory while loading the weights"
+            )
+            return
         if group.state in {GroupState.STARTING, GroupState.RUNNING}:
             self.groups[group.id] = replace(
                 group, running=group.replicas, state=GroupState.RUNNING, since_ms=at_ms, usage=UsageState.ACTIVE

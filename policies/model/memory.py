@@ -46,6 +46,18 @@ class Hold:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Spoilt:
+    """A device on which a start failed: it may say that it is free and have no room."""
+
+    device: DeviceId
+    """Device concerned."""
+    rung: int
+    """Rung that did not start."""
+    since_ms: int
+    """When that was first seen."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimMemory:
     """Hysteresis of one claim."""
 
@@ -67,6 +79,8 @@ class ClaimMemory:
     """When a group of it was last taken for others."""
     failures: int = 0
     """Failed starts in a row; each doubles the back-off."""
+    spoilt: tuple[Spoilt, ...] = ()
+    """Where its starts failed lately, sorted by device: it goes elsewhere while there is another place."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from cluster.observe.telemetry.attribution import Attributed
 from cluster.observe.telemetry.energy_book import EnergyBook
@@ -27,6 +28,18 @@ from policies.model.units import WHOLE_GPU_MILLIS, ClaimId, DeviceId, GroupId, N
 from policies.usage_state import UsageBounds, UsageEvidence, UsageMemory, forget_if_stale, weigh
 
 WORST_LAST = (DeviceHealth.HEALTHY, DeviceHealth.SUSPECT, DeviceHealth.QUARANTINED, DeviceHealth.RETIRED)
+
+
+class ReleaseBook(Protocol):
+    """Where releases are on record, so that a restart does not lose what an agent has not heard yet."""
+
+    def pending(self) -> Mapping[DeviceId, str]:
+        """Return the releases that have not ended, with the reason that each lifted."""
+        ...
+
+    def ended(self, device: DeviceId) -> None:
+        """Record that one has: the agent followed, or something new spoke against the device."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,10 +69,18 @@ class TelemetryObserver:
         self.book: EnergyBook | None = None
         """Where energy is written down, if it is."""
         self._kept: tuple[HealthVerdict, ...] = ()
+        self._releases: ReleaseBook | None = None
+        self._released: frozenset[DeviceId] = frozenset()
         self._roots = roots
         self._max_age_ms = max_age_ms
         self._bounds = bounds or UsageBounds()
         self._usage: dict[GroupId, UsageMemory] = {}
+
+    def follow(self, releases: ReleaseBook) -> None:
+        """Go on telling agents of the releases on record there, and record their ends from now on."""
+        pending = releases.pending()
+        self.store.resume(pending)
+        self._releases, self._released = releases, frozenset(pending)
 
     def observe(self) -> Snapshot:
         """Return the inner picture with health, usage states and a gap for every device whose readings are missing."""
@@ -69,6 +90,7 @@ class TelemetryObserver:
         verdicts = {device.gpu: self.store.verdict(device.gpu) for device in seen.devices}
         nodes = {device.node: self.store.node_missing(device.node) for device in seen.devices}
         self._keep_verdicts()
+        self._keep_releases()
         if self.book is not None:
             with suppress(OSError):  # a full disk delays the book and never a decision
                 self.book.note(self.store.totals)
@@ -88,6 +110,15 @@ class TelemetryObserver:
         if self._keep is not None and verdicts != self._kept:
             self._keep(memories)
             self._kept = verdicts
+
+    def _keep_releases(self) -> None:
+        """Record the end of every release that needs no more telling."""
+        if self._releases is None:
+            return
+        now = self.store.released()
+        for gpu in sorted(self._released - now):
+            self._releases.ended(gpu)
+        self._released = now
 
     def _weighed(self, seen: Snapshot, pictures: dict[DeviceId, Seen], blind: frozenset[str]) -> tuple[Group, ...]:
         queued = {demand.claim: demand.queued for demand in seen.demands}

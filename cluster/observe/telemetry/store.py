@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from cluster.observe.telemetry.attribution import Attributed, attribute, foreign
@@ -97,8 +98,8 @@ class TelemetryStore:
         self._lock = threading.RLock()
         self._nodes: dict[NodeId, _Node] = {}
         self._health: dict[DeviceId, HealthMemory] = {}
-        self._free: set[DeviceId] = set()
-        """GPUs that a person has released and whose agent has not followed yet."""
+        self._free: dict[DeviceId, str] = {}
+        """GPUs that a person has released and whose agent has not followed yet, with the reason that was lifted."""
         self._history: dict[DeviceId, deque[Point]] = {}
         self._holdings: tuple[WorkerHolding, ...] | None = None
         self._meters = Meters()
@@ -135,9 +136,13 @@ class TelemetryStore:
             memory = self._health.get(gpu)
             if memory is None:
                 return None
-            self._health[gpu] = release(memory, self._clock.now_ms())
-            self._free.add(gpu)
+            self._let_go(gpu, memory)
             return self._health[gpu].verdict
+
+    def released(self) -> frozenset[DeviceId]:
+        """Return the GPUs that a person has released and whose agent has not followed yet."""
+        with self._lock:
+            return frozenset(self._free)
 
     def forget(self, device: DeviceId) -> None:
         """Forget a device that is gone for good: exchanged, or a MIG instance of an older layout."""
@@ -145,7 +150,7 @@ class TelemetryStore:
             for node in self._nodes.values():
                 node.devices.pop(device, None)
             self._health.pop(device, None)
-            self._free.discard(device)
+            self._free.pop(device, None)
             self._history.pop(device, None)
 
     def restore(self, memories: tuple[HealthMemory, ...]) -> None:
@@ -153,6 +158,19 @@ class TelemetryStore:
         with self._lock:
             for memory in memories:
                 self._health.setdefault(memory.verdict.device, memory)
+
+    def resume(self, released: Mapping[DeviceId, str]) -> None:
+        """Go on from releases made before a restart, each with the reason that it lifted.
+
+        What speaks against a device for another reason came later, and stands.
+        """
+        with self._lock:
+            for gpu, lifted in released.items():
+                memory = self._health.get(gpu)
+                if memory is None or memory.verdict.health not in GRAVE:
+                    self._free[gpu] = lifted
+                elif memory.verdict.reason == lifted:
+                    self._let_go(gpu, memory)
 
     # -- out ---------------------------------------------------------------------------------------------------------
 
@@ -205,6 +223,10 @@ class TelemetryStore:
             return {name: node.lost_reports for name, node in sorted(self._nodes.items())}
 
     # -- inside ------------------------------------------------------------------------------------------------------
+
+    def _let_go(self, gpu: DeviceId, memory: HealthMemory) -> None:
+        self._free[gpu] = self._free.get(gpu) or memory.verdict.reason
+        self._health[gpu] = release(memory, self._clock.now_ms())
 
     def _renewed(self, node: _Node | None, report: NodeReport) -> _Node:
         now_ms = self._clock.now_ms()
@@ -263,6 +285,8 @@ class TelemetryStore:
         told = next((verdict for verdict in report.verdicts if verdict.device == gpu), None)
         if told is not None and gpu not in self._health:
             self._health[gpu] = adopted(told)
+            if self._free.get(gpu) == told.reason:
+                self._let_go(gpu, self._health[gpu])
 
     def _released(self, report: NodeReport) -> tuple[DeviceId, ...]:
         """Return the GPUs that the agent still holds out of use and a person has released here.
@@ -271,9 +295,10 @@ class TelemetryStore:
         """
         held = {told.device for told in report.verdicts if told.health in GRAVE}
         here = {fact.gpu for fact in report.facts}
-        self._free = {gpu for gpu in self._free if gpu not in here or gpu in held}
-        self._free -= {gpu for gpu in self._free if self._health[gpu].verdict.health in GRAVE}
-        return tuple(sorted(self._free & here))
+        for gpu in here & self._free.keys():
+            if gpu not in held or self._health[gpu].verdict.health in GRAVE:
+                del self._free[gpu]
+        return tuple(sorted(self._free.keys() & here))
 
     def _judge(self, sample: DeviceSample, events: tuple[HealthEvent, ...], intruders: int) -> None:
         memory = self._health.get(sample.gpu) or first_verdict(sample.gpu, sample.at_ms)

@@ -39,7 +39,8 @@ def test_an_operator_releases_a_device_and_the_reason_is_on_record(watched: Plat
     assert answer.status_code == 200
     assert answer.json()["health"] == "suspect"
     events = watched.call("GET", "/v1/events").text
-    assert "device.released" in events
+    assert "device.trusted" in events
+    assert "xid_48" in events, "and what was said against it"
     assert "reset and tested" in events
 
 
