@@ -114,11 +114,14 @@ def statuses(parts: Parts, caller: Caller, claims: tuple[Claim, ...]) -> tuple[C
     turn = parts.view.latest()
     refused = _refused_starts(turn)
     reasons = {reason.claim: _told(reason, refused.get(reason.claim)) for reason in turn.decision.reasons}
+    groups: dict[ClaimId, list[Group]] = {}
+    for group in turn.snapshot.groups:
+        groups.setdefault(group.claim, []).append(group)
     return tuple(
         ClaimStatus(
             claim=claim,
             reason=visible_reason(caller, reasons[claim.id]) if claim.id in reasons else None,
-            groups=tuple(group for group in turn.snapshot.groups if group.claim == claim.id),
+            groups=tuple(groups.get(claim.id, ())),
         )
         for claim in claims
     )

@@ -85,8 +85,17 @@ class Once:
             messages.append(message)
             await send(message)
 
-        await self._app(scope, receive, keep)
+        try:
+            await self._app(scope, receive, keep)
+        except Exception:
+            await run_in_threadpool(self._forget, name)
+            raise
         await run_in_threadpool(self._end, name, messages)
+
+    def _forget(self, name: tuple[str, str]) -> None:
+        """Let a request that failed without an answer be tried again."""
+        with self._store.write("answer") as connection:
+            connection.execute("DELETE FROM answer WHERE caller = ? AND key = ?", name)
 
     def _end(self, name: tuple[str, str], messages: list[Message]) -> None:
         start = messages[0]

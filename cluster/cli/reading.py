@@ -187,8 +187,7 @@ def describe(
         raise typer.BadParameter("describe claim NAME; for other kinds use: partage get KIND NAME -o yaml")
     client = connect(context, token_file)
     status = client.get(f"/v1/claims/{name}")
-    recent = client.get("/v1/events", newest=True, limit=500)["items"]
-    own = [event for event in recent if event["subject"] == name]
+    own = client.get("/v1/events", newest=True, limit=500, subject=name)["items"]
     _warn(client.items("/v1/devices"))
     typer.echo(claim_text(status, own, SystemClock().now_ms()))
 
@@ -232,8 +231,9 @@ def events(
     from cluster.cli.texts import event_line
 
     client = connect(context, token_file)
-    found = client.get("/v1/events", newest=True, limit=limit)
-    chosen = [event for event in found["items"] if for_ in {None, event["subject"]}]
+    about = {"subject": for_} if for_ else {}
+    found = client.get("/v1/events", newest=True, limit=limit, **about)
+    chosen = found["items"]
     if output.is_data:
         show(chosen, [], output)
     else:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from cluster.journal.store import Store
 
 FIRST_PREVIOUS = "0" * 64
+LOOKED_AT_ONCE = 500
+LOOKED_THROUGH = 20_000
+"""Records that a search from the end of the log goes through at most: some tenths of a second."""
 COLUMNS = "seq, at_ms, actor, kind, subject, tenant, body, previous, hash"
 
 
@@ -77,6 +80,21 @@ def read(store: Store, *, after: int = 0, limit: int = 500) -> list[AuditRecord]
     """Return records above a sequence number, oldest first."""
     found = store.rows(f"SELECT {COLUMNS} FROM audit WHERE seq > ? ORDER BY seq LIMIT ?", after, limit)  # noqa: S608  # a constant
     return [AuditRecord(**dict(zip(COLUMNS.split(", "), row, strict=True))) for row in found]  # type: ignore[arg-type]  # STRICT table
+
+
+def newest(store: Store, limit: int, is_wanted: Callable[[AuditRecord], bool]) -> list[AuditRecord]:
+    """Return the newest records that are wanted, at most ``limit``, oldest first.
+
+    Goes back from the end until there are enough; no further than ``LOOKED_THROUGH`` records.
+    """
+    found: list[AuditRecord] = []
+    high = store.number("SELECT max(seq) FROM audit")
+    floor = max(0, high - LOOKED_THROUGH)
+    while high > floor and len(found) < limit:
+        low = max(floor, high - LOOKED_AT_ONCE)
+        found = [record for record in read(store, after=low, limit=high - low) if is_wanted(record)] + found
+        high = low
+    return found[-limit:]
 
 
 def verify(

@@ -41,6 +41,7 @@ class SqliteJournal:
         self._generation = 0
         self._policy: tuple[int, Policy] | None = None
         self._claims: tuple[int, tuple[Claim, ...]] | None = None
+        self._parsed: dict[str, Claim] = {}
         self._memory: Memory | None = None
 
     def lead(self, above: int = 0) -> int:
@@ -71,11 +72,12 @@ class SqliteJournal:
         return self._policy[1]
 
     def claims(self) -> tuple[Claim, ...]:
-        """Return the claims asked for, sorted by id. Parsed again only after a change."""
+        """Return the claims asked for, sorted by id. Only a claim that changed is parsed, the others are the same."""
         version = self._store.number("SELECT value FROM fact WHERE name = 'claims_version'")
         if self._claims is None or self._claims[0] != version:
-            bodies = self._store.texts("SELECT body FROM claim ORDER BY id")
-            self._claims = (version, tuple(from_json(Claim, body) for body in bodies))
+            bodies, known = self._store.texts("SELECT body FROM claim ORDER BY id"), self._parsed
+            self._parsed = {body: known.get(body) or from_json(Claim, body) for body in bodies}
+            self._claims = (version, tuple(self._parsed.values()))
         return self._claims[1]
 
     def cordons(self) -> tuple[Cordon, ...]:

@@ -142,6 +142,17 @@ def test_claims_are_listed_in_the_order_of_their_names(kept: Kept) -> None:
     assert [claim.id for claim in kept.open_journal().claims()] == sorted(a_claim(name).id for name in "abc")
 
 
+def test_claims_that_did_not_change_are_the_same_objects_as_before(kept: Kept) -> None:
+    for name in ("a", "b"):
+        kept.registry.put_claim(a_claim(name), expected_generation=None)
+    journal = kept.open_journal()
+    before = journal.claims()
+    kept.registry.put_claim(a_claim("b", replicas=2), expected_generation=None)
+    after = journal.claims()
+    assert after[0] is before[0]
+    assert (before[1].generation, after[1].generation) == (1, 2)
+
+
 def test_one_claim_too_many_is_refused_and_the_others_stay(kept: Kept) -> None:
     for name in "abc":
         kept.registry.put_claim(a_claim(name), expected_generation=None)

@@ -9,19 +9,22 @@ from typing import Any
 import pytest
 
 from cluster.api.access import Caller, Role
-from cluster.api.events import _stream
+from cluster.api.events import ADMITTED_MS, _stream
 from cluster.api.problems import ApiRefusal
-from policies.model.units import TenantId
+from cluster.journal.audit import LOOKED_AT_ONCE, newest
+from policies.model.units import SecurityDomain, TenantId
+from tests.cluster.api.platform import OPERATOR as TOKEN
 from tests.cluster.api.platform import Platform, running
 from tests.cluster.nouns import a_claim
 
 OPERATOR = Caller(name="operator", role=Role.OPERATOR)
+BEARER = f"Bearer {TOKEN}"
 JUSTICE = Caller(name="justice", role=Role.TENANT, tenant=TenantId("civil/justice"))
 
 
 async def heard(platform: Platform, caller: Caller, after: int, count: int, then: Any = None) -> list[str]:
     """Return so many messages of the stream; ``then`` happens once it listens."""
-    stream = _stream(platform.parts, caller, after, platform.parts.view.listen(8))
+    stream = _stream(platform.parts, caller, after, platform.parts.view.listen(8), BEARER)
     found = [await anext(stream) for _ in range(count if then is None else 0)]
     if then is not None:
         waiting = asyncio.ensure_future(anext(stream))
@@ -61,3 +64,41 @@ def test_one_stream_too_many_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(ApiRefusal, match="2 event streams"):
         asyncio.run(listen())
+
+
+def test_a_stream_ends_soon_after_its_key_was_revoked(platform: Platform) -> None:
+    bearer = f"Bearer {platform.key('civil/justice')}"
+    caller = platform.parts.gate.admit(bearer)
+
+    async def events_after_revoking() -> list[str]:
+        stream = _stream(platform.parts, caller, 0, platform.parts.view.listen(8), bearer)
+        first = await anext(stream)
+        platform.parts.registry.delete_key(platform.parts.registry.keys(SecurityDomain.CIVIL)[0].prefix)
+        platform.parts.registry.put_claim(a_claim("new"), expected_generation=0)
+        platform.clock.sleep_ms(ADMITTED_MS)
+        platform.parts.view.changed()
+        return [first, *[event async for event in stream]]
+
+    told = asyncio.run(asyncio.wait_for(events_after_revoking(), 10))
+    assert len(told) >= 1
+    assert not any("civil/justice:new" in event for event in told)
+
+
+def test_the_newest_events_of_a_tenant_are_found_behind_those_of_others(platform: Platform) -> None:
+    platform.parts.registry.put_claim(a_claim("mine"), expected_generation=0)
+    for revision in range(60):
+        platform.parts.registry.cordon(f"node-{revision}", "node", "practice")
+    key = platform.key("civil/justice")
+    found = platform.call(
+        "GET", "/v1/events", key, params={"newest": True, "limit": 2, "subject": "civil/justice:mine"}
+    )
+    assert [event["kind"] for event in found.json()["items"]] == ["claim.put"]
+    everything = platform.call("GET", "/v1/events", params={"newest": True, "limit": 1}).json()
+    assert found.json()["revision"] == everything["revision"]
+
+
+def test_a_search_from_the_end_goes_back_page_by_page_and_keeps_the_order(platform: Platform) -> None:
+    for number in range(LOOKED_AT_ONCE + 20):
+        platform.parts.registry.cordon(f"node-{number}", "node", "practice")
+    found = newest(platform.parts.store, 3, lambda record: record.subject in {"node-1", "node-3", "node-515"})
+    assert [record.subject for record in found] == ["node-1", "node-3", "node-515"]

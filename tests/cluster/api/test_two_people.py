@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-import pytest
+from dataclasses import replace
 
-from tests.cluster.api.platform import Platform
+import pytest
+from fastapi.testclient import TestClient
+
+from cluster.api.app import create
+from policies.model.catalogue import Model
+from tests.cluster.api.platform import OPERATOR, Platform
 
 CRISIS = {"mode": "crisis", "hours": 4, "reason": "exercise"}
 
@@ -110,6 +115,21 @@ def test_two_callers_may_use_the_same_key(people: Platform) -> None:
     assert (
         people.call("POST", "/v1/modes", "token-of-ben", json=CRISIS | {"hours": 5}, headers=headers).status_code == 201
     )
+
+
+def test_a_request_that_broke_off_may_be_tried_again_under_its_key(platform: Platform) -> None:
+    broken = [RuntimeError("the catalogue cannot be read")]
+
+    def models() -> tuple[Model, ...]:
+        if broken:
+            raise broken.pop()
+        return platform.parts.models()
+
+    client = TestClient(create(replace(platform.parts, models=models)), raise_server_exceptions=False)
+    headers = {"Idempotency-Key": "put-1", "If-None-Match": "*", "Authorization": f"Bearer {OPERATOR}"}
+    wish = {"tenant": "civil/justice", "replicas": 1}
+    answers = [client.post("/v1/offers", json=wish, headers=headers).status_code for _ in range(2)]
+    assert answers == [500, 200]
 
 
 def test_a_new_key_is_made_once_and_kept_nowhere(platform: Platform) -> None:
