@@ -98,7 +98,17 @@ class Moves:
         self._ended: OrderedDict[tuple[DeviceId, int], Move] = OrderedDict()
 
     def follow(self, turn: Turn) -> list[Move]:
-        """Take a turn into account and return the moves that it ended."""
+        """Take a turn into account and return the moves that it ended.
+
+        A move that is no longer wanted before the device was given up is forgotten: it never was one.
+        """
+        wanted = {device: binding.domain for binding in turn.decision.bindings for device in binding.devices}
+        held = {device.id: device.domain for device in turn.snapshot.devices}
+        self._open = {
+            name: move
+            for name, move in self._open.items()
+            if held.get(name) is not move.from_domain or wanted.get(name) is move.to_domain
+        }
         for move in begun(turn):
             known = self._open.get(move.device)
             if known is None or known.to_domain is not move.to_domain:

@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from cluster.api.parts import Operator, Parts, Platform
-from cluster.api.policies import sound
+from cluster.api.policies import Preview, preview_of, sound
 from cluster.api.problems import ApiRefusal
 from cluster.journal.approvals import Declared, SqliteApprovals
 from policies.model.codec import digest
@@ -16,7 +16,8 @@ from policies.model.policy import ModeDeclaration, OperatingMode
 
 routes = APIRouter(prefix="/v1/modes", tags=["modes"])
 
-APPROVAL_WINDOW_MS = 3_600_000
+HOUR_MS = 3_600_000
+APPROVAL_WINDOW_MS = HOUR_MS
 HOURS_MAX = 168
 
 
@@ -26,6 +27,12 @@ class Declaration(BaseModel):
     mode: OperatingMode
     hours: int = Field(ge=1, le=HOURS_MAX)
     reason: str = Field(min_length=1, max_length=500)
+
+
+class Supposed(BaseModel):
+    """A mode to be tried out."""
+
+    mode: OperatingMode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +71,21 @@ def declare(parts: Platform, caller: Operator, declaration: Declaration) -> Decl
             lapses_at_ms=now + APPROVAL_WINDOW_MS,
         )
     )
+
+
+@routes.post("/preview")
+def preview(parts: Platform, _caller: Operator, supposed: Supposed) -> Preview:
+    """Return what the mode would do to the world as it is, without declaring it; ``normal`` stands for ending one."""
+    now = parts.view.latest().decision.decided_at_ms
+    declaration = ModeDeclaration(
+        mode=supposed.mode,
+        declared_at_ms=now,
+        expires_at_ms=now + HOURS_MAX * HOUR_MS,
+        approvers=("one person", "another"),
+        reason="tried out",
+    )
+    is_normal = supposed.mode is OperatingMode.NORMAL
+    return preview_of(parts, replace(parts.journal.policy(), declaration=None if is_normal else declaration))
 
 
 @routes.post("/{name}/approve")

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Response
 
-from cluster.api.parts import IfMatch, IfNoneMatch, Operator, Platform
+from cluster.api.parts import IfMatch, IfNoneMatch, Operator, Parts, Platform
 from cluster.api.problems import ApiRefusal
 from cluster.refusals import Conflict, NoPolicy
 from policies.decide import decide
 from policies.model.codec import digest
 from policies.model.decision import Decision, Entitlement, Reason
-from policies.model.policy import Policy
+from policies.model.policy import ModeDeclaration, Policy
 from policies.planning import plan as plan_moves
 from policies.soundness import faults_of_policy
 
@@ -53,16 +53,17 @@ def put_policy(
     if_match: IfMatch = None,
     if_none_match: IfNoneMatch = None,
 ) -> Policy:
-    """Make the policy the one in force, whole, and decide again at once."""
-    try:
-        current = digest(parts.journal.policy())
-    except NoPolicy:
-        current = ""
+    """Make the policy the one in force, whole, and decide again at once.
+
+    A declared mode is not part of it: the one in force stays, and one that the document brings is refused.
+    """
+    current, declared = _in_force(parts)
     if if_match is None and if_none_match is None:
         detail = 'send If-Match: "<digest>" to replace the policy that you read, If-None-Match: * for the first one'
         raise ApiRefusal("precondition_required", detail)
     if (if_none_match == "*" and current) or (if_match not in {None, "*"} and if_match != f'"{current}"'):
         raise Conflict("the policy", 0, 1)
+    policy = _with_mode(policy, declared)
     if faults := sound(policy):
         raise ApiRefusal("invalid", f"{faults[0]['pointer']}: {faults[0]['detail']}", errors=faults)
     parts.registry.by(caller.name).put_policy(policy)
@@ -73,7 +74,12 @@ def put_policy(
 
 @routes.post("/preview")
 def preview(parts: Platform, _caller: Operator, policy: Document) -> Preview:
-    """Return what the policy would do, without doing it."""
+    """Return what the policy would do, without doing it; a declared mode stays in force in it."""
+    return preview_of(parts, _with_mode(policy, _in_force(parts)[1]))
+
+
+def preview_of(parts: Parts, policy: Policy) -> Preview:
+    """Return what the policy would do to the world as it was last seen."""
     turn = parts.view.latest()
     after = decide(turn.snapshot, policy, parts.journal.memory(), turn.decision.decided_at_ms)
     plan = plan_moves(turn.snapshot, after, policy, turn.plan.fencing_generation)
@@ -85,6 +91,25 @@ def preview(parts: Platform, _caller: Operator, policy: Document) -> Preview:
         after=after.entitlements,
         changed=_changed(turn.decision, after),
     )
+
+
+def _in_force(parts: Parts) -> tuple[str, ModeDeclaration | None]:
+    """Return the digest of the policy in force, empty before the first, and the mode declared on it."""
+    try:
+        policy = parts.journal.policy()
+    except NoPolicy:
+        return "", None
+    return digest(policy), policy.declaration
+
+
+def _with_mode(policy: Policy, declared: ModeDeclaration | None) -> Policy:
+    """Return the policy with the declared mode; raises ``invalid`` if it brings another: that takes two people."""
+    if policy.declaration not in {None, declared}:
+        detail = (
+            "a mode is not set with a policy, as it needs two people: declare it (POST /v1/modes), let another approve"
+        )
+        raise ApiRefusal("invalid", detail, errors=[{"pointer": "/declaration", "detail": detail}])
+    return replace(policy, declaration=declared)
 
 
 def sound(policy: Policy) -> list[dict[str, str]]:

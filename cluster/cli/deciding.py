@@ -70,6 +70,23 @@ def show_mode(output: OutputKind = Output.TABLE, context: ContextName = None, to
     _show(connect(context, token_file).get("/v1/modes"), output)
 
 
+@mode_app.command("plan")
+def plan_mode(
+    mode: Annotated[str, typer.Argument(help="heightened or crisis; normal for what ending the mode would do")],
+    output: OutputKind = Output.TABLE,
+    context: ContextName = None,
+    token_file: TokenFile = None,
+) -> None:
+    """Show what a mode would do to the platform as it is; nothing is declared.
+
+    Exit status: 0 nothing, 2 changes are due, 1 an error.
+    """
+    from cluster.cli.contexts import connect
+    from cluster.cli.pure import show_preview
+
+    show_preview(connect(context, token_file).call("POST", "/v1/modes/preview", body={"mode": mode}).body, output)
+
+
 @mode_app.command("declare")
 def declare_mode(
     mode: Annotated[str, typer.Argument(help="heightened or crisis")],

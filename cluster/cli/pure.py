@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -158,11 +158,16 @@ def plan(
 ) -> None:
     """Show what a policy would do to the platform as it is. Exit status: 0 nothing, 2 changes are due, 1 an error."""
     from cluster.cli.contexts import connect
-    from cluster.cli.texts import preview_text
     from policies.model.codec import to_plain
 
     client = connect(context, token_file)
-    found = client.call("POST", "/v1/policy/preview", body=to_plain(policy_in(file))).body
+    show_preview(client.call("POST", "/v1/policy/preview", body=to_plain(policy_in(file))).body, output)
+
+
+def show_preview(found: Any, output: Output) -> None:
+    """Write what a change would do; ends with status 2 where it would do something."""
+    from cluster.cli.texts import preview_text
+
     if output.is_data:
         show(found, [], output)
     else:

@@ -174,7 +174,8 @@ DRILLS: dict[str, Drill] = {
             mend_s=600,
             lesson=(
                 "A crisis is a declared change of policy with an end and two names, not a hand on the scales: nobody's"
-                " claim has to be deleted for it. `policy plan` shows first whom it takes from."
+                " claim has to be deleted for it. `mode plan crisis` shows first whom it takes from; one"
+                " person declares it, another approves."
             ),
         ),
         Drill(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
@@ -107,6 +108,45 @@ def test_a_change_sent_twice_by_put_or_delete_is_carried_out_once_too(platform: 
     assert again.headers["ETag"] == first.headers["ETag"]
     other = platform.call("DELETE", path, headers={"Idempotency-Key": "put-1", "If-Match": "*"})
     assert other.json()["code"] == "idempotency_key_reused"
+
+
+def in_crisis(people: Platform) -> dict[str, Any]:
+    assert people.call("POST", f"/v1/modes/{declared(people)}/approve", "token-of-ben").status_code == 200
+    people.turns(1)
+    return dict(people.call("GET", "/v1/policy").json())
+
+
+def test_what_a_mode_would_do_is_seen_before_anybody_declares_it(people: Platform) -> None:
+    before = people.call("GET", "/v1/policy").json()
+    seen = people.call("POST", "/v1/modes/preview", json={"mode": "crisis"}).json()
+    assert people.call("GET", "/v1/policy").json() == before
+    assert people.call("GET", "/v1/modes").json()["pending"] == []
+    in_crisis(people)
+    ended = people.call("POST", "/v1/modes/preview", json={"mode": "normal"}).json()
+    entitled = {(one["tenant"], one["flavor"]): one["entitled_millis"] for one in seen["after"]}
+    now = people.call("GET", "/v1/decision").json()["decision"]["entitlements"]
+    assert {(one["tenant"], one["flavor"]): one["entitled_millis"] for one in now} == entitled
+    assert ended["digest"] != seen["digest"]
+
+
+def test_one_person_cannot_bring_a_mode_into_force_inside_a_policy(people: Platform) -> None:
+    approved = in_crisis(people)["declaration"]
+    people.call("POST", "/v1/modes/end", "token-of-anna")
+    forged = people.call("GET", "/v1/policy").json() | {"declaration": approved}
+    refused = people.call("PUT", "/v1/policy", "token-of-anna", json=forged, headers={"If-Match": "*"})
+    assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/declaration")
+    assert people.call("POST", "/v1/policy/preview", "token-of-anna", json=forged).status_code == 422
+    people.turns(1)
+    assert people.call("GET", "/v1/modes").json()["in_force"] == "normal"
+
+
+def test_a_policy_that_is_changed_in_a_crisis_does_not_end_the_crisis(people: Platform) -> None:
+    policy = in_crisis(people)
+    for document in (policy | {"declaration": None}, policy):
+        changed = people.call("PUT", "/v1/policy", json=document | {"revision": "new"}, headers={"If-Match": "*"})
+        assert changed.status_code == 200
+        people.turns(1)
+        assert people.call("GET", "/v1/modes").json()["in_force"] == "crisis"
 
 
 def test_two_callers_may_use_the_same_key(people: Platform) -> None:

@@ -70,17 +70,12 @@ def finds_the_lost_device(trainee):
 
 def declares_a_crisis(trainee):
     trainee.types("shares")
-    now = SystemClock().now_ms()
-    declaration = {
-        "mode": "crisis",
-        "declared_at_ms": now - 1000,
-        "expires_at_ms": now + 3_600_000,
-        "approvers": ["ana", "luc"],
-        "reason": "flood in the north",
-    }
-    trainee.edits(lambda policy: policy.update(declaration=declaration, revision="crisis-1"))
-    trainee.types("policy", "plan", "-f", "policy.yaml")
-    trainee.types("apply", "-f", "policy.yaml")
+    trainee.types("mode", "plan", "crisis")
+    ana, luc = (trainee.types("operator", "add", name).strip().splitlines()[-1] for name in ("ana", "luc"))
+    why = ("--hours", "4", "--reason", "flood in the north")
+    declared = trainee.types("mode", "declare", "crisis", *why, "--token-file", ana).strip()
+    trainee.types("mode", "show")
+    trainee.types("mode", "approve", declared, "--token-file", luc)
 
 
 def dams_the_flood(trainee):
