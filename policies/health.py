@@ -6,6 +6,7 @@ driver's own advice is gone, the device was reset, or a person released it. What
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from policies.model.inventory import DeviceHealth
@@ -124,9 +125,9 @@ def judge(
     return _spoken_against(remembered, against, now_ms, bounds)
 
 
-def signs(sample: DeviceSample) -> tuple[Signal, ...]:
-    """Return what this one sample says against the device, worst first. No verdict: that takes time."""
-    found = _of_sample(first_verdict(sample.device, sample.at_ms), sample)
+def signs(sample: DeviceSample, events: Iterable[HealthEvent] = ()) -> tuple[Signal, ...]:
+    """Return what this one sample and these events say against the device, worst first. No verdict: that takes time."""
+    found = [*(_of_event(event) for event in events), *_of_sample(first_verdict(sample.device, sample.at_ms), sample)]
     return tuple(sorted((one for one in found if one is not None), key=lambda one: -ORDER.index(one.health)))
 
 

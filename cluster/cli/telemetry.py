@@ -61,12 +61,16 @@ def top(
     console, clock = Console(), SystemClock()
     agent = _agent(None)
     try:
-        with Live(screen(agent.look()), console=console, auto_refresh=False, screen=console.is_terminal) as live:
+        report = agent.look()
+        with Live(screen(report), console=console, auto_refresh=False, screen=console.is_terminal) as live:
             shown = 1
             while frames is None or shown < frames:
                 clock.sleep_ms(int(interval * 1000))
-                live.update(screen(agent.look()), refresh=True)
+                report = agent.look()
+                live.update(screen(report), refresh=True)
                 shown += 1
+        if report.missing is not None:
+            raise typer.Exit(Exit.UNAVAILABLE)
     except KeyboardInterrupt:
         pass
     finally:

@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar
 
 from cluster.observe.telemetry.agent import Agent
-from cluster.observe.telemetry.export import CONTENT_TYPE, Names, exposition
+from cluster.observe.telemetry.export import Names, answer
 from cluster.observe.telemetry.sender import Sender
 from cluster.observe.telemetry.store import TelemetryStore
 from cluster.ports import Clock
@@ -81,7 +81,8 @@ def serve(daemon: Daemon, store: TelemetryStore, clock: Clock, address: tuple[st
 
         def do_GET(self) -> None:
             if self.path == "/metrics":
-                self._answer(200, CONTENT_TYPE, exposition(store, clock, Names.OWN_AND_DCGM))
+                body, kind = answer(store, clock, Names.OWN_AND_DCGM, self.headers.get("accept", ""))
+                self._answer(200, kind, body)
             elif self.path == "/healthz":
                 body = b"ok\n" if daemon.healthy else b"the driver answers only to a new process\n"
                 self._answer(200 if daemon.healthy else 503, "text/plain; charset=utf-8", body)

@@ -7,11 +7,11 @@ bounded too: about 25 per device, 2 per claim.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from prometheus_client import CollectorRegistry
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric, UnknownMetricFamily
 from prometheus_client.openmetrics.exposition import generate_latest as openmetrics
 from prometheus_client.registry import Collector
 
@@ -23,13 +23,22 @@ from policies.model.inventory import DeviceHealth
 from policies.model.telemetry import DeviceSample, Load, Missing, MissingCause, Reading, Wear, WorkerHolding
 from policies.model.units import DeviceId
 
-CONTENT_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
-LABELS = ("gpu", "UUID", "pci_bus_id", "device", "modelName", "Hostname", "GPU_I_PROFILE", "GPU_I_ID")
+OPENMETRICS = "application/openmetrics-text"
+CONTENT_TYPE = f"{OPENMETRICS}; version=1.0.0; charset=utf-8"
+PLAIN = "text/plain; version=0.0.4; charset=utf-8"
+LABELS = ("gpu", "UUID", "pci_bus_id", "device", "modelName", "Hostname", "hostname", "GPU_I_PROFILE", "GPU_I_ID")
+"""DCGM's exporter writes the host's name with a small letter since its release 4, with a large one before."""
 OWNER_LABELS = ("tenant", "domain", "claim")
 SEVERAL = "several"
 """Stands where more than one claim shares the device: one series per device and reading, never one per pair."""
 SILENT = frozenset({MissingCause.NOT_SUPPORTED, MissingCause.NOT_READ, MissingCause.FUNCTION_NOT_FOUND})
 """Causes that say nothing new from one day to the next; they have no series in the count of missing readings."""
+
+
+Family = CounterMetricFamily | GaugeMetricFamily | UnknownMetricFamily
+FAMILIES: dict[str, Callable[..., Family]] = {
+    "counter": CounterMetricFamily, "gauge": GaugeMetricFamily, "unknown": UnknownMetricFamily,
+}  # fmt: skip
 
 
 class Names(StrEnum):
@@ -46,11 +55,13 @@ class Exported:
 
     name: str
     kind: str
-    """``gauge`` or ``counter``."""
+    """``gauge``; ``counter``, whose name gets the suffix ``_total``; ``unknown`` for a counter that keeps its name."""
     text: str
     read: Callable[[DeviceSample], Reading]
     per: int = 1
     """Our unit is this many times smaller than DCGM's."""
+    times: int = 1
+    """Our unit is this many times larger than DCGM's."""
 
 
 def _load(name: str) -> Callable[[DeviceSample], Reading]:
@@ -84,7 +95,8 @@ def _gauge(name: str, text: str, read: Callable[[DeviceSample], Reading], per: i
 
 
 def _counter(name: str, text: str, read: Callable[[DeviceSample], Reading], per: int = 1) -> Exported:
-    return Exported(name=f"DCGM_FI_{name}", kind="counter", text=text, read=read, per=per)
+    # Of the type counter OpenMetrics would have it end in _total, and no panel made for DCGM's exporter would find it.
+    return Exported(name=f"DCGM_FI_{name}", kind="unknown", text=text, read=read, per=per)
 
 
 DCGM: tuple[Exported, ...] = (
@@ -109,6 +121,8 @@ DCGM: tuple[Exported, ...] = (
     _gauge("PROF_GR_ENGINE_ACTIVE", "Time with the engine at work (0 to 1).", _load("engine_activity_permille"), 1000),
     _gauge("PROF_PIPE_TENSOR_ACTIVE", "Tensor pipes at work (0 to 1).", _load("tensor_activity_permille"), 1000),
     _gauge("PROF_DRAM_ACTIVE", "Memory bandwidth in use (0 to 1).", _load("dram_activity_permille"), 1000),
+    replace(_gauge("PROF_PCIE_TX_BYTES", "Sent over PCIe (bytes/s).", _load("pcie_tx_kib_s")), times=1024),
+    replace(_gauge("PROF_PCIE_RX_BYTES", "Received over PCIe (bytes/s).", _load("pcie_rx_kib_s")), times=1024),
 )
 """Readings that DCGM's exporter has under the same name, unit and labels."""
 
@@ -165,6 +179,7 @@ class TelemetryCollector(Collector):
             yield _family(exported, readable, owners)
         if self._names is Names.OWN_AND_DCGM:
             yield _xids(devices, owners)
+            yield _reserved(devices, owners)
         yield from _about(devices, owners, now_ms)
         if holdings is not None:
             yield _strangers(devices)
@@ -209,6 +224,18 @@ def exposition(store: TelemetryStore, clock: Clock, names: Names = Names.OWN_AND
     return text
 
 
+def answer(store: TelemetryStore, clock: Clock, names: Names, accept: str) -> tuple[bytes, str]:
+    """Return everything in the format that the reader asked for, with its content type.
+
+    Prometheus asks for OpenMetrics; a person with curl, or ``promtool check metrics``, reads the plain format.
+    """
+    if OPENMETRICS in accept:
+        return exposition(store, clock, names), CONTENT_TYPE
+    registry = CollectorRegistry()
+    registry.register(TelemetryCollector(store, clock, names))
+    return generate_latest(registry), PLAIN
+
+
 def labels(seen: Seen) -> list[str]:
     """Return the values of ``LABELS``, as DCGM's exporter has them: ``UUID`` is the physical GPU's, also for MIG."""
     fact = seen.fact
@@ -218,6 +245,7 @@ def labels(seen: Seen) -> list[str]:
         fact.pci_bus_id,
         f"nvidia{fact.minor if isinstance(fact.minor, int) else fact.index}",
         fact.name,
+        fact.node,
         fact.node,
         fact.mig_profile or "",
         "" if fact.gpu_instance is None else str(fact.gpu_instance),
@@ -241,12 +269,11 @@ def _one(found: Iterable[str]) -> str:
 
 
 def _family(exported: Exported, devices: list[Seen], owners: dict[DeviceId, list[str]]) -> Metric:
-    kind = CounterMetricFamily if exported.kind == "counter" else GaugeMetricFamily
-    family = kind(exported.name, exported.text, labels=[*LABELS, *OWNER_LABELS])
+    family = FAMILIES[exported.kind](exported.name, exported.text, labels=[*LABELS, *OWNER_LABELS])
     for seen in devices:
         reading = exported.read(seen.sample)
         if isinstance(reading, int):
-            value = reading if exported.per == 1 else reading / exported.per
+            value = reading * exported.times if exported.per == 1 else reading / exported.per
             family.add_metric([*labels(seen), *owners[seen.fact.device]], value)
     return family
 
@@ -258,6 +285,16 @@ def _xids(devices: tuple[Seen, ...], owners: dict[DeviceId, list[str]]) -> Metri
     for seen in devices:
         if seen.fact.device == seen.fact.gpu:
             family.add_metric([*labels(seen), *owners[seen.fact.device]], seen.last_xid)
+    return family
+
+
+def _reserved(devices: tuple[Seen, ...], owners: dict[DeviceId, list[str]]) -> Metric:
+    family = GaugeMetricFamily(
+        "DCGM_FI_DEV_FB_RESERVED", "Framebuffer kept by the driver (MiB).", labels=[*LABELS, *OWNER_LABELS]
+    )
+    for seen in devices:
+        if isinstance(seen.fact.memory_reserved_mib, int):
+            family.add_metric([*labels(seen), *owners[seen.fact.device]], seen.fact.memory_reserved_mib)
     return family
 
 

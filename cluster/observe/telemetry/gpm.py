@@ -25,6 +25,8 @@ _TRAFFIC = {
 """MiB/s as NVML says, KiB/s as we say."""
 _WANTED = {**_ACTIVITY, **_TRAFFIC}
 NAMES = tuple(_WANTED)
+WHOLE, OVERSHOOT = 100.0, 2.0
+"""Work and time between two samples are counted apart: a share may come out a little over the whole."""
 _FIRST = Missing(MissingCause.NO_DATA, "first of two samples")
 
 
@@ -112,4 +114,7 @@ def _value(name: str, metric: Any) -> Reading:
     code = member_of(metric, "nvmlReturn")
     if code != pynvml.NVML_SUCCESS:
         return cause_of(code, name)
-    return plausible(name, member_of(metric, "value") * (10 if name in _ACTIVITY else 1024))
+    value = member_of(metric, "value")
+    if name in _TRAFFIC:
+        return plausible(name, value * 1024)
+    return plausible(name, 1000 if WHOLE < value <= WHOLE + OVERSHOOT else value * 10)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from fastapi import APIRouter, Request, Response
 from pydantic import ValidationError
 
-from cluster.observe.telemetry.export import CONTENT_TYPE, Names, exposition
+from cluster.observe.telemetry.export import Names, answer
 from cluster.observe.telemetry.sender import PATH
 from cluster.observe.telemetry.store import TelemetryStore
 from cluster.ports import Clock
@@ -54,9 +54,10 @@ class Receiver:
         answer = self.store.accept(report)
         return Response(to_json(answer), media_type="application/json")
 
-    def metrics(self) -> Response:
-        """Return everything as OpenMetrics text."""
-        return Response(exposition(self.store, self.clock, self.names), media_type=CONTENT_TYPE)
+    def metrics(self, accept: str) -> Response:
+        """Return everything in the format asked for."""
+        body, kind = answer(self.store, self.clock, self.names, accept)
+        return Response(body, media_type=kind)
 
     def _identify(self, bearer: str) -> tuple[bool, NodeId | None]:
         if not bearer:
@@ -89,8 +90,8 @@ def routes(receiver: Receiver) -> APIRouter:
         return receiver.take(bearer, await request.body())
 
     @router.get("/telemetry/metrics")
-    def metrics() -> Response:
-        return receiver.metrics()
+    def metrics(request: Request) -> Response:
+        return receiver.metrics(request.headers.get("accept", ""))
 
     return router
 

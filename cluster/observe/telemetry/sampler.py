@@ -34,6 +34,12 @@ INSTANCE_ONLY = Missing(MissingCause.NOT_SUPPORTED, "known of the MIG instances 
 SPEECHLESS = frozenset(MissingCause) - {MissingCause.IMPOSSIBLE, MissingCause.SENTINEL, MissingCause.NOT_SUPPORTED}
 """Reasons for not reading memory that mean that nothing else can be trusted either."""
 PARENT_ONLY = Missing(MissingCause.NOT_SUPPORTED, "known of the whole GPU only")
+BOARD = (
+    "power_mw", "power_limit_mw", "energy_mj", "temperature_c", "memory_temperature_c", "sm_clock_mhz",
+    "memory_clock_mhz", "nvlink_tx_kib", "nvlink_rx_kib",
+)  # fmt: skip
+"""Readings of the load that a MIG instance does not have."""
+BOARDS_WEAR = Wear(**dict.fromkeys(Wear.__slots__, PARENT_ONLY))
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,13 +107,13 @@ class GpuSampler:
 
     def _instance(self, target: Target) -> DeviceSample:
         at_ms = self._clock.now_ms()
-        board = ("power_mw", "power_limit_mw", "energy_mj", "temperature_c", "sm_clock_mhz", "memory_clock_mhz")
-        load = self._load(target, dict.fromkeys(board, PARENT_ONLY))
+        load = self._load(target, dict.fromkeys(BOARD, PARENT_ONLY))
         sample = DeviceSample(
             device=target.fact.device,
             gpu=target.fact.gpu,
             at_ms=at_ms,
             load=load,
+            wear=BOARDS_WEAR,
             processes=self._processes(target, PARENT_ONLY),
         )
         return _seeing(self._sanity[target.fact.device].checked(sample, target.fact))

@@ -2,18 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from policies.health import signs
-from policies.model.telemetry import DeviceFacts, DeviceSample, Missing, NodeReport, ProcessUse, Reading
+from policies.model.telemetry import (
+    DeviceFacts,
+    DeviceSample,
+    HealthEvent,
+    Missing,
+    MissingCause,
+    NodeReport,
+    ProcessUse,
+    Reading,
+)
 from policies.model.units import DeviceId
+from policies.xid import classify
 
 LIGHT, MODERATE = 10, 75
 """Bounds of nvitop's bands in percent of utilisation: light below the first, heavy from the second."""
 MEMORY_LIGHT, MEMORY_MODERATE = 10, 80
 BLIND = "-"
+EVENTS_SHOWN = 4
+WHAT_TO_DO = {
+    MissingCause.LIBRARY_NOT_FOUND: "no NVIDIA driver is installed here, or its library is not in this container",
+    MissingCause.DRIVER_NOT_LOADED: "the driver is installed and not loaded: load it, or restart the node",
+    MissingCause.LIBRARY_MISMATCH: "library and loaded driver are of two releases: restart the node",
+    MissingCause.RESTART_NEEDED: "this process lost its access to the devices: start it, or its container, again",
+    MissingCause.NO_PERMISSION: "this user may not ask the driver",
+    MissingCause.HUNG: "the driver does not come back: look at the kernel's log",
+}
+"""By why there is no telemetry of the node at all."""
 
 
 def band(percent: int, light: int = LIGHT, moderate: int = MODERATE) -> str:
@@ -28,6 +51,7 @@ def screen(report: NodeReport) -> RenderableType:
     parts: list[RenderableType] = [_header(report)]
     if report.samples:
         parts.append(_devices(report))
+        parts += _events(report)
         parts.append(_processes(report))
     return Group(*parts)
 
@@ -35,7 +59,9 @@ def screen(report: NodeReport) -> RenderableType:
 def _header(report: NodeReport) -> Text:
     if report.missing is not None:
         detail = f" ({report.missing.detail})" if report.missing.detail else ""
-        return Text(f"{report.node}: no telemetry: {report.missing.cause}{detail}", style="red")
+        advice = WHAT_TO_DO.get(report.missing.cause, "")
+        said = f"{report.node}: no telemetry: {report.missing.cause}{detail}"
+        return Text(f"{said}\n{advice}" if advice else said, style="red")
     return Text(f"{report.node}  driver {report.driver}  CUDA {report.cuda}  round {report.sequence}")
 
 
@@ -49,8 +75,21 @@ def _devices(report: NodeReport) -> Table:
     for sample in sorted(report.samples, key=lambda one: _place(facts, one)):
         fact = facts.get(sample.device)
         if fact is not None:
-            table.add_row(*_row(fact, sample))
+            table.add_row(*_row(fact, sample, [one for one in report.events if one.device == sample.device]))
     return table
+
+
+def _events(report: NodeReport) -> list[RenderableType]:
+    """Return a line for each of the last few things that the driver reported, the newest last."""
+    places = {fact.device: _index(fact) for fact in report.facts}
+    return [_event(event, places.get(event.device, BLIND)) for event in report.events[-EVENTS_SHOWN:]]
+
+
+def _event(event: HealthEvent, place: str) -> Text:
+    at = datetime.fromtimestamp(event.at_ms // 1000, UTC).strftime("%H:%M:%S")
+    found = classify(event.code)
+    said = f"XID {event.code}: {found.meaning}; {found.action}" if event.kind == "xid" else event.kind
+    return Text(f"{at}Z GPU {place} {said}", style="red", no_wrap=True, overflow="ellipsis")
 
 
 def _place(facts: dict[DeviceId, DeviceFacts], sample: DeviceSample) -> tuple[int, int, str]:
@@ -60,7 +99,7 @@ def _place(facts: dict[DeviceId, DeviceFacts], sample: DeviceSample) -> tuple[in
     return (fact.index, -1 if fact.gpu_instance is None else fact.gpu_instance, sample.device)
 
 
-def _row(fact: DeviceFacts, sample: DeviceSample) -> tuple[Text, ...]:
+def _row(fact: DeviceFacts, sample: DeviceSample, events: Iterable[HealthEvent]) -> tuple[Text, ...]:
     name = f"  MIG {fact.mig_profile}" if fact.mig_profile else fact.name.removeprefix("NVIDIA ")
     index = _index(fact)
     if sample.missing is not None:
@@ -74,7 +113,7 @@ def _row(fact: DeviceFacts, sample: DeviceSample) -> tuple[Text, ...]:
         _memory(load.memory_used_mib, fact.memory_total_mib),
         _number(load.power_mw, 1000),
         _number(load.temperature_c, 1),
-        _condition(sample),
+        _condition(sample, events),
     )
 
 
@@ -100,8 +139,8 @@ def _number(reading: Reading, per: int) -> Text:
     return Text(BLIND if isinstance(reading, Missing) else str(reading // per))
 
 
-def _condition(sample: DeviceSample) -> Text:
-    found = signs(sample)
+def _condition(sample: DeviceSample, events: Iterable[HealthEvent]) -> Text:
+    found = signs(sample, events)
     return Text(", ".join(sign.reason for sign in found), style="red") if found else Text("ok", style="green")
 
 

@@ -8,7 +8,7 @@ import pynvml
 import pytest
 
 from policies.model.codec import to_json
-from policies.model.telemetry import Missing, MissingCause, NodeReport, Reading
+from policies.model.telemetry import Load, Missing, MissingCause, NodeReport, Reading, Wear
 from tests.cluster.observe.telemetry.conftest import Rig, sample_of
 from tests.cluster.observe.telemetry.fake_node import (
     PROFILES,
@@ -84,6 +84,28 @@ def test_each_mig_instance_has_its_own_activity_and_memory(rig: Rig) -> None:
     board = sample_of(report, gpu.uuid)
     assert isinstance(board.load.power_mw, int)
     assert cause(board.load.busy_percent) is MissingCause.NOT_SUPPORTED
+
+
+def test_what_only_the_whole_gpu_has_is_said_to_be_so_of_its_instances_and_nothing_is_left_unread(rig: Rig) -> None:
+    rig.show(FakeNode(gpus=[h100_mig()]))
+    agent = rig.agent()
+    agent.look()
+    report = rig.later(agent)
+    for sample in (one for one in report.samples if one.device != one.gpu):
+        readings = [getattr(sample.load, name) for name in Load.__slots__]
+        readings += [getattr(sample.wear, name) for name in Wear.__slots__]
+        causes = {reading.cause for reading in readings if isinstance(reading, Missing)}
+        assert causes == {MissingCause.NOT_SUPPORTED}
+
+
+@pytest.mark.parametrize(("share", "read"), [(100.0, 1000), (101.3, 1000), (102.1, None)])
+def test_a_share_a_little_over_the_whole_is_the_whole(object_rig: Rig, share: float, read: int | None) -> None:
+    object_rig.show(FakeNode(gpus=[h100(sm_util=share)]))
+    agent = object_rig.agent()
+    agent.look()
+    (sample,) = object_rig.later(agent).samples
+    seen = sample.load.sm_activity_permille
+    assert (seen if isinstance(seen, int) else None) == read
 
 
 def test_processes_are_seen_with_memory_and_share_of_sm_time(rig: Rig) -> None:

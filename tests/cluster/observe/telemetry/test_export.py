@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import csv
+import subprocess
 from pathlib import Path
 
 import pytest
 from prometheus_client import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from cluster.observe.telemetry.export import DCGM, LABELS, Names, exposition
+from cluster.observe.telemetry.export import DCGM, LABELS, Names, answer, exposition
 from cluster.observe.telemetry.store import TelemetryStore
 from policies.model.telemetry import GroupShare, WorkerHolding
 from policies.model.units import ClaimId, DeviceId, GroupId, SecurityDomain, TenantId, WorkerId
+from tests.cluster.dashboards.programs import require
 from tests.cluster.observe.telemetry.conftest import Rig
 from tests.cluster.observe.telemetry.fake_node import FakeGpu, FakeNode, FakeProcess, h100, h100_mig
 
@@ -23,7 +25,7 @@ IN_DEFAULT_DCGM = {
     "DCGM_FI_DEV_GPU_UTIL", "DCGM_FI_DEV_MEM_COPY_UTIL", "DCGM_FI_DEV_XID_ERRORS", "DCGM_FI_DEV_FB_FREE",
     "DCGM_FI_DEV_FB_USED", "DCGM_FI_DEV_UNCORRECTABLE_REMAPPED_ROWS", "DCGM_FI_DEV_CORRECTABLE_REMAPPED_ROWS",
     "DCGM_FI_DEV_ROW_REMAP_FAILURE", "DCGM_FI_PROF_GR_ENGINE_ACTIVE", "DCGM_FI_PROF_PIPE_TENSOR_ACTIVE",
-    "DCGM_FI_PROF_DRAM_ACTIVE",
+    "DCGM_FI_PROF_DRAM_ACTIVE", "DCGM_FI_DEV_FB_RESERVED", "DCGM_FI_PROF_PCIE_TX_BYTES", "DCGM_FI_PROF_PCIE_RX_BYTES",
 }  # fmt: skip
 """Of DCGM exporter's default counters, those that panels of its official dashboard and ours are made of."""
 
@@ -69,14 +71,15 @@ def value(family: Metric, **labels: str) -> float:
 def test_names_units_and_labels_are_those_of_dcgms_exporter(rig: Rig) -> None:
     gpu = h100(0, power_mw=632_500, sm_util=75.0, used_mib=70_000)
     found = families(seen_by(rig, gpu), rig)
-    assert set(found) >= {name.removesuffix("_total") for name in IN_DEFAULT_DCGM}
+    written = {sample.name for family in found.values() for sample in family.samples}
+    assert written >= IN_DEFAULT_DCGM, "also those that count, without a suffix of OpenMetrics"
     assert value(found["DCGM_FI_DEV_POWER_USAGE"], UUID=gpu.uuid) == 632.5
     assert value(found["DCGM_FI_PROF_SM_ACTIVE"], UUID=gpu.uuid) == 0.75
     assert value(found["DCGM_FI_DEV_FB_USED"], UUID=gpu.uuid) == 70_000
     sample = found["DCGM_FI_DEV_GPU_UTIL"].samples[0]
     assert set(LABELS) <= set(sample.labels)
     assert sample.labels["gpu"] == "0"
-    assert sample.labels["Hostname"] == "node-1"
+    assert sample.labels["Hostname"] == sample.labels["hostname"] == "node-1"
     assert sample.labels["modelName"] == "NVIDIA H100 80GB HBM3"
 
 
@@ -88,6 +91,27 @@ def test_every_name_is_one_that_dcgms_exporter_knows() -> None:
             if row:
                 known.add(row[0].strip().lstrip("# "))
     assert {one.name for one in DCGM} - known <= {"DCGM_FI_DEV_CLOCKS_EVENT_REASONS"}
+
+
+@pytest.mark.system
+def test_promtool_objects_to_nothing_but_what_dcgm_named(rig: Rig) -> None:
+    text, kind = answer(seen_by(rig, h100(0), h100_mig(1)), rig.clock, Names.OWN_AND_DCGM, "*/*")
+    assert kind.startswith("text/plain")
+    done = subprocess.run(
+        [require("promtool"), "check", "metrics"], input=text, capture_output=True, timeout=60, check=False
+    )
+    objections = {line.partition(" ")[2] for line in done.stderr.decode().splitlines()}
+    assert objections <= {
+        "label names should be written in 'snake_case' not 'camelCase'",
+        "metric name should not include type 'counter'",
+    }
+
+
+def test_who_asks_for_openmetrics_gets_it(rig: Rig) -> None:
+    accept = "application/openmetrics-text;version=1.0.0;q=0.6,text/plain;version=0.0.4;q=0.4"
+    text, kind = answer(seen_by(rig, h100()), rig.clock, Names.OWN_AND_DCGM, accept)
+    assert kind.startswith("application/openmetrics-text")
+    assert text.endswith(b"# EOF\n")
 
 
 def test_mig_instances_carry_their_gpus_uuid_and_their_own_instance(rig: Rig) -> None:

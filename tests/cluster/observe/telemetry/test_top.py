@@ -52,6 +52,20 @@ def test_signs_of_wear_are_named(rig: Rig) -> None:
     assert "row_remap_failed" in looked_at(rig, h100(fields={145: (0, 1, 1)}))
 
 
+def test_an_xid_is_named_with_its_meaning_and_marks_its_gpu(rig: Rig) -> None:
+    rig.show(FakeNode(gpus=[h100(0), h100(1)]))
+    agent = rig.agent()
+    agent.look()
+    rig.node.events.append((1, 8, 79, 0xFFFF_FFFF))
+    rig.changed()
+    text = shown(rig.later(agent))
+    assert "xid_79" in next(line for line in text.splitlines() if line.startswith("1 "))
+    assert "ok" in next(line for line in text.splitlines() if line.startswith("0 "))
+    said = next(line for line in text.splitlines() if "XID 79: " in line)
+    assert "GPU 1 " in said
+    assert len(said) <= 80
+
+
 def test_processes_are_listed_largest_first(rig: Rig) -> None:
     small, large = FakeProcess(pid=4_700_001, memory_mib=10), FakeProcess(pid=4_700_002, memory_mib=9_000)
     text = looked_at(rig, h100(processes=[small, large]))
@@ -61,7 +75,8 @@ def test_processes_are_listed_largest_first(rig: Rig) -> None:
 def test_a_node_without_a_driver_is_one_sentence() -> None:
     why = Missing(MissingCause.LIBRARY_NOT_FOUND, "nvmlInit")
     text = shown(NodeReport(node=NodeId("node-1"), boot="a", sequence=1, at_ms=0, missing=why))
-    assert text.strip() == "node-1: no telemetry: library_not_found (nvmlInit)"
+    assert text.splitlines()[0] == "node-1: no telemetry: library_not_found (nvmlInit)"
+    assert "no NVIDIA driver is installed here" in text, "and what that means"
 
 
 @pytest.mark.parametrize(
