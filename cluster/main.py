@@ -16,6 +16,7 @@ from cluster.api.access import Gate
 from cluster.api.parts import Parts
 from cluster.api.serve import server
 from cluster.api.view import View
+from cluster.canaries import conclude
 from cluster.catalogue import Catalogue
 from cluster.clock import SystemClock
 from cluster.collecting import collect_seldom
@@ -247,6 +248,8 @@ class ControlPlane:
             self._journal.adopt("control-plane")
         for violation in turn.violations:
             log.error("plan %s refused: %s", turn.plan.id, violation)
+        if conclude(turn.snapshot, self._parts.registry):
+            self._wake.set()
         self._view.publish(turn, self._journal.policy())
         if self._tracer is not None:
             self._tracer.record(*spans(turn, self._parts.clock.now_ms()))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from cluster.ray_rest import ServeApp
 from cluster.serve_apps import record_of
+from policies.canary import trials, with_canary
 from policies.model.policy import Policy
 from policies.model.routing import KeyRecord, Route, RoutedGroup, RoutingTable, TenantShare
 from policies.model.units import GroupId, SecurityDomain
@@ -66,17 +67,23 @@ def next_table(
     wanted = RoutingTable(
         generation=current.generation,
         domain=known.domain,
-        routes=tuple(
-            _route(claim, apps, routed)
-            for claim in sorted(known.claims, key=lambda claim: claim.id)
-            if claim.kind is ClaimKind.SERVING and claim.model is not None
-        ),
+        routes=_routes(known.claims, apps, routed),
         keys=known.keys,
         shares=known.shares,
         simulated=known.simulated,
         usage_retention_days=known.usage_retention_days,
     )
     return current if wanted == current else replace(wanted, generation=current.generation + 1)
+
+
+def _routes(claims: tuple[Claim, ...], apps: Mapping[str, ServeApp], routed: frozenset[GroupId]) -> tuple[Route, ...]:
+    """Return a route for each serving claim; a canary's groups stand in the route of the claim that it is tried for."""
+    serving = [claim for claim in claims if claim.kind is ClaimKind.SERVING and claim.model is not None]
+    own = {claim.id: _route(claim, apps, routed) for claim in sorted(serving, key=lambda claim: claim.id)}
+    for main, trial in trials(serving).items():
+        if trial.canary is not None:
+            own[main] = with_canary(own[main], own.pop(trial.id), trial.canary)
+    return tuple(own.values())
 
 
 def _route(claim: Claim, apps: Mapping[str, ServeApp], routed: frozenset[GroupId]) -> Route:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 from cluster.api import (
+    canaries,
     claims,
     decisions,
     docs,
@@ -28,6 +29,7 @@ from cluster.observe.telemetry import receiver
 
 ROUTERS = (
     health.routes,
+    canaries.routes,
     claims.routes,
     inventory.routes,
     readings.routes,

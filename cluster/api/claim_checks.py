@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import chain
 
 from cluster.api.problems import ApiRefusal
+from policies.canary import faults_of_canary
 from policies.model.catalogue import Model
 from policies.model.policy import Policy
 from policies.model.workload import Claim, ClaimKind, Shape
@@ -19,10 +21,16 @@ MEMORY_MAX_MIB = 16_777_216
 YEAR_S = 366 * 86_400
 
 
-def accepted(claim: Claim, claim_id: str, policy: Policy, models: tuple[Model, ...]) -> Claim:
-    """Return the claim, its empty ladder filled from the catalogue. Raises ``invalid`` with every fault at once."""
+def accepted(
+    claim: Claim, claim_id: str, policy: Policy, models: tuple[Model, ...], known: tuple[Claim, ...] = ()
+) -> Claim:
+    """Return the claim, its empty ladder filled from the catalogue. Raises ``invalid`` with every fault at once.
+
+    ``known`` are the claims there are: a canary names one of them.
+    """
     filled = replace(claim, ladder=_ladder(claim, models))
-    faults = [{"pointer": pointer, "detail": detail} for pointer, detail in _faults(filled, claim_id, policy, models)]
+    found = chain(_faults(filled, claim_id, policy, models), faults_of_canary(filled, known))
+    faults = [{"pointer": pointer, "detail": detail} for pointer, detail in found]
     if faults:
         first = faults[0]
         raise ApiRefusal("invalid", f"{first['pointer']}: {first['detail']}", errors=faults)

@@ -22,11 +22,14 @@ from cluster.api.parts import (
     expected_generation,
     page_of,
 )
+from cluster.api.problems import ApiRefusal
 from cluster.loop import Turn
 from cluster.refusals import NotFound
+from policies.canary import trials
 from policies.model.decision import Reason
 from policies.model.inventory import Group
 from policies.model.plan import OutcomeStatus, StartGroup
+from policies.model.routing import VariantLoad
 from policies.model.units import ClaimId
 from policies.model.workload import Claim
 
@@ -41,6 +44,8 @@ class ClaimStatus:
     reason: Reason | None
     """None until the loop has decided on it."""
     groups: tuple[Group, ...]
+    traffic: tuple[VariantLoad, ...] = ()
+    """How its variants have answered; without an entry until its gateway has reported."""
 
 
 @routes.get("")
@@ -58,7 +63,7 @@ def list_claims(
 @routes.get("/{claim_id:path}/why")
 def why(parts: Platform, caller: Anyone, claim_id: str) -> Reason:
     """Return the one reason why the claim is where it is, what would change it, and when it is expected to."""
-    status = statuses(parts, caller, (_visible(parts, caller, claim_id),))[0]
+    status = statuses(parts, caller, (visible(parts, caller, claim_id),))[0]
     if status.reason is None:
         raise NotFound("reason", claim_id)
     return status.reason
@@ -67,7 +72,7 @@ def why(parts: Platform, caller: Anyone, claim_id: str) -> Reason:
 @routes.get("/{claim_id:path}")
 def get_claim(parts: Platform, caller: Anyone, claim_id: str, response: Response) -> ClaimStatus:
     """Return one claim; its generation is the ETag."""
-    claim = _visible(parts, caller, claim_id)
+    claim = visible(parts, caller, claim_id)
     response.headers.update(etag(claim.generation))
     return statuses(parts, caller, (claim,))[0]
 
@@ -89,9 +94,11 @@ def put_claim(
     """
     caller.require_sight("claim", claim_id, claim_id.partition(":")[0])
     expected = expected_generation(if_match, if_none_match)
-    stored = {known.id: known for known in parts.journal.claims()}.get(ClaimId(claim_id))
+    claims = parts.journal.claims()
+    stored = {known.id: known for known in claims}.get(ClaimId(claim_id))
     submitted = stored.submitted_at_ms if stored else parts.clock.now_ms()
-    checked = accepted(replace(claim, submitted_at_ms=submitted), claim_id, parts.journal.policy(), parts.models())
+    dated = replace(claim, submitted_at_ms=submitted)
+    checked = accepted(dated, claim_id, parts.journal.policy(), parts.models(), claims)
     if dry_run:
         return replace(checked, generation=stored.generation if stored else 0)
     kept = parts.registry.by(caller.name).put_claim(checked, expected_generation=expected)
@@ -102,8 +109,11 @@ def put_claim(
 
 @routes.delete("/{claim_id:path}", status_code=204)
 def delete_claim(parts: Platform, caller: Anyone, claim_id: str, if_match: IfMatch = None) -> None:
-    """Remove the claim; its groups drain and stop."""
-    _visible(parts, caller, claim_id)
+    """Remove the claim; its groups drain and stop. A claim with a canary is not removed: what is to answer then?"""
+    claim = visible(parts, caller, claim_id)
+    trial = trials(parts.journal.claims()).get(claim.id)
+    if trial is not None:
+        raise ApiRefusal("canary_exists", f"{trial.id} is a canary of {claim.id}; end or promote it first")
     expected = expected_generation(if_match, None)
     parts.registry.by(caller.name).delete_claim(ClaimId(claim_id), expected_generation=expected)
     parts.wake()
@@ -122,6 +132,7 @@ def statuses(parts: Parts, caller: Caller, claims: tuple[Claim, ...]) -> tuple[C
             claim=claim,
             reason=visible_reason(caller, reasons[claim.id]) if claim.id in reasons else None,
             groups=tuple(groups.get(claim.id, ())),
+            traffic=tuple(load for load in turn.snapshot.traffic if load.claim == claim.id),
         )
         for claim in claims
     )
@@ -150,7 +161,8 @@ def visible_reason(caller: Caller, reason: Reason) -> Reason:
     return replace(reason, blockers=own)
 
 
-def _visible(parts: Parts, caller: Caller, claim_id: str) -> Claim:
+def visible(parts: Parts, caller: Caller, claim_id: str) -> Claim:
+    """Return the claim. Raises ``NotFound`` for one that is not there, or that the caller may not see."""
     caller.require_sight("claim", claim_id, claim_id.partition(":")[0])
     for claim in parts.journal.claims():
         if claim.id == claim_id:

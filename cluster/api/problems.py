@@ -33,6 +33,8 @@ STATUS_OF: dict[str, int] = {
     "in_progress": 409,
     "approval_refused": 409,
     "limit_reached": 409,
+    "canary_exists": 409,
+    "canary_not_running": 409,
     "expired_cursor": 410,
     "body_too_large": 413,
     "unsupported_media_type": 415,

@@ -111,7 +111,7 @@ class Controller:
         meta, office = claim["metadata"], self._office
         noun = resources.claim_of(tenant, meta["name"], claim["spec"], meta.get("creationTimestamp", ""))
         try:
-            checked = accepted(noun, noun.id, office.journal.policy(), office.models())
+            checked = accepted(noun, noun.id, office.journal.policy(), office.models(), office.journal.claims())
         except ClaimRefusal as refused:
             self._forget(noun.id)
             self._refuse(claim, noun.id, str(refused))

@@ -6,7 +6,7 @@ from cluster.observe.sights import DomainSight
 from cluster.ray_rest import ServeApp
 from cluster.serve_apps import GroupRecord, node_of, record_of, routed_groups, table_of
 from policies.model.inventory import Group, GroupState, UsageState
-from policies.model.routing import GatewayLoad, GroupLoad
+from policies.model.routing import GatewayLoad, GroupLoad, VariantLoad
 from policies.model.units import GroupId
 from policies.model.workload import Demand
 
@@ -65,6 +65,11 @@ def demands(sight: DomainSight) -> tuple[Demand, ...]:
         )
         for claim in load.claims
     )
+
+
+def traffic(sight: DomainSight) -> tuple[VariantLoad, ...]:
+    """Return how the domain's variants have answered, by the newest report of its gateway."""
+    return sight.load.picture.variants if sight.load.picture is not None else ()
 
 
 def _group(sight: DomainSight, app: ServeApp, record: GroupRecord, now_ms: int) -> Group:

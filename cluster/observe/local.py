@@ -8,7 +8,7 @@ from typing import Any
 
 from cluster.embedded.nodes import Machine, worker_records
 from cluster.embedded.processes import is_alive
-from cluster.observe.groups import acknowledged, active, demands, groups
+from cluster.observe.groups import acknowledged, active, demands, groups, traffic
 from cluster.observe.inventory import Inventory, kept
 from cluster.observe.parallel import Looker, Unseen
 from cluster.observe.sights import DomainLooks, DomainSight
@@ -63,6 +63,7 @@ class LocalObserver:
             gaps=tuple(gap for sight in sights for gap in _gaps(sight))
             + (inventory.gaps if inventory else _blind(seen)),
             adopting=tuple(sight.domain for sight in sights if sight.apps.picture is None),
+            traffic=tuple(load for sight in sights for load in traffic(sight)),
         )
 
     def close(self) -> None:

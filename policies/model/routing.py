@@ -25,6 +25,8 @@ class RoutedGroup:
     """Requests that one replica answers at once."""
     gpu_millis: int = 0
     """Thousandths of a device that one replica holds; 0 if not known. Usage is metered by it."""
+    claim: ClaimId | None = None
+    """Claim that holds it, where that is not the route's: a canary's. Its use is written down for that claim."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +36,12 @@ class Portion:
     variant: VariantId
     permille: int
     """0..1000."""
+    claim: ClaimId | None = None
+    """Only groups that this claim holds are meant; None: whichever groups have the variant."""
+
+    def means(self, group: RoutedGroup) -> bool:
+        """Return whether the part is for this group."""
+        return group.variant == self.variant if self.claim is None else group.claim == self.claim
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +61,10 @@ class Route:
     fallback: ModelId | None = None
     """Model that answers instead while this one has no group or sheds; the tenant must be allowed to call it."""
     canary: Portion | None = None
-    """This part of the requests goes to groups of the variant first, the others avoid them."""
+    """This part of the requests goes to its groups, the rest to the others; if only one side has room, that answers.
+
+    A part of 0 gets nothing at all while there are other groups.
+    """
     shadow: Portion | None = None
     """Groups of the variant get copies of this part of the requests; the answers are thrown away, nobody is charged."""
 
@@ -129,6 +140,24 @@ class ClaimLoad:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VariantLoad:
+    """How a claim's variant has answered, so that two variants can be compared: both counts begin with the trial.
+
+    Without one they begin with the gateway. Times are of the latest 512 streamed answers, from a request's entry into
+    a group to its first piece; None if there was none.
+    """
+
+    claim: ClaimId
+    """Claim that holds the groups: the canary's for a canary."""
+    variant: VariantId | None
+    completed: int
+    failed: int
+    """Answers that a group broke off or never began; another group may have answered instead."""
+    first_p50_ms: int | None = None
+    first_p95_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayLoad:
     """What a gateway reports at ``GET /-/partage/load`` to a bearer of the domain's control token."""
 
@@ -138,6 +167,7 @@ class GatewayLoad:
     observed_at_ms: int
     groups: tuple[GroupLoad, ...] = ()
     claims: tuple[ClaimLoad, ...] = ()
+    variants: tuple[VariantLoad, ...] = ()
 
 
 def key_mac(pepper: str, key: str) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from policies.model.inventory import Device, Flavor, Group, Node, Worker
+from policies.model.routing import VariantLoad
 from policies.model.units import SecurityDomain
 from policies.model.workload import Claim, Demand, Reservation
 
@@ -62,3 +63,5 @@ class Snapshot:
     """What was not seen."""
     adopting: tuple[SecurityDomain, ...] = ()
     """Domains whose state is not yet known after a restart: they hold and adopt what runs, nothing is evicted."""
+    traffic: tuple[VariantLoad, ...] = ()
+    """How each claim's variants have answered; shown to people, never decided from."""

@@ -40,6 +40,18 @@ class Shape:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Canary:
+    """What makes a claim a trial: it answers a part of another claim's requests, with a variant of its own."""
+
+    of: ClaimId
+    """The main claim: of the same tenant, for the same model, itself no canary."""
+    weight_percent: int = 0
+    """Part of the main claim's requests that it answers while both have replicas, 0..100."""
+    promoted: bool = False
+    """Whether the main claim was given its ladder: it ends as soon as the main claim runs nothing else."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
     """What a tenant asks for: an ordered ladder of shapes and a number of replicas."""
 
@@ -73,6 +85,8 @@ class Claim:
     """Whether two replicas must be on two nodes."""
     generation: int = 1
     """Counts the owner's changes; used for optimistic concurrency."""
+    canary: Canary | None = None
+    """Set on a claim that tries a variant on part of another claim's requests; None for any other."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,16 +3,36 @@
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from policies.model.routing import Route, RoutedGroup
+from policies.model.routing import Portion, Route, RoutedGroup
 
 AFFINITY_SLACK = 0.5
 """A group keeps its sessions while it is at most this much fuller, in parts of its places, than the least full."""
 
 AFFINITY_TOKENS = 512
 """And while at most this many tokens more are outstanding there for each place: a prompt read again costs less."""
+
+
+TIMES_KEPT = 512
+"""Latest times to the first piece that a score knows."""
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Score:
+    """How one variant of one claim has answered, whichever of its groups did."""
+
+    completed: int = 0
+    failed: int = 0
+    first_ms: deque[int] = field(default_factory=lambda: deque(maxlen=TIMES_KEPT))
+    """From entering a group to the first piece, of streamed answers."""
+
+    def percentile(self, percent: int) -> int | None:
+        """Return the time that so many percent of the latest streams did not exceed; None if there were none."""
+        known = sorted(self.first_ms)
+        return known[max(0, -(-len(known) * percent // 100) - 1)] if known else None
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -26,6 +46,7 @@ class Place:
     completed: int = 0
     failed: int = 0
     is_routed: bool = True
+    score: Score = field(default_factory=Score)
 
     @property
     def slots(self) -> int:
@@ -49,6 +70,8 @@ def choose(route: Route, places: Sequence[Place], wish: Wish) -> Place | None:
     free = [place for place in places if place.in_flight < place.slots]
     if route.shadow is not None:
         free = [place for place in free if place.routed.variant != route.shadow.variant]
+    if route.canary is not None and not route.canary.permille:
+        free = _without(route.canary, places, free)
     if wish.avoid:
         free = [place for place in free if place.routed.group not in wish.avoid]
     if not free:
@@ -83,8 +106,15 @@ def _split(route: Route, free: list[Place], wish: Wish) -> list[Place]:
     if route.canary is None:
         return free
     is_canary = wish.lot < route.canary.permille
-    kept = [place for place in free if (place.routed.variant == route.canary.variant) is is_canary]
+    kept = [place for place in free if route.canary.means(place.routed) is is_canary]
     return kept or free
+
+
+def _without(part: Portion, places: Sequence[Place], free: list[Place]) -> list[Place]:
+    """Leave out the groups of a part of nothing, unless there are no others at all."""
+    if all(part.means(place.routed) for place in places):
+        return free
+    return [place for place in free if not part.means(place.routed)]
 
 
 def _score(affinity: str, place: Place) -> bytes:

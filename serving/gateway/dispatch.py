@@ -7,9 +7,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from policies.model.routing import ClaimLoad, GatewayLoad, GroupLoad, Route, RoutedGroup, RoutingTable
+from policies.model.routing import ClaimLoad, GatewayLoad, GroupLoad, Route, RoutedGroup, RoutingTable, VariantLoad
+from policies.model.units import ClaimId, VariantId
 from serving import demand
-from serving.gateway.choice import Place, Wish, burden, choose
+from serving.gateway.choice import Place, Score, Wish, burden, choose
 from serving.gateway.errors import ModelNotFound, Overloaded, QueueFull, WaitedTooLong
 from serving.gateway.fair import FairQueue, Ticket
 
@@ -95,6 +96,8 @@ class Dispatcher:
         self._table: RoutingTable | None = None
         self._lines: dict[str, Line] = {}
         self._places: dict[str, Place] = {}
+        self._scores: dict[tuple[str, str], Score] = {}
+        """By claim and variant: they outlive the groups."""
 
     @property
     def generation(self) -> int:
@@ -182,8 +185,9 @@ class Dispatcher:
         place, line = lease.place, lease.line
         self._let_out(line, place, lease.cost)
         line.filling.pop(id(lease), None)
-        place.completed += not failed
-        place.failed += failed
+        for count in (place, place.score):
+            count.completed += not failed
+            count.failed += failed
         if lease.ticket is not None and used is not None:
             line.queue.settle(lease.ticket, used)
         line.service_ms += (self._clock() - lease.since_ms - line.service_ms) // _SMOOTHING
@@ -202,6 +206,7 @@ class Dispatcher:
             observed_at_ms=self._clock(),
             groups=tuple(_group_load(place) for _, place in sorted(self._places.items())),
             claims=tuple(self._claim_load(line) for _, line in sorted(self._lines.items())),
+            variants=tuple(_variant_load(*key, score) for key, score in sorted(self._scores.items())),
         )
 
     def queued(self) -> dict[int, int]:
@@ -221,15 +226,20 @@ class Dispatcher:
         now = self._clock()
         start = demand.Demand(now, 0, now)
         line = before or Line(route=route, queue=FairQueue(self.queue_limit), demand=start)
+        if _is_new_trial(line.route, route, is_first=before is None):
+            self._scores = {key: score for key, score in self._scores.items() if key[0] not in claims_of(route)}
         line.route = route
-        line.places = [self._place(group) for group in sorted(route.groups, key=lambda g: (g.rung, g.group))]
+        ranked = sorted(route.groups, key=lambda group: (group.rung, group.group))
+        line.places = [self._place(group, route) for group in ranked]
         if route.groups:
             line.concurrency = max(1, min(group.concurrency for group in route.groups))
         return line
 
-    def _place(self, group: RoutedGroup) -> Place:
+    def _place(self, group: RoutedGroup, route: Route) -> Place:
         place = self._places.setdefault(str(group.group), Place(routed=group))
         place.routed, place.is_routed = group, True
+        key = (str(group.claim or route.claim), str(group.variant or ""))
+        place.score = self._scores.setdefault(key, Score())
         return place
 
     def _admit(self, line: Line, place: Place, cost: int) -> Lease:
@@ -303,10 +313,18 @@ class Dispatcher:
         gone = [name for name, place in self._places.items() if not place.is_routed and place.in_flight == 0]
         for name in gone:
             del self._places[name]
+        claims = {str(each) for line in self._lines.values() for each in claims_of(line.route)}
+        self._scores = {key: score for key, score in self._scores.items() if key[0] in claims}
 
     def _overloaded(self, line: Line, kind: type[Overloaded], why: str) -> Overloaded:
         message = f"{why}; try again after the time given in Retry-After."
         return kind(message, retry_after_s=self.retry_after_s(line))
+
+
+def _is_new_trial(before: Route, after: Route, *, is_first: bool) -> bool:
+    """Return whether a canary begins: from now on it and its main claim are counted side by side."""
+    known = None if is_first or before.canary is None else before.canary.claim
+    return after.canary is not None and after.canary.claim != known
 
 
 def _may_call(route: Route, tenant: str) -> bool:
@@ -328,6 +346,22 @@ def _group_load(place: Place) -> GroupLoad:
     return GroupLoad(
         group=place.routed.group, in_flight=place.in_flight, completed=place.completed, failed=place.failed
     )
+
+
+def _variant_load(claim: str, variant: str, score: Score) -> VariantLoad:
+    return VariantLoad(
+        claim=ClaimId(claim),
+        variant=VariantId(variant) if variant else None,
+        completed=score.completed,
+        failed=score.failed,
+        first_p50_ms=score.percentile(50),
+        first_p95_ms=score.percentile(95),
+    )
+
+
+def claims_of(route: Route) -> frozenset[ClaimId]:
+    """Return the claims whose groups stand in the route: its own, and its canary's."""
+    return frozenset({route.claim} | {group.claim for group in route.groups if group.claim is not None})
 
 
 def routed_groups(table: RoutingTable) -> Iterable[str]:

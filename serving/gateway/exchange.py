@@ -329,6 +329,8 @@ class Gateway:
             if first.kind == PieceKind.REFUSED:
                 raise _refused(first.payload)
             answer = Answer(first, source, lease, self.dispatcher, tally)
+            if request.is_stream:
+                lease.place.score.first_ms.append(max(0, tally.first_at_ms - lease.since_ms))
             return answer
         finally:
             if answer is None:
@@ -360,6 +362,7 @@ def salted(raw: bytes, salt: bytes) -> bytes:
 def _enter(tally: Tally, lease: Lease) -> None:
     routed = lease.place.routed
     tally.group, tally.variant = str(routed.group), str(routed.variant or "")
+    tally.claim = str(routed.claim or lease.line.route.claim)
     tally.leased_at_ms = lease.since_ms
     tally.slot_gpu_millis = routed.gpu_millis * PERMILLE // max(1, routed.concurrency)
 

@@ -11,6 +11,7 @@ from cluster.observe.kubernetes import clusters, devices, nodes, workers
 from cluster.observe.kubernetes.mirrors import Mirrors
 from cluster.ports import Clock, Ledger
 from policies.model.inventory import Group, Worker
+from policies.model.routing import VariantLoad
 from policies.model.snapshot import Gap, GapKind, Snapshot
 from policies.model.units import SecurityDomain
 from policies.model.workload import Demand
@@ -29,6 +30,7 @@ class Served:
     """Address of a Ray node and its id."""
     known: bool = True
     """False until the domain's applications were seen once since this process started."""
+    traffic: tuple[VariantLoad, ...] = ()
 
 
 class ServeView(Protocol):
@@ -93,6 +95,7 @@ class KubernetesObserver:
             groups=tuple(sorted((g for each in served.values() for g in each.groups), key=lambda group: group.id)),
             demands=tuple(sorted((d for s in served.values() for d in s.demands), key=lambda demand: demand.claim)),
             adopting=tuple(domain for domain, each in served.items() if not each.known),
+            traffic=tuple(load for each in served.values() for load in each.traffic),
             gaps=self._gaps(now) + away + seen.gaps + foreign + tuple(g for each in served.values() for g in each.gaps),
         )
 

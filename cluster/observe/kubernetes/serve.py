@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from cluster.observe.groups import acknowledged, active, demands, groups
+from cluster.observe.groups import acknowledged, active, demands, groups, traffic
 from cluster.observe.kubernetes.observer import Served
 from cluster.observe.parallel import Looker
 from cluster.observe.sights import DomainLooks, DomainSight
@@ -49,6 +49,7 @@ class RayServeView:
             gaps=cluster + after.load.gaps(GapKind.GATEWAY, domain),
             ray_nodes=tuple((node.address, node.id) for node in after.nodes.picture or () if node.address),
             known=after.apps.picture is not None,
+            traffic=traffic(after),
         )
 
 
