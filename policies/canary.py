@@ -68,6 +68,11 @@ def with_canary(route: Route, own: Route, canary: Canary) -> Route:
     return replace(route, groups=route.groups + lent, canary=part if route.groups else None)
 
 
+def weighted(trial: Claim, percent: int) -> Claim:
+    """Return the canary with another part of the requests; a claim that is none is returned as it is."""
+    return trial if trial.canary is None else replace(trial, canary=replace(trial.canary, weight_percent=percent))
+
+
 def promoted(main: Claim, canary: Claim) -> tuple[Claim, Claim]:
     """Return the main claim with the canary's ladder, and the canary answering all it can until the other is ready."""
     if canary.canary is None:

@@ -13,8 +13,7 @@ from cluster.api.claim_checks import REPLICAS_MAX, accepted
 from cluster.api.claims import ClaimStatus, statuses, visible
 from cluster.api.parts import Anyone, IfMatch, Parts, Platform, etag, expected_generation
 from cluster.api.problems import ApiRefusal
-from cluster.refusals import NotFound
-from policies.canary import WEIGHT_MAX, promoted, trials
+from policies.canary import WEIGHT_MAX, promoted, trials, weighted
 from policies.model.catalogue import Model
 from policies.model.units import ClaimId, VariantId
 from policies.model.workload import Canary, Claim, Shape
@@ -100,7 +99,7 @@ def set_canary(
     """Give the canary another part of the requests, from the next turn on; nothing restarts, no request is lost."""
     main, trial = _pair(parts, caller, claim_id)
     expected = expected_generation(if_match, None)
-    changed = replace(trial, canary=replace(_canary(trial), weight_percent=change.weight_percent))
+    changed = weighted(trial, change.weight_percent)
     kept = parts.registry.by(caller.name).put_claim(changed, expected_generation=expected)
     parts.wake()
     return _told(parts, caller, (main, kept), response)
@@ -135,14 +134,8 @@ def _pair(parts: Parts, caller: Caller, claim_id: str) -> tuple[Claim, Claim]:
     main = visible(parts, caller, claim_id)
     trial = trials(parts.journal.claims()).get(main.id)
     if trial is None:
-        raise NotFound("canary", claim_id)
+        raise ApiRefusal("not_found", f"{main.id} has no canary; start one with `partage model canary start`")
     return main, trial
-
-
-def _canary(trial: Claim) -> Canary:
-    if trial.canary is None:
-        raise NotFound("canary", trial.id)
-    return trial.canary
 
 
 def _shapes(main: Claim, variant: VariantId, models: tuple[Model, ...]) -> tuple[Shape, ...]:

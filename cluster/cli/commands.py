@@ -78,12 +78,19 @@ COMMANDS: dict[str, Listed] = {name: listed for section in SECTIONS.values() for
 """Every command by name. Packages beside ours bring theirs through the entry point group ``partage.commands``."""
 
 
+WITHIN: dict[str, dict[str, str]] = {"model": {"canary": "cluster.cli.canary:app"}}
+"""Our commands inside a group that another package brings: ``module:name`` by group and command."""
+
+
 def load(name: str) -> Any:
     """Return the function or group of the command; None if it is not ours."""
+    listed = COMMANDS.get(name)
+    return found_at(listed.where) if listed is not None and listed.where else None
+
+
+def found_at(where: str) -> Any:
+    """Return what ``module:name`` names; the module is imported now."""
     from importlib import import_module
 
-    listed = COMMANDS.get(name)
-    if listed is None or not listed.where:
-        return None
-    module, _, attribute = listed.where.partition(":")
+    module, _, attribute = where.partition(":")
     return getattr(import_module(module), attribute)

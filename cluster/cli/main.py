@@ -13,12 +13,13 @@ from typer._click.exceptions import ClickException, UsageError
 from typer._click.formatting import HelpFormatter
 from typer._completion_classes import completion_init
 
-from cluster.cli.commands import COMMANDS, load
+from cluster.cli.commands import COMMANDS, WITHIN, found_at, load
 from cluster.cli.door import overview
 from cluster.cli.exits import Exit, exit_of
 from cluster.cli.screen import say
 
 GROUP = "partage.commands"
+ABSENT = "comes with the package `serving`, which is not installed here: install partage again, whole"
 
 
 class Commands(typer.core.TyperGroup):
@@ -41,11 +42,23 @@ class Commands(typer.core.TyperGroup):
         """Return the command; an unknown name is answered with the nearest known one."""
         name = args[0] if args else ""
         if name and not name.startswith("-") and self.get_command(ctx, name) is None:
+            if name in COMMANDS:
+                raise UsageError(f"`{name}` {ABSENT}", ctx)
             import difflib
 
             near = difflib.get_close_matches(name, self.list_commands(ctx), 1, 0.5)
             hint = f"did you mean {near[0]!r}?" if near else "`partage --help` lists the commands"
             raise UsageError(f"there is no command {name!r}; {hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+class Part(typer.core.TyperGroup):
+    """Our commands of a group whose other commands come with a package that is not installed."""
+
+    def resolve_command(self, ctx: Context, args: list[str]) -> tuple[str | None, Command | None, list[str]]:
+        """Return the command; say of any other where it comes from."""
+        if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
+            raise UsageError(f"`{self.name} {args[0]}` {ABSENT}", ctx)
         return super().resolve_command(ctx, args)
 
 
@@ -73,7 +86,19 @@ def _brought(name: str) -> Command | None:
     from importlib.metadata import entry_points
 
     found = next(iter(entry_points(group=GROUP, name=name)), None)
-    return None if found is None else as_command(found.load(), name)
+    command = None if found is None else as_command(found.load(), name)
+    return command if name not in WITHIN else _completed(command, name)
+
+
+def _completed(command: Command | None, name: str) -> Command:
+    """Return another package's group with our commands in it; ours alone where that package is not installed."""
+    ours = {each: as_command(found_at(where), each) for each, where in WITHIN[name].items()}
+    group = (
+        command if isinstance(command, typer.core.TyperGroup) else Part(name=name, commands={}, no_args_is_help=True)
+    )
+    for each, made in ours.items():
+        group.add_command(made, each)
+    return group
 
 
 def _root(

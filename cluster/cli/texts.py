@@ -45,6 +45,7 @@ def claim_text(status: dict[str, Any], events: list[dict[str, Any]], now_ms: int
         f"Replicas:    {replicas}",
         f"Generation:  {claim['generation']}",
         f"Age:         {since(claim['submitted_at_ms'], now_ms)}",
+        *_canary_lines(claim),
         "Ladder:",
     ]
     for rung, shape in enumerate(claim["ladder"], 1):
@@ -58,6 +59,15 @@ def claim_text(status: dict[str, Any], events: list[dict[str, Any]], now_ms: int
     lines += ["Groups:", *(f"  {line}" for line in groups)]
     lines += ["Events:", *(f"  {event_line(event)}" for event in events[-EVENTS_SHOWN:])] if events else []
     return "\n".join(lines)
+
+
+def _canary_lines(claim: dict[str, Any]) -> list[str]:
+    """Return whose requests the claim shares; nothing for a claim that is no canary."""
+    trial = claim.get("canary")
+    if not trial:
+        return []
+    fate = "; promoted, ends by itself" if trial["promoted"] else ""
+    return [f"Canary:      {trial['weight_percent']} % of the requests of {trial['of']}{fate}"]
 
 
 def status_text(found: dict[str, Any], shares: list[dict[str, Any]]) -> str:

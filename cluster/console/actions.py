@@ -10,6 +10,7 @@ from cluster.console.port import ConsoleRefused, Source, Wish
 from cluster.console.scene import Scene
 from cluster.console.selection import Selection, filtered, text, turn_page
 from cluster.console.words import Words
+from policies.canary import WEIGHT_MAX
 
 HOURS_MAX = 7 * 24
 
@@ -78,6 +79,28 @@ async def _delete(asked: Asked) -> Selection:
     return replace(asked.selection, notice=asked.words("done.delete", claim=asked.field("claim")))
 
 
+async def _try(asked: Asked) -> Selection:
+    claim, variant = asked.field("claim"), asked.field("variant")
+    await asked.source.start_canary(asked.token, claim, variant, asked.count("weight", least=0, most=WEIGHT_MAX))
+    return replace(asked.selection, notice=asked.words("done.try", claim=claim, variant=variant))
+
+
+async def _weigh(asked: Asked) -> Selection:
+    claim, part = asked.field("claim"), asked.count("weight", least=0, most=WEIGHT_MAX)
+    await asked.source.weigh_canary(asked.token, claim, part)
+    return replace(asked.selection, notice=asked.words("done.weigh", claim=claim, part=part))
+
+
+async def _promote(asked: Asked) -> Selection:
+    await asked.source.promote_canary(asked.token, asked.field("claim"))
+    return replace(asked.selection, notice=asked.words("done.promote", claim=asked.field("claim")))
+
+
+async def _end(asked: Asked) -> Selection:
+    await asked.source.end_canary(asked.token, asked.field("claim"))
+    return replace(asked.selection, notice=asked.words("done.end", claim=asked.field("claim")))
+
+
 async def _key(asked: Asked) -> Selection:
     shares = asked.scene.shares
     tenant = asked.scene.viewer.tenant or (shares[0].entitlement.tenant if shares else "")
@@ -117,6 +140,10 @@ ACTIONS: dict[str, Action] = {
     "offer": _offer,
     "submit": _submit,
     "delete": _delete,
+    "try": _try,
+    "weigh": _weigh,
+    "promote": _promote,
+    "end": _end,
     "key": _key,
     "revoke": _revoke,
     "cordon": _cordon,

@@ -12,6 +12,7 @@ export default {
     draw() {
       if (this.html === this.drawn) return;
       const el = this.$el;
+      if (el.querySelector("[data-held]")) return;
       const held = el.contains(document.activeElement) ? document.activeElement : null;
       const id = held && held.id;
       const caret = held && "selectionStart" in held ? [held.selectionStart, held.selectionEnd] : null;

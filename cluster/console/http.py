@@ -60,6 +60,24 @@ class HttpSource:
         """Give the claim up; its requests in flight are answered first."""
         await self._change(token, "DELETE", f"/v1/claims/{claim}", None, {"If-Match": "*"})
 
+    async def start_canary(self, token: str, claim: str, variant: str, weight_percent: int) -> None:
+        """Try the variant on so many percent of the claim's requests."""
+        body = {"variant": variant, "weight_percent": weight_percent}
+        await self._change(token, "POST", f"/v1/claims/{claim}/canary", body, {})
+
+    async def weigh_canary(self, token: str, claim: str, weight_percent: int) -> None:
+        """Give the claim's canary another part of its requests."""
+        body = {"weight_percent": weight_percent}
+        await self._change(token, "PATCH", f"/v1/claims/{claim}/canary", body, {"If-Match": "*"})
+
+    async def promote_canary(self, token: str, claim: str) -> None:
+        """Make the canary's variant the claim's own."""
+        await self._change(token, "POST", f"/v1/claims/{claim}/canary/promote", None, {})
+
+    async def end_canary(self, token: str, claim: str) -> None:
+        """End the trial: the claim answers everything again."""
+        await self._change(token, "DELETE", f"/v1/claims/{claim}/canary", None, {"If-Match": "*"})
+
     async def make_key(self, token: str, tenant: str) -> str:
         """Make a key of 90 days for the tenant and return it, the only time that it can be."""
         answer = await self._change(token, "POST", "/v1/keys", {"tenant": tenant, "days": KEY_DAYS}, {})

@@ -86,6 +86,22 @@ class Source(Protocol):
         """Give the claim up; its requests in flight are answered first."""
         ...
 
+    async def start_canary(self, token: str, claim: str, variant: str, weight_percent: int) -> None:
+        """Try the variant on so many percent of the claim's requests."""
+        ...
+
+    async def weigh_canary(self, token: str, claim: str, weight_percent: int) -> None:
+        """Give the claim's canary another part of its requests."""
+        ...
+
+    async def promote_canary(self, token: str, claim: str) -> None:
+        """Make the canary's variant the claim's own."""
+        ...
+
+    async def end_canary(self, token: str, claim: str) -> None:
+        """End the trial: the claim answers everything again."""
+        ...
+
     async def make_key(self, token: str, tenant: str) -> str:
         """Make a key of 90 days for the tenant and return it, the only time that it can be."""
         ...

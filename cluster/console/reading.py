@@ -13,6 +13,7 @@ from policies.model.codec import from_plain
 from policies.model.decision import Entitlement, Reason
 from policies.model.inventory import Device, Group, Worker
 from policies.model.policy import ModeDeclaration
+from policies.model.routing import VariantLoad
 from policies.model.snapshot import Snapshot
 from policies.model.units import TenantId
 from policies.model.workload import Claim
@@ -60,11 +61,12 @@ def operator_scene(client: Client, viewer: Viewer, now_ms: int) -> Scene:
         cordoned=tuple(str(each["subject"]) for each in client.get("/v1/cordons")),
         models=_models(client, snapshot.claims),
         usage=_usage(client),
+        traffic=snapshot.traffic,
         timeline=_timeline(client),
         keys=_keys(client),
         approvals=tuple(_approval(each) for each in modes["pending"]),
         readings=tuple(from_plain(Reading, each) for each in _optional(client, "/v1/readings", [])),
-        can=frozenset({"cordon", "key", "mode", "approve"}),
+        can=frozenset({"cordon", "key", "mode", "approve", "canary"}),
     )
 
 
@@ -102,9 +104,10 @@ def tenant_scene(client: Client, viewer: Viewer, now_ms: int) -> Scene:
         groups=tuple(group for view in claims for group in view.groups),
         models=_models(client, tuple(view.claim for view in claims)),
         usage=_usage(client),
+        traffic=tuple(from_plain(VariantLoad, load) for each in statuses for load in each["traffic"]),
         timeline=_timeline(client),
         keys=_keys(client),
-        can=frozenset({"key"}),
+        can=frozenset({"key", "canary"}),
     )
 
 

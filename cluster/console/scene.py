@@ -9,6 +9,7 @@ from policies.model.catalogue import Model
 from policies.model.decision import Entitlement, Reason
 from policies.model.inventory import Device, Flavor, Group, Node, Worker
 from policies.model.policy import ModeDeclaration
+from policies.model.routing import VariantLoad
 from policies.model.snapshot import Gap
 from policies.model.units import DeviceId, TenantId
 from policies.model.workload import Claim
@@ -121,6 +122,8 @@ class Scene:
     approvals: tuple[Approval, ...] = ()
     keys: tuple[Key, ...] = ()
     usage: tuple[DayUse, ...] = ()
+    traffic: tuple[VariantLoad, ...] = ()
+    """How each claim's variants have answered."""
     decide_ms: int = 0
     can: frozenset[str] = field(default_factory=frozenset)
     """What the viewer may do here; a button for anything else is not drawn."""

@@ -14,6 +14,7 @@
     byId("dialog-title").textContent = el.dataset.ask;
     fields.replaceChildren();
     if (el.dataset.hours) fields.append(field(el.dataset.hours, "hours", "number", "4"));
+    if (el.dataset.weight) fields.append(field(el.dataset.weight, "weight", "number", "5", { min: 0, max: 100 }));
     if (el.dataset.reason) fields.append(field(el.dataset.reasonLabel || el.dataset.reason, "reason", "text", ""));
     const form = box.querySelector("form");
     form.onsubmit = () => send({ ...el.dataset, ...fieldsOf(form) });
@@ -22,10 +23,10 @@
     (fields.querySelector("input") || byId("dialog-cancel")).focus();
   }
 
-  function field(text, name, type, value) {
+  function field(text, name, type, value, bounds = {}) {
     const label = document.createElement("label");
     const input = document.createElement("input");
-    Object.assign(input, { name, type, value, required: true, id: `dialog-${name}`, autocomplete: "off" });
+    Object.assign(input, { name, type, value, ...bounds, required: true, id: `dialog-${name}`, autocomplete: "off" });
     label.append(text, input);
     return label;
   }
@@ -45,6 +46,24 @@
     if (form.method === "dialog" || form.classList.contains("login")) return;
     event.preventDefault();
     if (form.dataset.do) send({ ...fieldsOf(form), do: form.dataset.do });
+  });
+
+  // A slider says where it stands while it moves, and is sent once it rests; meanwhile it is not drawn again.
+  const REST_MS = 500;
+  let resting = 0;
+  document.addEventListener("input", (event) => {
+    const slider = event.target;
+    if (!slider.dataset.slide) return;
+    const rest = 100 - slider.value;
+    slider.dataset.held = "1";
+    slider.setAttribute("aria-valuetext", slider.dataset.said.replace("#", slider.value).replace("~", rest));
+    const shown = slider.parentElement.querySelector("output");
+    if (shown) shown.textContent = `${slider.value} %`;
+    clearTimeout(resting);
+    resting = setTimeout(() => {
+      delete slider.dataset.held;
+      send({ do: slider.dataset.slide, claim: slider.dataset.claim, weight: slider.value });
+    }, REST_MS);
   });
 
   document.addEventListener("input", (event) => {

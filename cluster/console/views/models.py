@@ -6,6 +6,7 @@ from collections import defaultdict
 
 from cluster.console.markup import Markup, join, tag
 from cluster.console.scene import Scene
+from cluster.console.views import trials
 from cluster.console.words import Words
 from policies.model.catalogue import Model, Variant
 from policies.model.inventory import Group
@@ -21,12 +22,16 @@ def models(scene: Scene, words: Words) -> Markup:
     for group in scene.groups:
         running[owners.get(group.claim, ""), str(group.variant or "")].append(group)
     nodes = {worker.id: worker.node for worker in scene.workers}
-    cards = [_model(model, running, {str(k): str(v) for k, v in nodes.items()}, words) for model in scene.models]
+    named = {str(worker): str(node) for worker, node in nodes.items()}
+    cards = [_model(model, scene, (running, named), words) for model in scene.models]
     empty = None if cards else tag("p", words("models.none"), class_="empty")
     return join(tag("h2", words("models.title")), empty, *cards)
 
 
-def _model(model: Model, running: dict[tuple[str, str], list[Group]], nodes: dict[str, str], words: Words) -> Markup:
+def _model(
+    model: Model, scene: Scene, placed: tuple[dict[tuple[str, str], list[Group]], dict[str, str]], words: Words
+) -> Markup:
+    running, nodes = placed
     rows = [
         _variant(rung, variant, running.get((model.id, variant.id), []), nodes, words)
         for rung, variant in enumerate(model.variants)
@@ -42,6 +47,7 @@ def _model(model: Model, running: dict[tuple[str, str], list[Group]], nodes: dic
         "article",
         tag("h3", model.id, tag("small", facts)),
         tag("table", tag("caption", words("models.ladder")), tag("thead", head), tag("tbody", *rows), class_="cards"),
+        trials.of_model(model, scene, words),
         class_="model",
     )
 

@@ -19,9 +19,10 @@ from policies.model.inventory import (
     WorkerState,
 )
 from policies.model.policy import ModeDeclaration, OperatingMode
+from policies.model.routing import VariantLoad
 from policies.model.snapshot import Gap, GapKind
 from policies.model.units import SecurityDomain
-from policies.model.workload import Claim, ClaimKind, Shape
+from policies.model.workload import Canary, Claim, ClaimKind, Shape
 
 NOW = 1_780_000_000_000
 OPERATOR = Viewer(name="luc")
@@ -116,9 +117,17 @@ def morning(viewer=OPERATOR):
         for slot in range(8):
             _place(node, slot, devices, workers, groups, readings)
     chat, docs = claim("civil/justice", "chat"), claim("civil/justice", "doc-watch", kind=ClaimKind.JOB, model=None)
+    trial = claim(
+        "civil/justice",
+        "chat-canary",
+        ladder=(Shape(flavors=("H100-80GB",), gpu_millis=333, variant="int4"),),
+        canary=Canary(of=chat.id, weight_percent=15),
+    )
+    groups.append(replace(next(g for g in groups if g.claim == chat.id), id="gc", claim=trial.id, variant="int4"))
     triage, brief = claim("defence/cyber", "triage"), claim("defence/command", "brief")
     views = (
         ClaimView(claim=chat, reason=served(chat), groups=tuple(g for g in groups if g.claim == chat.id)),
+        ClaimView(claim=trial, reason=served(trial), groups=tuple(g for g in groups if g.claim == trial.id)),
         ClaimView(claim=docs, reason=waiting(docs, code=PendingReason.WAITING_FOR_QUOTA, eta_ms=None, position=2)),
         ClaimView(claim=triage, reason=waiting(triage)),
         ClaimView(claim=brief, reason=replace(served(brief), state=ClaimState.DEGRADED, granted_replicas=1)),
@@ -133,7 +142,7 @@ def morning(viewer=OPERATOR):
         "timeline": entries(),
         "gaps": (Gap(kind=GapKind.DEVICE, subject="GPU-n2-5", cause="gpu_is_lost", since_ms=NOW - 60_000),),
         "cordoned": ("n3",),
-        "can": frozenset({"cordon", "mode", "approve", "key"}),
+        "can": frozenset({"cordon", "mode", "approve", "key", "canary"}),
     }
     return Scene(
         viewer=viewer,
@@ -158,10 +167,14 @@ def morning(viewer=OPERATOR):
         groups=tuple(groups),
         readings=tuple(readings),
         models=(MISTRAL,),
+        traffic=(
+            VariantLoad(claim=chat.id, variant="fp8", completed=4_812, failed=3, first_p50_ms=184, first_p95_ms=410),
+            VariantLoad(claim=trial.id, variant="int4", completed=853, failed=9, first_p50_ms=131, first_p95_ms=305),
+        ),
         keys=(Key(prefix="pk-Zk3v", tenant="civil/justice", expires_at_ms=NOW + 5_000_000_000),),
         usage=used(viewer),
         decide_ms=6,
-        **(operator_only if viewer.is_operator else {"can": frozenset({"key"})}),
+        **(operator_only if viewer.is_operator else {"can": frozenset({"key", "canary"})}),
     )
 
 

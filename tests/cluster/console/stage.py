@@ -58,6 +58,18 @@ class Stage:
     async def delete(self, token, claim):
         self.note("delete", claim)
 
+    async def start_canary(self, token, claim, variant, weight_percent):
+        self.note("try", claim, variant, weight_percent)
+
+    async def weigh_canary(self, token, claim, weight_percent):
+        self.note("weigh", claim, weight_percent)
+
+    async def promote_canary(self, token, claim):
+        self.note("promote", claim)
+
+    async def end_canary(self, token, claim):
+        self.note("end", claim)
+
     async def make_key(self, token, tenant):
         self.note("key", tenant)
         return "pk-shown-once-only"

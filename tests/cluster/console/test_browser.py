@@ -101,7 +101,7 @@ def test_an_open_detail_stays_open_while_the_page_is_drawn_again(open_page, stag
 def test_searching_narrows_the_claims(open_page):
     page = open_page()
     page.fill("#claims-search", "brief")
-    shown(page, ".count", "1 of 4")
+    shown(page, ".count", "1 of 5")
     assert page.evaluate("document.activeElement.id") == "claims-search"
 
 
@@ -190,6 +190,49 @@ def test_escape_closes_the_question_and_gives_the_focus_back(open_page):
     page.keyboard.press("Enter")
     page.keyboard.press("Escape")
     assert page.evaluate("document.activeElement.id") == "cordon-n0"
+
+
+def test_the_slider_says_where_it_stands_and_is_sent_once_when_it_rests(open_page, stage):
+    page = open_page("models")
+    slider = page.locator("[data-slide=weigh]")
+    slider.wait_for(timeout=SOON_MS)
+    assert slider.get_attribute("aria-valuetext") == "15 % to the canary, 85 % to the claim"
+    slider.focus()
+    for _ in range(3):
+        page.keyboard.press("ArrowRight")
+    assert slider.get_attribute("aria-valuetext") == "18 % to the canary, 82 % to the claim"
+    assert page.locator(".slider output").inner_text() == "18 %"
+    shown(page, ".notice", "answers 18 % of its requests")
+    assert stage.tell(ping=True) == [["weigh", "civil/justice:chat", 18]]
+    assert page.evaluate("document.activeElement.dataset.slide") == "weigh", "it keeps the focus when it is drawn again"
+
+
+def test_both_variants_stand_side_by_side_and_one_is_promoted_only_after_a_question(open_page, stage):
+    page = open_page("models", token="justice-key")
+    rows = page.locator(".trial tbody tr")
+    assert [re.split(r"\s+", text)[:3] for text in rows.all_inner_texts()] == [
+        ["fp8", "civil/justice:chat", "85"],
+        ["int4", "civil/justice:chat-canary", "15"],
+    ]
+    page.click("[data-do=promote]")
+    assert page.locator("#dialog").is_visible()
+    page.click("#dialog-go")
+    shown(page, ".notice", "given the canary's variant")
+    page.click("[data-do=end]")
+    page.click("#dialog-go")
+    shown(page, ".notice", "drains and stops")
+    assert stage.tell(ping=True) == [["promote", "civil/justice:chat"], ["end", "civil/justice:chat"]]
+
+
+def test_a_trial_is_started_with_a_part_of_the_requests_and_stays_open_while_it_is_chosen(open_page, stage):
+    page = open_page("models")
+    page.locator(".model summary").click()
+    page.get_by_role("button", name="Try int4 for defence/cyber:triage").click()
+    page.fill("#dialog-weight", "2")
+    page.click("#dialog-go")
+    shown(page, ".notice", "int4 is asked for as a canary of defence/cyber:triage")
+    assert stage.tell(ping=True) == [["try", "defence/cyber:triage", "int4", 2]]
+    assert page.locator(".model details").get_attribute("open") is not None
 
 
 def test_every_device_says_in_words_what_its_colour_says(open_page):
