@@ -127,12 +127,15 @@ def statuses(parts: Parts, caller: Caller, claims: tuple[Claim, ...]) -> tuple[C
     groups: dict[ClaimId, list[Group]] = {}
     for group in turn.snapshot.groups:
         groups.setdefault(group.claim, []).append(group)
+    traffic: dict[ClaimId, list[VariantLoad]] = {}
+    for load in turn.snapshot.traffic:
+        traffic.setdefault(load.claim, []).append(load)
     return tuple(
         ClaimStatus(
             claim=claim,
             reason=visible_reason(caller, reasons[claim.id]) if claim.id in reasons else None,
             groups=tuple(groups.get(claim.id, ())),
-            traffic=tuple(load for load in turn.snapshot.traffic if load.claim == claim.id),
+            traffic=tuple(traffic.get(claim.id, ())),
         )
         for claim in claims
     )

@@ -87,10 +87,10 @@ def _brought(name: str) -> Command | None:
 
     found = next(iter(entry_points(group=GROUP, name=name)), None)
     command = None if found is None else as_command(found.load(), name)
-    return command if name not in WITHIN else _completed(command, name)
+    return command if name not in WITHIN else completed(command, name)
 
 
-def _completed(command: Command | None, name: str) -> Command:
+def completed(command: Command | None, name: str) -> Command:
     """Return another package's group with our commands in it; ours alone where that package is not installed."""
     ours = {each: as_command(found_at(where), each) for each, where in WITHIN[name].items()}
     group = (

@@ -15,8 +15,9 @@ from typer._click.core import Command, Context  # Typer carries its own click
 from typer.core import TyperGroup
 
 from cluster.api.problems import STATUS_OF
+from cluster.cli.commands import WITHIN
 from cluster.cli.exits import Exit
-from cluster.cli.main import application, as_command
+from cluster.cli.main import Commands, application, as_command, completed
 from cluster.refusals import Refusal
 
 ROOT = Path(__file__).parents[2]
@@ -46,7 +47,8 @@ def declared() -> dict[str, Command]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     entries = project.get("entry-points", {}).get("partage.commands", {})
     found = {name: EntryPoint(name, target, "partage.commands").load() for name, target in entries.items()}
-    return {name: as_command(app, name) for name, app in found.items()}
+    made = {name: as_command(app, name) for name, app in found.items()}
+    return {name: completed(command, name) if name in WITHIN else command for name, command in made.items()}
 
 
 def resolved(command: Command, words: list[str]) -> str:
@@ -55,7 +57,8 @@ def resolved(command: Command, words: list[str]) -> str:
     while words and isinstance(command, TyperGroup):
         if words[0].startswith("-"):
             return "" if words[0] in {"--help", "--version", "--install-completion"} else f"unknown option {words[0]}"
-        found = command.get_command(context, words[0]) or declared().get(words[0])
+        is_root = isinstance(command, Commands)
+        found = (declared().get(words[0]) if is_root else None) or command.get_command(context, words[0])
         if found is None:
             return f"no command {words[0]!r}"
         command, words = found, words[1:]

@@ -98,7 +98,7 @@ def _slider(main: ClaimView, trial: ClaimView, canary: Canary, scene: Scene, wor
 def _rows(view: ClaimView, part: int, scene: Scene, words: Words) -> list[Markup]:
     """Return one row for each variant of the claim that answered, or one that says that none has."""
     loads = [load for load in scene.traffic if load.claim == view.claim.id]
-    return [_row(view, part, load, words) for load in loads or [None]]
+    return [_row(view, part, load, words) for load in loads] or [_row(view, part, None, words)]
 
 
 def _row(view: ClaimView, part: int, load: VariantLoad | None, words: Words) -> Markup:
