@@ -24,8 +24,7 @@ def parse_policy(text: str, file: str = "<policy>") -> Policy:
     if len(found) != 1:
         raise DocumentInvalid(file, 1, 1, "", f"expected one document of kind Policy, found {len(found)}")
     policy = _noun(found[0], file, "Policy", Policy)
-    for path, fault in faults_of_policy(policy):
-        raise _at(found[0], file, ("spec", *path), fault)
+    _refuse([_at(found[0], file, ("spec", *path), fault) for path, fault in faults_of_policy(policy)])
     return policy
 
 
@@ -44,8 +43,7 @@ def _claim(found: Located, file: str) -> Claim:
         spec.setdefault("ladder", [])
         spec.setdefault("kind", "serving")
     claim = _noun(found, file, "Claim", Claim)
-    for path, fault in faults_of_claim(claim):
-        raise _at(found, file, ("spec", *path), fault)
+    _refuse([_at(found, file, ("spec", *path), fault) for path, fault in faults_of_claim(claim)])
     return claim
 
 
@@ -67,27 +65,52 @@ def _noun(found: Located, file: str, kind: str, noun: type[T]) -> T:
     envelope = found.value
     if not isinstance(envelope, dict):
         raise _at(found, file, (), f"expected a document of kind {kind}")
-    for key in envelope:
-        if key not in ("apiVersion", "kind", "spec"):
-            raise _at(found, file, (key,), "unknown field; a document has apiVersion, kind and spec")
-    if envelope.get("apiVersion") != API_VERSION:
-        raise _at(found, file, ("apiVersion",), f"expected {API_VERSION}, found {envelope.get('apiVersion')!r}")
-    if envelope.get("kind") != kind:
-        raise _at(found, file, ("kind",), f"expected {kind}, found {envelope.get('kind')!r}")
+    faults = [
+        _at(found, file, (key,), "unknown field; a document has apiVersion, kind and spec")
+        for key in envelope
+        if key not in ("apiVersion", "kind", "spec")
+    ]
+    for field, expected in (("apiVersion", API_VERSION), ("kind", kind)):
+        if envelope.get(field) != expected:
+            faults.append(_at(found, file, (field,), f"expected {expected}, found {envelope.get(field)!r}"))
+    _refuse(faults)
     try:
         return from_plain_strict(noun, envelope.get("spec"))
     except ValidationError as error:
-        first = error.errors()[0]
-        path = tuple(part for part in first["loc"] if isinstance(part, str | int))
-        raise _at(found, file, path, _said(first["type"], first["msg"])) from None
+        _refuse([_at(found, file, tuple(fault["loc"]), said(fault["type"], fault["msg"])) for fault in error.errors()])
+        raise
 
 
-def _said(kind: str, message: str) -> str:
-    if kind == "unexpected_keyword_argument":
-        return "unknown field"
-    if kind in ("missing", "missing_argument", "missing_keyword_only_argument"):
-        return "this field is required"
-    return message[0].lower() + message[1:]
+def _refuse(faults: list[DocumentInvalid]) -> None:
+    """Raise the first of the faults in the order of the document, the others with it; none is no error."""
+    if faults:
+        first, *others = sorted(faults, key=lambda fault: (fault.line, fault.column))
+        first.others = tuple(others)
+        raise first
+
+
+def said(kind: str, message: str) -> str:
+    """Return what is wrong with a value in the words of whoever wrote it; both arguments are pydantic's."""
+    return SAID.get(kind) or message[0].lower() + message[1:]
+
+
+SAID = {
+    "unexpected_keyword_argument": "unknown field",
+    "missing": "this field is required",
+    "missing_argument": "this field is required",
+    "missing_keyword_only_argument": "this field is required",
+    "list_type": "expected a list: [a, b], or one item per line, each after a hyphen",
+    "tuple_type": "expected a list: [a, b], or one item per line, each after a hyphen",
+    "string_type": "expected text; put it in quotes if it looks like a number, a date or yes and no",
+    "dict_type": "expected fields with their values",
+    "dataclass_type": "expected fields with their values",
+    "int_type": "expected a whole number",
+    "int_parsing": "expected a whole number",
+    "int_from_float": "expected a whole number",
+    "bool_type": "expected true or false",
+    "json_invalid": "this is not JSON",
+}
+"""Words for pydantic's kinds of fault."""
 
 
 def _at(found: Located, file: str, path: tuple[str | int, ...], fault: str) -> DocumentInvalid:

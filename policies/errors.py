@@ -10,13 +10,14 @@ class PolicyError(Exception):
 
 
 class DocumentInvalid(PolicyError):
-    """A document does not say what its kind requires, at one place."""
+    """A document does not say what its kind requires, at one place; ``others`` holds what else is wrong with it."""
 
     code = "document_invalid"
 
     def __init__(self, file: str, line: int, column: int, path: str, fault: str) -> None:
         super().__init__(file, line, column, path, fault)
         self.file, self.line, self.column, self.path, self.fault = file, line, column, path, fault
+        self.others: tuple[DocumentInvalid, ...] = ()
 
     def __str__(self) -> str:
         where = f" at {self.path}" if self.path else ""

@@ -18,6 +18,8 @@ from cluster.cli.door import overview
 from cluster.cli.exits import Exit, exit_of
 from cluster.cli.screen import say
 
+OTHERS_SHOWN = 20
+"""Further faults of one document that are listed."""
 GROUP = "partage.commands"
 ABSENT = "comes with the package `serving`, which is not installed here: install partage again, whole"
 
@@ -160,6 +162,8 @@ def _explain(error: Exception) -> int:
     code = getattr(error, "code", None)
     if isinstance(code, str):
         say(f"error ({code}): {error}")
+        for other in getattr(error, "others", ())[:OTHERS_SHOWN]:
+            say(f"  {other}")
         for fault in getattr(error, "body", {}).get("errors", [])[1:]:
             say(f"  {fault.get('pointer', '')}: {fault.get('detail', '')}")
     elif isinstance(error, OSError):

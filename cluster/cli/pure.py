@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cluster.cli.documents import noun_in, policy_in
 from cluster.cli.exits import Exit
 from cluster.cli.reading import ContextName, OutputKind, TokenFile
 from cluster.cli.screen import Column, Output, say, show, warn_if_simulated
 
 if TYPE_CHECKING:
-    from policies.model.policy import Policy
     from policies.model.snapshot import Snapshot
 
 SnapshotFile = Annotated[Path, typer.Option("--snapshot", help="File from `partage snapshot save`.")]
@@ -31,11 +31,11 @@ def decide(
     The time is that of the snapshot, so the same files always give the same answer, byte for byte.
     """
     from policies.decide import decide as taken
-    from policies.model.codec import from_json, to_plain
+    from policies.model.codec import to_plain
     from policies.model.memory import Memory
 
     seen, rules = snapshot_in(snapshot), policy_in(policy)
-    remembered = from_json(Memory, memory.read_text()) if memory else Memory()
+    remembered = noun_in(Memory, memory) if memory else Memory()
     decision = taken(seen, rules, remembered, seen.observed_at_ms)
     warn_if_simulated(simulated=any(device.simulated for device in seen.devices))
     if output.is_data:
@@ -64,12 +64,12 @@ def check(
     """Let the second program check a decision and the plan that it leads to. Exit status 1 if it objects."""
     from policies.invariants import check as checked
     from policies.invariants import check_decision
-    from policies.model.codec import from_json, to_plain
+    from policies.model.codec import to_plain
     from policies.model.decision import Decision
     from policies.planning import plan as plan_moves
 
     seen, rules = snapshot_in(snapshot), policy_in(policy)
-    decided = from_json(Decision, decision.read_text())
+    decided = noun_in(Decision, decision)
     plan = plan_moves(seen, decided, rules, 0)
     found = (*check_decision(seen, decided, rules), *checked(seen, plan, rules, decided.memory))
     violations = [to_plain(violation) for violation in found]
@@ -178,17 +178,6 @@ def show_preview(found: Any, output: Output) -> None:
 
 def snapshot_in(path: Path) -> Snapshot:
     """Return the snapshot that the file holds, as `partage snapshot save` wrote it."""
-    from policies.model.codec import from_json
     from policies.model.snapshot import Snapshot
 
-    return from_json(Snapshot, path.read_text(encoding="utf-8"))
-
-
-def policy_in(path: Path) -> Policy:
-    """Return the policy that the file describes, in YAML or as JSON. Raises ``DocumentInvalid``."""
-    from policies.document import parse_policy
-    from policies.model.codec import from_json
-    from policies.model.policy import Policy
-
-    text = path.read_text(encoding="utf-8")
-    return from_json(Policy, text) if text.lstrip().startswith("{") else parse_policy(text, str(path))
+    return noun_in(Snapshot, path)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cluster.cli.pure import policy_in, snapshot_in
+from cluster.cli.documents import policy_in, text_in
+from cluster.cli.pure import snapshot_in
 from cluster.cli.reading import OutputKind
 from cluster.cli.screen import Column, Output, Row, say, show, span
 
@@ -63,7 +64,7 @@ def simulate(
 
     if nodes * devices > MOST_DEVICES:
         raise typer.BadParameter(f"{nodes} nodes of {devices} devices are more than {MOST_DEVICES} devices")
-    arrivals = parse(trace.read_text(encoding="utf-8"), str(trace))
+    arrivals = parse(text_in(trace), str(trace))
     reports: list[dict[str, Any]] = []
     for path in policy:
         report = _lived(policy_in(path), arrivals, _fleet(nodes, devices, snapshot))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cluster.cli import completion
+from cluster.cli.documents import text_in
 from cluster.cli.exits import Exit
 from cluster.cli.reading import ContextName, TokenFile
 from cluster.cli.screen import say
@@ -35,7 +35,7 @@ def apply(
     from cluster.cli.contexts import connect
     from policies.document import kind_of
 
-    client, text = connect(context, token_file), read(file)
+    client, text = connect(context, token_file), text_in(file)
     if kind_of(text, str(file)) == "Policy":
         _apply_policy(client, text, file, dry_run=dry_run)
         return
@@ -52,7 +52,7 @@ def diff(file: File, context: ContextName = None, token_file: TokenFile = None) 
 
     from cluster.cli.contexts import connect
 
-    client, text = connect(context, token_file), read(file)
+    client, text = connect(context, token_file), text_in(file)
     different = False
     for name, now, then in _compared(client, text, file):
         before, after = (yaml.safe_dump(side, sort_keys=True).splitlines() if side else [] for side in (now, then))
@@ -115,24 +115,19 @@ def uncordon(
     say(f"{name} is in use again")
 
 
-def read(file: Path) -> str:
-    """Return the text of a file, or of standard input for ``-``. Raises ``OSError``."""
-    return sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
-
-
 def _apply_policy(client: Client, text: str, file: Path, *, dry_run: bool) -> None:
     from cluster.client import Problem
     from policies.document import parse_policy
-    from policies.model.codec import digest, to_plain
+    from policies.model.codec import to_plain
 
-    policy = parse_policy(text, str(file))
+    policy, etag, now = parse_policy(text, str(file)), None, None
     try:
-        etag = client.call("GET", "/v1/policy").etag
+        answer = client.call("GET", "/v1/policy")
+        etag, now = answer.etag, answer.body
     except Problem as problem:
         if problem.code != "no_policy":
             raise
-        etag = None
-    if etag == f'"{digest(policy)}"':
+    if now == _with_mode(to_plain(policy), now):
         say(f"policy {policy.revision} unchanged")
     elif dry_run:
         say(f"policy {policy.revision} would be put in force; `partage plan -f` shows what it would move")
@@ -140,6 +135,11 @@ def _apply_policy(client: Client, text: str, file: Path, *, dry_run: bool) -> No
         condition = {"If-Match": etag} if etag else {"If-None-Match": "*"}
         client.call("PUT", "/v1/policy", body=to_plain(policy), headers=condition)
         say(f"policy {policy.revision} in force")
+
+
+def _with_mode(policy: dict[str, Any], now: Any) -> dict[str, Any]:
+    """Return the policy with the mode declared now: a document that names none leaves that one in force."""
+    return {**policy, "declaration": policy["declaration"] or now["declaration"]} if now else policy
 
 
 def _apply_claims(client: Client, text: str, file: Path, *, dry_run: bool) -> list[str]:
@@ -162,8 +162,8 @@ def _compared(client: Client, text: str, file: Path) -> list[tuple[str, Any, Any
     from policies.model.codec import to_plain
 
     if kind_of(text, str(file)) == "Policy":
-        policy = parse_policy(text, str(file))
-        return [("policy", client.get("/v1/policy"), to_plain(policy))]
+        now = client.get("/v1/policy")
+        return [("policy", now, _with_mode(to_plain(parse_policy(text, str(file))), now))]
     found: list[tuple[str, Any, Any]] = []
     for claim in parse_claims(text, str(file)):
         now = _stored(client, claim.id)

@@ -122,3 +122,27 @@ def test_any_text_at_all_is_either_claims_or_one_named_fault(text):
 @given(st.integers(0, len(POLICY) - 1), st.characters())
 def test_one_character_that_differs_never_ends_in_anything_but_a_policy_or_a_named_fault(place, character):
     assert faults_of(POLICY[:place] + character + POLICY[place + 1 :], parse_policy) in ([], ["site.yaml"])
+
+
+def test_all_faults_of_a_document_are_told_at_once_in_the_order_of_its_lines():
+    text = POLICY.replace("fair_weight: 2", "fair_weight: -2", 1).replace("parent: civil\n", "parent: nobody\n", 1)
+    first = refused(text)
+    assert [fault.path for fault in (first, *first.others)][:2] == [
+        "spec.tenants.1.fair_weight",
+        "spec.tenants.4.parent",
+    ]
+    lines = [fault.line for fault in (first, *first.others)]
+    assert lines == sorted(lines)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "word"),
+    [
+        ("- [H100-80GB, 1000]", "H100-80GB: 1000", "expected a list"),
+        ("fair_weight: 2", "fair_weight: two", "expected a whole number"),
+        ("revision: default-1", "revision: 2026", "expected text; put it in quotes"),
+        ("quotas:", "quotes:", "unknown field"),
+    ],
+)
+def test_a_fault_of_form_says_what_is_expected_in_the_words_of_a_document(old, new, word):
+    assert word in str(refused(POLICY.replace(old, new, 1)))

@@ -1,0 +1,42 @@
+"""Files handed to a command: what is wrong with them is said with the file, the place and what would be right."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cluster.cli.main import outcome
+
+POLICY = Path(__file__).parents[3] / "policies" / "profiles" / "default.yaml"
+
+
+def test_a_snapshot_with_faults_names_each_with_its_pointer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "seen.json").write_text(json.dumps({"generation": "x", "devices": [{"id": 1}]}))
+    status = outcome(["decide", "--snapshot", str(tmp_path / "seen.json"), "--policy", str(POLICY)])
+    said = capsys.readouterr().err
+    assert status == 1
+    assert "seen.json holds no snapshot; `partage schema snapshot`" in said
+    assert "/generation: expected a whole number" in said
+    assert "/devices/0/node: this field is required" in said
+    assert "pydantic" not in said
+
+
+def test_a_policy_in_json_must_be_sound_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "policy.json").write_text('{"revision": "x", "tenants": [], "priority_classes": []}')
+    assert outcome(["policy", "lint", str(tmp_path / "policy.json")]) == 1
+    assert "/tenants: a policy names at least one tenant" in capsys.readouterr().err
+
+
+def test_a_file_that_is_no_text_is_refused_by_its_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "policy.yaml").write_bytes(b"kind: \xff\xfe")
+    assert outcome(["policy", "lint", str(tmp_path / "policy.yaml")]) == 1
+    assert "policy.yaml is no text in UTF-8: byte 6" in capsys.readouterr().err
+
+
+def test_lint_lists_every_fault_of_a_policy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = POLICY.read_text().replace("fair_weight: 2", "fair_weight: -2", 1).replace("parent: civil\n", "parent: x\n")
+    (tmp_path / "policy.yaml").write_text(text)
+    assert outcome(["policy", "lint", str(tmp_path / "policy.yaml")]) == 1
+    assert len([line for line in capsys.readouterr().err.splitlines() if "policy.yaml:" in line]) > 2
