@@ -17,20 +17,30 @@ MOST_REMEMBERED = 64
 
 
 def avoided(survey: Survey, claim: ClaimId, rung: int) -> frozenset[DeviceId]:
-    """Return the devices that failed the claim on this rung or on one that needs less, not too long ago."""
+    """Return the devices that failed the claim on this rung or on one that needs less, not too long ago.
+
+    A lost device is none of them: nothing goes there in any case.
+    """
     remembered, groups = survey.remembered.get(claim, NEW), survey.groups_of.get(claim, ())
     found = [one.device for one in remembered.spoilt if one.rung >= rung and _lasts(survey, one)]
     found += [
         one for group in groups if group.state is GroupState.FAILED and group.rung >= rung for one in group.devices
     ]
-    return frozenset(found)
+    return frozenset(found) - survey.lost
 
 
 def failures(survey: Survey, wish: Ask, before: ClaimMemory) -> tuple[int, int | None]:
-    """Return how often it failed to start in a row and when last; a replica that runs wipes the slate."""
+    """Return how often it failed to start in a row and when last; a replica that runs wipes the slate.
+
+    What stopped because its device was lost is no failed start: it may begin elsewhere at once.
+    """
     if any(group.running for group in wish.held):
         return 0, None
-    failed = [group for group in survey.groups_of.get(wish.claim.id, ()) if group.state is GroupState.FAILED]
+    failed = [
+        group
+        for group in survey.groups_of.get(wish.claim.id, ())
+        if group.state is GroupState.FAILED and survey.lost.isdisjoint(group.devices)
+    ]
     is_new = any(before.failed_at_ms is None or group.since_ms > before.failed_at_ms for group in failed)
     return (before.failures + 1, survey.now_ms) if is_new else (before.failures, before.failed_at_ms)
 
@@ -58,6 +68,7 @@ def _fresh(survey: Survey, groups: Iterable[Group], known: dict[DeviceId, Spoilt
         for group in groups
         if group.state is GroupState.FAILED
         for device in group.devices
+        if device not in survey.lost
         if device not in known or known[device].since_ms < group.since_ms
     ]
 

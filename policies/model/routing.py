@@ -150,11 +150,15 @@ class VariantLoad:
     claim: ClaimId
     """Claim that holds the groups: the canary's for a canary."""
     variant: VariantId | None
+    """Variant that answered."""
     completed: int
+    """Answers that came to their end."""
     failed: int
     """Answers that a group broke off or never began; another group may have answered instead."""
     first_p50_ms: int | None = None
+    """Median of the times to the first piece."""
     first_p95_ms: int | None = None
+    """Time to the first piece that 95 in 100 streams did not exceed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ import pytest
 
 from policies.decide import decide
 from policies.model.decision import PendingReason
+from policies.model.inventory import DeviceHealth, GroupState
 from policies.model.memory import ClaimMemory, Memory
 from policies.model.tenancy import Quota
 from policies.model.workload import ClaimKind, Reservation
@@ -71,8 +72,6 @@ def test_a_claim_that_fails_to_start_waits_longer_each_time():
     one = claim("civil/x:broken")
     made.claims[one.id] = one
     made.settle()
-    from policies.model.inventory import GroupState
-
     def fail():
         name = next(iter(made.groups))
         made.groups[name] = replace(made.groups[name], state=GroupState.FAILED, running=0, routed=False,
@@ -86,6 +85,20 @@ def test_a_claim_that_fails_to_start_waits_longer_each_time():
 
     first, second = fail(), fail()
     assert second > first
+
+
+def test_what_a_lost_gpu_stopped_is_no_failed_start_and_begins_elsewhere_at_once():
+    made = fleet(rules(worker_start_ms=2_000), 2, flavor="A")
+    one = claim("civil/x:steady")
+    made.claims[one.id] = one
+    made.settle()
+    (name,) = made.groups
+    (lost,) = made.groups[name].devices
+    made.devices[lost] = replace(made.devices[lost], health=DeviceHealth.QUARANTINED)
+    made.groups[name] = replace(made.groups[name], state=GroupState.FAILED, running=0, since_ms=made.now_ms)
+    _, decision, _ = made.step()
+    assert (code(decision, one.id), granted(decision, one.id)) == (PendingReason.STARTING, 1)
+    assert lost not in decision.reasons[0].sentence, "it did not fail to start there"
 
 
 def queued(job) -> dict[str, int]:
