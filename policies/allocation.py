@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from policies.admission import Ask
 from policies.board import Seat
-from policies.entitlement import Share
 from policies.fairness import in_fair_order
 from policies.granting import choices, grant
 from policies.holding import keep_for_the_large, recall_holds
@@ -17,7 +16,7 @@ from policies.model.units import ClaimId, FlavorId, TenantId
 from policies.rearranging import rearrange
 from policies.reclaim import Lot, Terms, Tier
 from policies.sharing import granted, terms_of
-from policies.working import Allocation, amounts, first_option, has_base, keep, keep_all, siblings
+from policies.working import Allocation, amounts, first_option, has_base, keep, siblings, sweep
 
 RETRY_ROUNDS = 8
 """Times per tier that quota set free by a lot without a place is offered to the tenant's next ones."""
@@ -29,14 +28,14 @@ def lots_of(ask: Ask, seats: Sequence[Seat]) -> list[Lot]:
     """Return the claim's lots, its minimum first, filled with the seats that it holds; seats too many are left out."""
     if ask.wanted == 1 == ask.minimum:
         lot = Lot(ask=ask, size=1, is_base=True, seats=list(seats[:1]))
-        lot.order, lot.terms = serving_order(lot), terms_of(lot)
+        lot.order, lot.terms, lot.plain = serving_order(lot), terms_of(lot), _plain(lot)
         return [lot]
     sizes = ([ask.minimum] if ask.minimum else []) + [1] * (ask.wanted - ask.minimum)
     lots, position = [], 0
     for index, size in enumerate(sizes):
         lot = Lot(ask=ask, size=size, is_base=index == 0 and ask.minimum > 0)
         lot.seats = list(seats[position : position + size])
-        lot.order, lot.terms = serving_order(lot), terms_of(lot)
+        lot.order, lot.terms, lot.plain = serving_order(lot), terms_of(lot), _plain(lot)
         position += size
         lots.append(lot)
     for lot in lots:
@@ -50,6 +49,14 @@ def serving_order(lot: Lot) -> tuple[int, bool, bool, int, ClaimId]:
     return (-lot.ask.value, not lot.is_base, not lot.seats, claim.submitted_at_ms, claim.id)
 
 
+def _plain(lot: Lot) -> Seat | None:
+    """Return the replica of a complete lot of one if its right depends on what it counts alone."""
+    ask = lot.ask
+    if lot.size != 1 or not lot.seats or ask.idle or ask.paused or not ask.options:
+        return None
+    return lot.seats[0] if ask.options[0].rung == lot.seats[0].rung else None
+
+
 def allocate(work: Allocation) -> None:
     """Grant places until nothing more fits: tier by tier, then what is left, then better or lower rungs."""
     _keep_what_is_blind(work)
@@ -57,11 +64,9 @@ def allocate(work: Allocation) -> None:
         _rate(work, tenant)
     recall_holds(work)
     keep_for_the_large(work)
-    open_: Sequence[Lot] = work.lots()
     for tier in (FLOOR, GUARANTEED, ENTITLED):
-        _serve(work, tier, open_)
-        open_ = [lot for lot in open_ if not lot.is_kept]  # what is granted with a right stays granted
-    _serve_leftover(work, [lot for lot in open_ if lot.tier is not Tier.NONE])
+        _serve(work, tier)
+    _serve_leftover(work, [lot for lot in work.open_lots() if lot.tier is not Tier.NONE])
     squeeze(work)
     climb(work)
 
@@ -87,40 +92,38 @@ def _rate(work: Allocation, tenant: TenantId) -> None:
     sure = dict(used)
     shares = {flavor: of_tenants.get(tenant) for flavor, of_tenants in work.shares.items()}
     beyond: dict[Terms, Tier] = {}
-    for lot in work.queues[tenant]:
+    for lot in work.open[tenant]:
         if lot.is_kept or lot.has_failed:
             continue
-        if lot.size == 1 == len(lot.seats):
-            ask, seat = lot.ask, lot.seats[0]
-            flavor, amount, share = seat.flavor, seat.charge, shares.get(seat.flavor)
-            if share is not None and _is_plain(ask, seat):
-                tier = _tier_of_plain(share, used[flavor], sure[flavor], amount)
-                if not lot.is_base:
-                    tier = max(tier, _right_of_base(work, lot))
-                lot.tier = tier
-                used[flavor] += amount if tier <= ENTITLED else 0
-                sure[flavor] += amount if tier <= GUARANTEED else 0
-                continue
+        seat = lot.plain
+        if seat is not None and lot.seats and lot.seats[0] is seat and (share := shares.get(seat.flavor)) is not None:
+            flavor, amount = seat.flavor, seat.charge
+            promised = sure[flavor]
+            if promised + amount <= share.guaranteed:
+                tier = FLOOR if promised < share.floor else GUARANTEED
+            else:
+                tier = ENTITLED if used[flavor] + amount <= share.entitled else LEFTOVER
+            if not lot.is_base:
+                tier = max(tier, _right_of_base(work, lot))
+            lot.tier = tier
+            if tier <= ENTITLED:
+                used[flavor] += amount
+                if tier <= GUARANTEED:
+                    sure[flavor] = promised + amount
+            continue
         if lot.terms in beyond and not lot.seats:
             lot.tier = beyond[lot.terms]
             continue
-        lot.tier, needs = _strongest(work, lot, used, sure)
-        if lot.tier > Tier.ENTITLED and lot.terms is not None and not lot.seats:
+        _rate_apart(work, lot, used, sure)
+        if lot.tier > ENTITLED and lot.terms is not None and not lot.seats:
             beyond[lot.terms] = lot.tier
-        for flavor, amount in needs.items():
-            used[flavor] += amount if lot.tier <= Tier.ENTITLED else 0
-            sure[flavor] += amount if lot.tier <= Tier.GUARANTEED else 0
 
 
-def _is_plain(ask: Ask, seat: Seat) -> bool:
-    """Say whether the right of a replica that has its place depends on its charge alone."""
-    return bool(ask.options) and ask.options[0].rung == seat.rung and not ask.idle and not ask.paused
-
-
-def _tier_of_plain(share: Share, used: int, sure: int, amount: int) -> Tier:
-    if sure + amount <= share.guaranteed:
-        return FLOOR if sure < share.floor else GUARANTEED
-    return ENTITLED if used + amount <= share.entitled else LEFTOVER
+def _rate_apart(work: Allocation, lot: Lot, used: dict[FlavorId, int], sure: dict[FlavorId, int]) -> None:
+    lot.tier, needs = _strongest(work, lot, used, sure)
+    for flavor, amount in needs.items():
+        used[flavor] += amount if lot.tier <= ENTITLED else 0
+        sure[flavor] += amount if lot.tier <= GUARANTEED else 0
 
 
 def _strongest(
@@ -169,19 +172,18 @@ def _tier(work: Allocation, lot: Lot, flavor: FlavorId, before: tuple[int, int],
     return ENTITLED if used + amount <= share.entitled else LEFTOVER
 
 
-def _serve(work: Allocation, tier: Tier, open_: Sequence[Lot]) -> None:
+def _serve(work: Allocation, tier: Tier) -> None:
+    tenants = sorted(work.open)
     for _ in range(RETRY_ROUNDS):
-        lots = [lot for lot in open_ if lot.tier <= tier and not lot.is_kept and not lot.has_failed]
         work.weak.clear()
         work.departures += 1
-        keep_all(work, [lot for lot in lots if len(lot.seats) == lot.size])
-        waiting = sorted((lot for lot in lots if not lot.is_kept), key=lambda lot: (lot.tier, *across_tenants(lot)))
-        failed = sorted(_offered(work, waiting))
-        for tenant in failed:
+        waiting = [lot for tenant in tenants for lot in sweep(work, tenant, tier)]
+        waiting.sort(key=lambda lot: (lot.tier, *across_tenants(lot)))
+        tenants = sorted(_offered(work, waiting))
+        for tenant in tenants:
             _rate(work, tenant)
-        if not failed:
+        if not tenants:
             return
-        open_ = [lot for tenant in failed for lot in work.queues[tenant]]
 
 
 def _offered(work: Allocation, waiting: Sequence[Lot]) -> set[TenantId]:
@@ -214,6 +216,7 @@ def across_tenants(lot: Lot) -> tuple[int, int, ClaimId]:
 
 def _serve_leftover(work: Allocation, open_: Sequence[Lot]) -> None:
     """Keep what still runs where it is, then offer what is free to those that borrow least."""
+    work.leftover = open_
     for lot in open_:
         if not lot.missing and not lot.ask.idle and _may_run_on(work, lot):
             keep(work, lot)

@@ -119,7 +119,7 @@ def _positions(work: Allocation) -> dict[ClaimId, int]:
     """Return each waiting claim's place in its tenant's queue, 1 first."""
     found: dict[ClaimId, int] = {}
     places: dict[TenantId, int] = {}
-    for ask in [lot.ask for lot in work.lots() if not lot.is_kept]:
+    for ask in [lot.ask for lot in work.open_lots()]:
         claim, tenant = ask.claim.id, ask.tenant.id
         if claim not in found:
             found[claim] = places[tenant] = places.get(tenant, 0) + 1
@@ -144,7 +144,8 @@ def _holders(work: Allocation) -> dict[FlavorId, list[ClaimId]]:
 def _weakest(work: Allocation) -> Sequence[Lot]:
     """Return lots among which are the first holders of every flavor: those on what is left over, where they suffice."""
     weak = (Tier.LEFTOVER, Tier.NONE)
-    lots = [lot for lot in work.lots() if lot.tier in weak and lot.is_kept and lot.seats and _is_first(work, lot)]
+    some = work.lots() if work.survey.blind else work.leftover
+    lots = [lot for lot in some if lot.tier in weak and lot.is_kept and lot.seats and _is_first(work, lot)]
     count = Counter(lot.seats[0].flavor for lot in lots)
     return lots if all(count[flavor] > BLOCKERS_SHOWN for flavor in work.shares) else work.lots()
 
@@ -278,6 +279,8 @@ def _eta(facts: Known, wish: Ask, code: PendingReason, seats: list[Seat]) -> Eta
 
 def _first_end(work: Allocation, tenant: TenantId) -> Eta:
     """Return when the first running job of the same tenant is expected to end: nothing else may be told."""
+    if not work.layout.queues.ending.get(tenant):
+        return None, ""
     ends = [
         seat.group.since_ms + lot.ask.claim.duration_s * 1000
         for lot in work.queues.get(tenant, ())

@@ -30,7 +30,8 @@ def keep_for_the_large(work: Allocation) -> None:
     the way have announced their ends, the claim's start is known: until then the devices are open to jobs that will
     have left by then, and to nothing else.
     """
-    waiting = [lot for lot in work.lots() if not lot.seats and lot.is_base and _is_large_and_waits(work, lot)]
+    lacking = work.layout.queues.lacking
+    waiting = [lot for tenant in sorted(lacking) for lot in lacking[tenant] if _is_large_and_waits(work, lot)]
     waiting.sort(key=lambda lot: (_strength(work, lot), -lot.ask.claim.submitted_at_ms), reverse=True)
     for lot in waiting[:LARGE_CLAIMS]:
         kept, begins = _best_host(work, lot, first_option(lot))
@@ -53,7 +54,7 @@ def _strength(work: Allocation, lot: Lot) -> tuple[int, int]:
 def _right_alone(work: Allocation, lot: Lot) -> Tier:
     tenant = lot.ask.tenant.id
     if tenant not in work.first_waiting:
-        waiting = (one for one in work.queues[tenant] if one.is_base and one.missing)
+        waiting = (one for one in work.layout.queues.lacking[tenant] if one.is_base and one.missing)
         work.first_waiting[tenant] = next(waiting, None)
     option = first_option(lot)
     share = work.shares.get(option.flavor, {}).get(lot.ask.tenant.id)

@@ -19,8 +19,8 @@ def squeeze(work: Allocation) -> None:
     """Move claims down their ladder, one at a time, where that lets a claim of the same tenant be served at all."""
     work.is_gentle = True
     for tenant in sorted(work.queues):
-        low = _squeezable(work, tenant)
-        waiting = [lot for lot in work.queues[tenant] if low and _is_refused(lot) and _may_ask(work, lot)]
+        low = _squeezable(work, tenant) if work.layout.queues.lowerable.get(tenant) else []
+        waiting = [lot for lot in work.open[tenant] if low and _is_refused(lot) and _may_ask(work, lot)]
         for lot in waiting:
             others = [name for name in low if _may_be_squeezed_for(work, name, lot)]
             any(_serve_by_squeezing(work, lot, name) for name in others[:SQUEEZED_PER_LOT])
@@ -98,8 +98,8 @@ def climb(work: Allocation) -> None:
 
 def _climbers(work: Allocation) -> list[list[Lot]]:
     found = [
-        lots for lots in work.of_claim.values()
-        if lots and lots[0].ask.upgrades and all(one.is_kept and not one.ask.idle and one.seats for one in lots)
+        lots for lots in (work.of_claim[name] for name in work.layout.queues.climbing)
+        if all(one.is_kept and not one.ask.idle and one.seats for one in lots)
         and lots[0].ask.domain not in work.survey.blind
     ]  # fmt: skip
     return sorted(found, key=lambda lots: (-lots[0].ask.value, _since(work, lots), lots[0].ask.claim.id))

@@ -52,6 +52,8 @@ class Lot:
     """Its place in its tenant's queue; see ``allocation.serving_order``."""
     terms: Terms | None = None
     """Equal among lots that are decided over alike; None for one judged by itself."""
+    plain: Seat | None = None
+    """Its one replica, where its right depends on what that counts and on nothing else of it."""
 
     @property
     def missing(self) -> int:

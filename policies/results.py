@@ -80,7 +80,7 @@ def _afresh(results: Results, work: Allocation, changed: Iterable[ClaimId]) -> l
     """Return the claims of which everything is said anew, sorted."""
     found = results.restless.union(changed)
     found.update(seat.claim for seat in work.board.moved if seat.claim in work.of_claim)
-    found.update(lot.ask.claim.id for lot in work.lots() if not lot.is_kept)
+    found.update(lot.ask.claim.id for lot in work.open_lots())
     return sorted(found)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from operator import attrgetter
 
 from policies.admission import Ask, charge, flavor_memory
 from policies.allocation import lots_of
@@ -14,13 +13,11 @@ from policies.model.inventory import Group
 from policies.model.memory import Memory
 from policies.model.units import ClaimId, FlavorId, GroupId, ModelId, TenantId
 from policies.model.workload import Shape
+from policies.queues import Queues
 from policies.rating import SCORES
 from policies.reclaim import Lot, Victims
 from policies.survey import Survey
 from policies.working import Allocation, Layout, Shares
-
-in_order = attrgetter("order")
-"""A lot's place in its tenant's queue."""
 
 
 def start(
@@ -31,19 +28,14 @@ def start(
     made.appraise = appraiser = Appraiser(wishes)
     seated = _seated(survey, made)
     lot_of: dict[int, Lot] = {}
-    queues: dict[TenantId, list[Lot]] = {}
+    queues = Queues()
     of_claim: dict[ClaimId, list[Lot]] = {}
     for wish in wishes:
         lots = of_claim[wish.claim.id] = lots_of(wish, seats_held(wish, seated))
         for lot in lots:
             for seat in lot.seats:
                 lot_of[id(seat)] = lot
-        queue = queues.get(wish.tenant.id)
-        if queue is None:
-            queue = queues[wish.tenant.id] = []
-        queue.extend(lots)
-    for queue in queues.values():
-        queue.sort(key=in_order)
+    queues.fill(lot for lots in of_claim.values() for lot in lots)
     made.leaving = [seat for some in seated.values() for seat in some if id(seat) not in lot_of]
     whole = Layout(
         board=made, queues=queues, of_claim=of_claim, lot_of=lot_of, home=dict(made.worker_of), seated=seated,
@@ -67,9 +59,10 @@ def begin(
         shares=shares, used=used, standing=standing,
     )  # fmt: skip
     return Allocation(
-        survey=survey, memory=memory, board=layout.board, shares=shares, victims=victims, queues=layout.queues,
-        of_claim=layout.of_claim, capacity=capacity, keeping_beside=_keeping(shares, beside), roots=roots,
-        layout=layout, used=used, standing=standing, warm=layout.warm,
+        survey=survey, memory=memory, board=layout.board, shares=shares, victims=victims, queues=layout.queues.lots,
+        open=dict(layout.queues.lots), of_claim=layout.of_claim, capacity=capacity,
+        keeping_beside=_keeping(shares, beside), roots=roots, layout=layout, used=used, standing=standing,
+        warm=layout.warm,
     )  # fmt: skip
 
 

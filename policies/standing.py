@@ -6,7 +6,7 @@ everything with everything, is done from the start each time, on the same lots a
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from bisect import insort
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from operator import attrgetter
@@ -24,9 +24,9 @@ from policies.model.units import ClaimId, DeviceId, FlavorId, GroupId, TenantId,
 from policies.model.workload import Claim, Demand
 from policies.modes import overlay_in_force
 from policies.quota import caps, count_demand, demands, healthy_capacity, shares
-from policies.reclaim import Lot, Tier
+from policies.reclaim import Tier
 from policies.results import Results
-from policies.setting import begin, count_complete, in_order, seats_held, seats_of, start
+from policies.setting import begin, count_complete, seats_held, seats_of, start
 from policies.survey import Survey, survey
 from policies.working import Allocation
 
@@ -359,8 +359,8 @@ def _exchange(standing: Standing, name: ClaimId, before: Ask | None, after: Ask 
             work.layout.appraiser.add(wish, sign)
     gone = work.of_claim.pop(name, [])
     count_complete(work.layout.complete, gone, -1)
+    work.layout.queues.remove(gone)
     for lot in gone:
-        _unqueue(work.queues[lot.ask.tenant.id], lot)
         for seat in lot.seats:
             work.victims.lot_of.pop(id(seat), None)
     if after is None:
@@ -370,16 +370,9 @@ def _exchange(standing: Standing, name: ClaimId, before: Ask | None, after: Ask 
         standing.wishes[name] = after
         work.of_claim[name] = lots_of(after, seats_held(after, work.layout.seated))
         count_complete(work.layout.complete, work.of_claim[name], 1)
+        work.layout.queues.add(work.of_claim[name])
         for lot in work.of_claim[name]:
-            insort(work.queues.setdefault(after.tenant.id, []), lot, key=in_order)
             work.victims.lot_of.update((id(seat), lot) for seat in lot.seats)
-
-
-def _unqueue(queue: list[Lot], lot: Lot) -> None:
-    place = bisect_left(queue, lot.order, key=in_order)
-    while queue[place] is not lot:
-        place += 1
-    del queue[place]
 
 
 def _leaving(standing: Standing, claims: Iterable[ClaimId]) -> None:

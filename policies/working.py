@@ -15,6 +15,7 @@ from policies.model.decision import PendingReason
 from policies.model.inventory import Worker
 from policies.model.memory import Memory
 from policies.model.units import ClaimId, DeviceId, FlavorId, GroupId, ModelId, NodeId, TenantId
+from policies.queues import Queues
 from policies.reclaim import Lot, Tier, Victims, anybodys_price
 from policies.survey import Survey
 
@@ -43,7 +44,7 @@ class Layout:
     """What is there, as the snapshot shows it, in the shape in which places are granted; moved about by granting."""
 
     board: Board
-    queues: dict[TenantId, list[Lot]]
+    queues: Queues
     of_claim: dict[ClaimId, list[Lot]]
     lot_of: dict[int, Lot]
     """By identity of the seat."""
@@ -85,8 +86,10 @@ class Allocation:
     """Claims for which devices are kept, and their tenants; found when it is first asked for."""
     weak: dict[Tier, Weak] = field(default_factory=dict)
     """Hosts that carry something which may be moved, by the right that is needed; emptied when rights change."""
-    in_order: list[Lot] = field(default_factory=list)
-    """Every lot; found once, since lots are never added."""
+    leftover: Sequence[Lot] = ()
+    """Lots that had no right to a place when what is left was given out, and might have it; in the same order."""
+    open: dict[TenantId, list[Lot]] = field(default_factory=dict)
+    """Each tenant's lots without those that were granted for good, in the order in which it is served."""
     codes: dict[ClaimId, PendingReason] = field(default_factory=dict)
     better_since: dict[ClaimId, int] = field(default_factory=dict)
     """Since when a better rung has been possible, for claims on a lower one."""
@@ -120,9 +123,11 @@ class Allocation:
 
     def lots(self) -> list[Lot]:
         """Return every lot, by tenant, in the order in which the tenant is served."""
-        if not self.in_order:
-            self.in_order = [lot for tenant in sorted(self.queues) for lot in self.queues[tenant]]
-        return self.in_order
+        return [lot for tenant in sorted(self.queues) for lot in self.queues[tenant]]
+
+    def open_lots(self) -> list[Lot]:
+        """Return the lots that are not granted, or not for good, in the same order."""
+        return [lot for tenant in sorted(self.open) for lot in self.open[tenant] if not lot.is_kept]
 
 
 def weak_hosts(work: Allocation, tier: Tier) -> Weak:
@@ -137,8 +142,8 @@ def _weak(work: Allocation, price: Price) -> Weak:
     devices, nodes, least = work.survey.devices, set(), dict[NodeId, int]()
     for seat in work.board.leaving:
         least[devices[seat.devices[0]].node] = 0
-    for lot in work.lots():
-        for seat in () if lot.is_kept else lot.seats:
+    for lot in work.open_lots():
+        for seat in lot.seats:
             node = devices[seat.devices[0]].node
             nodes.add(node)
             cost = price(seat)
@@ -235,17 +240,31 @@ def keep(work: Allocation, lot: Lot) -> None:
     work.log.append(partial(_unkeep, work, lot))
 
 
-def keep_all(work: Allocation, lots: Sequence[Lot]) -> None:
-    """Grant the complete lots where they are, those whose claim has its minimum. Never taken back: not logged."""
-    counted: dict[tuple[TenantId, FlavorId], int] = {}
-    for lot in lots:
-        if lot.is_base or has_base(work, lot):
+def sweep(work: Allocation, tenant: TenantId, tier: Tier) -> list[Lot]:
+    """Grant the tenant's complete lots of this right where they are, those whose claim has its minimum.
+
+    Return the others of this right in order. What is granted with a right stays granted: it is never taken back, so it
+    is not logged, and it is open no more.
+    """
+    still: list[Lot] = []
+    waiting: list[Lot] = []
+    counted: dict[FlavorId, int] = {}
+    for lot in work.open[tenant]:
+        if lot.is_kept:
+            continue
+        if lot.tier > tier or lot.has_failed:
+            still.append(lot)
+        elif len(lot.seats) == lot.size and (lot.is_base or has_base(work, lot)):
             lot.is_kept = True
-            tenant = lot.ask.tenant.id
             for seat in lot.seats:
-                counted[tenant, seat.flavor] = counted.get((tenant, seat.flavor), 0) + seat.charge
-    for (tenant, flavor), amount in counted.items():
+                counted[seat.flavor] = counted.get(seat.flavor, 0) + seat.charge
+        else:
+            still.append(lot)
+            waiting.append(lot)
+    work.open[tenant] = still
+    for flavor, amount in counted.items():
         count(work, tenant, flavor, amount)
+    return waiting
 
 
 def _unkeep(work: Allocation, lot: Lot) -> None:
