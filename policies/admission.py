@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from policies.layouts import impossible
+from policies.model.building import builder
 from policies.model.decision import PendingReason
 from policies.model.inventory import Group, GroupState, UsageState
 from policies.model.memory import ClaimMemory
@@ -60,6 +61,9 @@ class Ask:
     """Everything it holds has been idle for long: lent first, returned at once on demand."""
     seen_lower_since_ms: int | None = None
     idle_since_ms: int | None = None
+
+
+_asked = builder(Ask)
 
 
 def charge(shape: Shape, memory_mib: int) -> int:
@@ -182,7 +186,7 @@ def _ask(survey: Survey, claim: Claim, form: Form) -> Ask:
     wanted, lower_since = (0, None) if refusal else _wanted(survey, claim, remembered, held)
     options, upgrades = form.split(rung) if form.options else ((), ())
     idle, idle_since = _idle(survey, claim, held, remembered)
-    return Ask(
+    return _asked(
         claim=claim, tenant=form.tenant, rank=form.rank, domain=form.tenant.domain,
         value=form.rank.value + _boost(survey, claim, held), wanted=wanted, minimum=min(claim.min_replicas, wanted),
         options=options, upgrades=upgrades, rung=rung, held=held, leaving=leaving, refusal=refusal, detail=detail,

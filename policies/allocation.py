@@ -14,7 +14,7 @@ from policies.limits import is_allowed
 from policies.model.decision import PendingReason
 from policies.model.units import ClaimId, FlavorId, TenantId
 from policies.rearranging import rearrange
-from policies.reclaim import Lot, Terms, Tier
+from policies.reclaim import Lot, Terms, Tier, lotted
 from policies.sharing import granted, terms_of
 from policies.working import Allocation, amounts, first_option, has_base, keep, siblings, sweep
 
@@ -27,20 +27,22 @@ FLOOR, GUARANTEED, ENTITLED, LEFTOVER = Tier.FLOOR, Tier.GUARANTEED, Tier.ENTITL
 def lots_of(ask: Ask, seats: Sequence[Seat]) -> list[Lot]:
     """Return the claim's lots, its minimum first, filled with the seats that it holds; seats too many are left out."""
     if ask.wanted == 1 == ask.minimum:
-        lot = Lot(ask=ask, size=1, is_base=True, seats=list(seats[:1]))
-        lot.order, lot.terms, lot.plain = serving_order(lot), terms_of(lot), _plain(lot)
-        return [lot]
+        return [_lot(ask, 1, list(seats[:1]), is_base=True)]
     sizes = ([ask.minimum] if ask.minimum else []) + [1] * (ask.wanted - ask.minimum)
     lots, position = [], 0
     for index, size in enumerate(sizes):
-        lot = Lot(ask=ask, size=size, is_base=index == 0 and ask.minimum > 0)
-        lot.seats = list(seats[position : position + size])
-        lot.order, lot.terms, lot.plain = serving_order(lot), terms_of(lot), _plain(lot)
+        some = list(seats[position : position + size])
+        lots.append(_lot(ask, size, some, is_base=index == 0 and ask.minimum > 0))
         position += size
-        lots.append(lot)
     for lot in lots:
         lot.claim_lots = lots
     return lots
+
+
+def _lot(ask: Ask, size: int, seats: list[Seat], *, is_base: bool) -> Lot:
+    lot = lotted(ask=ask, size=size, is_base=is_base, seats=seats)
+    lot.order, lot.terms, lot.plain = serving_order(lot), terms_of(lot), _plain(lot)
+    return lot
 
 
 def serving_order(lot: Lot) -> tuple[int, bool, bool, int, ClaimId]:

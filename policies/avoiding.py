@@ -22,6 +22,8 @@ def avoided(survey: Survey, claim: ClaimId, rung: int) -> frozenset[DeviceId]:
     A lost device is none of them: nothing goes there in any case.
     """
     remembered, groups = survey.remembered.get(claim, NEW), survey.groups_of.get(claim, ())
+    if not groups and not remembered.spoilt:
+        return frozenset()
     found = [one.device for one in remembered.spoilt if one.rung >= rung and _lasts(survey, one)]
     found += [
         one for group in groups if group.state is GroupState.FAILED and group.rung >= rung for one in group.devices

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 
 from policies.market import Market
+from policies.model.building import builder
 from policies.model.inventory import Group, Worker, WorkerState
 from policies.model.units import (
     WHOLE_GPU_MILLIS,
@@ -89,6 +90,10 @@ class Need:
         )  # fmt: skip
 
 
+needed = builder(Need)
+"""Makes one."""
+
+
 @dataclass(slots=True, eq=False)
 class Seat:
     """One replica at its place. ``group`` is None until it has been started."""
@@ -107,6 +112,10 @@ class Seat:
     cpu_millis: int = 0
     """Of the host."""
     host_memory_mib: int = 0
+
+
+seated = builder(Seat)
+"""Makes one."""
 
 
 @dataclass(slots=True)
@@ -132,6 +141,10 @@ class Site:
     free_memory_mib: int
     victims: tuple[Seat, ...] = ()
     cost: int = 0
+
+
+sited = builder(Site)
+"""Makes one."""
 
 
 Order = tuple[int, int, int, int, tuple[DeviceId, ...]]

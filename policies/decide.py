@@ -60,4 +60,5 @@ class Decider:
 def _decided(standing: Standing, policy_digest: str) -> Decision:
     allocate(standing.work)
     decision = conclude(standing.results, standing.work, standing.wishes, standing.changed, standing.asked)
+    standing.work.log.clear()  # how to take changes back refers to the work: it would outlive the decision
     return replace(decision, policy_digest=policy_digest, mode=mode_in_force(standing.policy, standing.now_ms))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import combinations
 
-from policies.board import Board, Kind, Need, Reach, Seat, Site
+from policies.board import Board, Kind, Need, Reach, Seat, Site, sited
 from policies.model.units import DeviceId, NodeId
 from policies.places import candidates, carries, ending_for, may_end, worker_for
 
@@ -166,7 +166,7 @@ def _displacing_site(
 ) -> Site:
     domains = {board.survey.devices[one].domain for one in devices}
     reach = Reach.FOREIGN if domains - {None, need.domain} else Reach.BOUND
-    return Site(
+    return sited(
         worker=worker_for(board, need, devices), node=board.survey.devices[devices[0]].node, devices=devices,
         reach=reach, free_millis=sum(board.free_millis[one] for one in devices),
         free_memory_mib=sum(board.free_memory[one] for one in devices), victims=tuple(victims),

@@ -50,6 +50,7 @@ _built = builder(Reason)
 Eta = tuple[int | None, str]
 Told = tuple[Eta, str, tuple[ClaimId, ...]]
 """When, why and for whom a claim waits."""
+Terms = tuple[tuple[str, int], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,10 +64,8 @@ class Known:
     """Flavors whose sound devices do not cover the quotas, each with why: a function of inventory and policy alone."""
     first_ends: dict[TenantId, Eta] = field(default_factory=dict)
     """When the first running job of a tenant ends; found when it is asked for."""
-    told: dict[tuple[object, ...], Told] = field(default_factory=dict)
-    """What was said of waiting claims, by their terms: of equal ones it is the same."""
-    no_place: dict[tuple[object, ...], PendingReason] = field(default_factory=dict)
-    """The same for why there is no place."""
+    told: dict[tuple[object, ...], tuple[PendingReason, ClaimState, Told, Terms]] = field(default_factory=dict)
+    """What was said of waiting claims, by their terms: of equal ones it is the same but for how long they waited."""
 
 
 def known(work: Allocation) -> Known:
@@ -78,6 +77,9 @@ def reason(facts: Known, wish: Ask) -> Reason:
     """Return why the claim is where it is."""
     work, claim = facts.work, wish.claim.id
     lots = work.of_claim.get(claim, [])
+    is_alone = len(lots) == 1 and not lots[0].is_kept and not lots[0].seats and lots[0].terms is not None
+    if is_alone and work.codes.get(claim) is not PendingReason.ON_HOLD:
+        return _of_equals(facts, wish, lots)
     seats = (
         lots[0].seats if len(lots) == 1 and lots[0].is_kept else [s for lot in lots if lot.is_kept for s in lot.seats]
     )
@@ -88,19 +90,30 @@ def reason(facts: Known, wish: Ask) -> Reason:
             sentence=_served(wish.wanted),
             wanted_replicas=wish.wanted, rung=seats[0].rung if seats else None,
         )  # fmt: skip
-    if seats or len(lots) != 1 or lots[0].terms is None or code is PendingReason.ON_HOLD:
-        eta, sentence, blockers = _told(facts, wish, lots, seats, code)
-    else:
-        key = lots[0].terms, code, wish.refusal
-        if key not in facts.told:
-            facts.told[key] = _told(facts, wish, lots, seats, code)
-        eta, sentence, blockers = facts.told[key]
+    eta, sentence, blockers = _told(facts, wish, lots, seats, code)
     return _built(
         claim=claim, state=_state(wish, len(seats), code, is_blind=wish.domain in work.survey.blind), code=code,
         position=facts.positions.get(claim), eta_ms=eta[0], sentence=sentence, eta_assumption=eta[1],
         granted_replicas=len(seats),
-        wanted_replicas=wish.wanted, rung=seats[0].rung if seats else None, score_terms=_terms(work, wish, lots),
-        blockers=blockers,
+        wanted_replicas=wish.wanted, rung=seats[0].rung if seats else None,
+        score_terms=(*_terms(wish, lots), _waited(work, wish)), blockers=blockers,
+    )  # fmt: skip
+
+
+def _of_equals(facts: Known, wish: Ask, lots: list[Lot]) -> Reason:
+    """Return why a claim that has nothing waits: as all of equal terms, but for its place and how long it waited."""
+    work, lot, claim = facts.work, lots[0], wish.claim.id
+    key = lot.terms, lot.tier, wish.rank.value, work.codes.get(claim), claim in work.victims.refused_by_budget
+    known = facts.told.get(key)
+    if known is None:
+        code = _why_not_all(facts, wish, lots)
+        state = _state(wish, 0, code, is_blind=wish.domain in work.survey.blind)
+        known = facts.told[key] = code, state, _told(facts, wish, lots, [], code), _terms(wish, lots)
+    code, state, (eta, sentence, blockers), terms = known
+    return _built(
+        claim=claim, state=state, code=code, position=facts.positions.get(claim), eta_ms=eta[0], sentence=sentence,
+        eta_assumption=eta[1], granted_replicas=0, wanted_replicas=wish.wanted, rung=None,
+        score_terms=(*terms, _waited(work, wish)), blockers=blockers,
     )  # fmt: skip
 
 
@@ -170,6 +183,11 @@ def _code(facts: Known, wish: Ask, lots: list[Lot], seats: list[Seat]) -> Pendin
     work = facts.work
     if lots[0].is_kept if len(lots) == 1 else all(lot.is_kept for lot in lots):
         return _progress(work, seats)
+    return _why_not_all(facts, wish, lots)
+
+
+def _why_not_all(facts: Known, wish: Ask, lots: list[Lot]) -> PendingReason:
+    work = facts.work
     if wish.domain in work.survey.blind:
         return PendingReason.TELEMETRY_STALE
     if wish.paused:
@@ -179,13 +197,7 @@ def _code(facts: Known, wish: Ask, lots: list[Lot], seats: list[Seat]) -> Pendin
     known = work.codes.get(wish.claim.id, PendingReason.WAITING_FOR_QUOTA)
     if known not in (PendingReason.TOPOLOGY_UNSATISFIED, PendingReason.WAITING_FOR_QUOTA):
         return known
-    lot = next(lot for lot in lots if not lot.is_kept)
-    key = lot.terms, lot.tier, known
-    if lot.terms is None or lot.seats:
-        return _why_no_place(facts, lot, known)
-    if key not in facts.no_place:
-        facts.no_place[key] = _why_no_place(facts, lot, known)
-    return facts.no_place[key]
+    return _why_no_place(facts, next(lot for lot in lots if not lot.is_kept), known)
 
 
 def _why_no_place(facts: Known, lot: Lot, known: PendingReason) -> PendingReason:
@@ -250,13 +262,17 @@ def _named(devices: Sequence[DeviceId]) -> str:
     return ", ".join(devices[:DEVICES_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
-def _terms(work: Allocation, wish: Ask, lots: list[Lot]) -> tuple[tuple[str, int], ...]:
+def _terms(wish: Ask, lots: list[Lot]) -> Terms:
+    """Return what its place in the queue rests on, beside the time that it has waited."""
     open_ = [lot for lot in lots if not lot.is_kept]
-    waited = work.survey.now_ms - wish.claim.submitted_at_ms
     return (
         ("class", wish.rank.value), ("deadline", wish.value - wish.rank.value),
-        ("right", int(open_[0].tier) if open_ else 0), ("waited_s", max(0, waited) // 1000),
+        ("right", int(open_[0].tier) if open_ else 0),
     )  # fmt: skip
+
+
+def _waited(work: Allocation, wish: Ask) -> tuple[str, int]:
+    return "waited_s", max(0, work.survey.now_ms - wish.claim.submitted_at_ms) // 1000
 
 
 def _eta(facts: Known, wish: Ask, code: PendingReason, seats: list[Seat]) -> Eta:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from policies.admission import NEW, Option, backoff_ms
 from policies.avoiding import avoided, failures
-from policies.board import Need, Order, Seat, Site
+from policies.board import Need, Order, Site, needed, seated
 from policies.displacing import find_by_displacing
 from policies.fitting import find
 from policies.holding import ends_ms
@@ -94,7 +94,8 @@ def _elsewhere_first(work: Allocation, lot: Lot, tier: Tier) -> Sequence[Option]
 
 def elsewhere(work: Allocation, need: Need) -> Need:
     """Return the need, away from where a start of the claim failed lately."""
-    return replace(need, avoid_devices=avoided(work.survey, need.claim, need.rung))
+    devices = avoided(work.survey, need.claim, need.rung)
+    return replace(need, avoid_devices=devices) if devices else need
 
 
 def free_site(work: Allocation, need: Need) -> Site | None:
@@ -201,7 +202,7 @@ def need_of(work: Allocation, lot: Lot, option: Option, tier: Tier) -> Need:
     avoid = frozenset[NodeId]()
     if lot.ask.claim.spread:
         avoid = frozenset(work.survey.devices[s.devices[0]].node for one in siblings(work, lot) for s in one.seats)
-    return Need(
+    return needed(
         claim=lot.ask.claim.id, domain=lot.ask.domain, rung=option.rung, flavor=option.flavor, devices=shape.devices,
         gpu_millis=shape.gpu_millis, memory_mib=shape.memory_mib, charge=option.charge, avoid_nodes=avoid,
         strength=(-tier, lot.ask.value), ends_ms=ends_ms(work.survey, lot.ask.claim),
@@ -256,7 +257,7 @@ def seat_at(work: Allocation, lot: Lot, need: Need, site: Site, tier: Tier) -> N
     if taken:
         work.hopeless.clear()
     workers = work.board.bind(site, need.domain)
-    seat = Seat(
+    seat = seated(
         claim=need.claim, domain=need.domain, rung=need.rung, worker=site.worker, devices=site.devices,
         gpu_millis=need.gpu_millis, memory_mib=need.memory_mib, charge=need.charge, flavor=need.flavor,
         cpu_millis=need.cpu_millis, host_memory_mib=need.host_memory_mib,

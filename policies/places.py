@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from policies.board import Board, Need, Order, Reach, Site
+from policies.board import Board, Need, Order, Reach, Site, sited
 from policies.model.inventory import Device, ScrubState, Worker
 from policies.model.naming import worker_id
 from policies.model.units import ClaimId, DeviceId, NodeId, SecurityDomain, WorkerId
@@ -145,7 +145,7 @@ def _last_domain(board: Board, device: DeviceId) -> SecurityDomain | None:
 
 
 def _site(board: Board, need: Need, devices: tuple[DeviceId, ...], reach: Reach) -> Site:
-    return Site(
+    return sited(
         worker=worker_for(board, need, devices), node=board.survey.devices[devices[0]].node, devices=devices,
         reach=reach, free_millis=sum(board.free_millis[one] for one in devices),
         free_memory_mib=sum(board.free_memory[one] for one in devices),

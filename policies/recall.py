@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from policies.admission import NEW, Ask
 from policies.avoiding import failures, spoilt
+from policies.model.building import builder
 from policies.model.decision import Eviction, EvictionReason
 from policies.model.memory import ClaimMemory, Drain, Hold, Memory, Spoilt, UsageRecord
 from policies.model.units import ClaimId, DeviceId, GroupId
@@ -110,7 +111,7 @@ def of_claim(work: Allocation, wish: Ask, evicted: frozenset[ClaimId]) -> ClaimM
         return None
     if before is not None and now == _known(before):
         return before
-    return ClaimMemory(
+    return _remembered(
         claim=claim, rung=now[0], better_since_ms=now[1], lower_since_ms=now[2], idle_since_ms=now[3],
         failed_at_ms=now[4], evicted_at_ms=now[5], waiting_since_ms=now[6], failures=failed,
         spoilt=now[8],
@@ -131,6 +132,7 @@ def _waits_on(survey: Survey, wish: Ask, before: ClaimMemory, lot: Lot) -> bool:
     )
 
 
+_remembered = builder(ClaimMemory)
 _NOTHING = (None, None, None, None, None, None, None, 0, ())
 
 

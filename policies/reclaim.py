@@ -9,6 +9,7 @@ from enum import IntEnum
 from policies.admission import Ask
 from policies.board import Seat
 from policies.entitlement import Share
+from policies.model.building import builder
 from policies.model.decision import EvictionReason
 from policies.model.inventory import Group, UsageState
 from policies.model.tenancy import Tenant
@@ -59,6 +60,10 @@ class Lot:
     def missing(self) -> int:
         """Replicas that have no place yet."""
         return self.size - len(self.seats)
+
+
+lotted = builder(Lot)
+"""Makes one."""
 
 
 @dataclass(slots=True)

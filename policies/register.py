@@ -11,7 +11,7 @@ N = TypeVar("N")
 K = TypeVar("K", bound=str)
 
 MUCH = 16
-"""If more than one in so many changed, all are looked up again."""
+"""If more than one in so many came or went, all are sorted again."""
 
 
 @dataclass(slots=True)
@@ -51,15 +51,16 @@ class Register(Generic[K, N]):
     def told(self) -> tuple[N, ...]:
         """Return the nouns, sorted by name: the same tuple as before if nothing changed.
 
-        Cost: sorting what came or went, and a look-up for what changed or, where that is much, for each.
+        Cost: sorting what came or went, and a search for what was exchanged.
         """
-        changed = self._unsorted | self._renewed
-        if len(changed) * MUCH > len(self.known):
-            self._names = self._brought_up(sorted(self._unsorted))[0] if self._names else sorted(self.known)
+        if len(self._unsorted) * MUCH > len(self.known):
+            self._names = sorted(self.known)
             self._told = tuple(map(self.known.__getitem__, self._names))
-        elif changed:
-            self._names, nouns = self._brought_up(sorted(changed))
-            self._told = tuple(nouns)
+        elif self._unsorted or self._renewed:
+            names, nouns = self._brought_up(sorted(self._unsorted))
+            for name in self._renewed - self._unsorted:
+                nouns[bisect_left(names, name)] = self.known[name]
+            self._names, self._told = names, tuple(nouns)
         self._unsorted.clear()
         self._renewed.clear()
         return self._told

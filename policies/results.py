@@ -86,7 +86,10 @@ def _afresh(results: Results, work: Allocation, changed: Iterable[ClaimId]) -> l
 
 def _place(results: Results, work: Allocation, afresh: Iterable[ClaimId]) -> None:
     for claim in afresh:
-        placed, before = placements_of(work.of_claim[claim], work.survey.groups), results.placed_of.get(claim)
+        lots, before = work.of_claim[claim], results.placed_of.get(claim)
+        if not before and before is not None and len(lots) == 1 and not lots[0].is_kept:
+            continue
+        placed = placements_of(lots, work.survey.groups)
         if placed == before:
             continue
         for one in before or ():

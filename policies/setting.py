@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from policies.admission import Ask, charge, flavor_memory
 from policies.allocation import lots_of
 from policies.appraisal import Appraiser
-from policies.board import Board, Score, Seat, board
+from policies.board import Board, Score, Seat, board, seated
 from policies.errors import UnknownScore
 from policies.model.inventory import Group
 from policies.model.memory import Memory
@@ -146,7 +146,7 @@ def _seat(survey: Survey, group: Group, index: int, memory: Mapping[FlavorId, in
     first = index * shape.devices
     devices = group.devices[first : first + shape.devices] or group.devices[: shape.devices]
     flavor = survey.devices[group.devices[0]].flavor
-    return Seat(
+    return seated(
         claim=group.claim, domain=survey.workers[group.worker].domain, rung=group.rung, worker=group.worker,
         devices=devices, gpu_millis=shape.gpu_millis, memory_mib=shape.memory_mib,
         charge=charge(shape, memory[flavor]), flavor=flavor, group=group, cpu_millis=shape.cpu_millis,
