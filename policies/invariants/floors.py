@@ -85,6 +85,7 @@ def _any_below(top: TenantId, tenants: set[TenantId]) -> bool:
 def _held_before(world: World) -> defaultdict[tuple[str, FlavorId], int]:
     """Return what each tenant and all below it held in claims that had their minimum: fewer is no service."""
     held: defaultdict[tuple[str, FlavorId], int] = defaultdict(int)
+    alone: defaultdict[tuple[TenantId, FlavorId], int] = defaultdict(int)
     working: defaultdict[ClaimId, int] = defaultdict(int)
     for group in world.groups.values():
         working[group.claim] += group.replicas if group.state is not GroupState.FAILED else 0
@@ -93,7 +94,9 @@ def _held_before(world: World) -> defaultdict[tuple[str, FlavorId], int]:
         device = world.devices.get(group.devices[0])
         if claim is None or shape is None or device is None or working[group.claim] < claim.min_replicas:
             continue
-        parts = claim.tenant.split("/")
+        alone[claim.tenant, device.flavor] += _counts(world, shape, device.flavor) * group.replicas
+    for (tenant, flavor), millis in alone.items():
+        parts = tenant.split("/")
         for depth in range(1, len(parts) + 1):
-            held["/".join(parts[:depth]), device.flavor] += _counts(world, shape, device.flavor) * group.replicas
+            held["/".join(parts[:depth]), flavor] += millis
     return held

@@ -48,14 +48,13 @@ def _groups_stop_drained(world: World, plan: Plan) -> Iterator[Violation]:
 
 
 def _workers_stop_empty(world: World, plan: Plan) -> Iterator[Violation]:
-    for action in plan.actions:
-        if isinstance(action, StopWorker):
-            for group in world.groups.values():
-                if group.worker == action.worker:
-                    yield Violation(
-                        rule="no_worker_stops_under_a_group", subject=action.worker,
-                        sentence=f"worker {action.worker} still carries group {group.id}",
-                    )  # fmt: skip
+    stopped = {action.worker for action in plan.actions if isinstance(action, StopWorker)}
+    for group in world.groups.values():
+        if group.worker in stopped:
+            yield Violation(
+                rule="no_worker_stops_under_a_group", subject=group.worker,
+                sentence=f"worker {group.worker} still carries group {group.id}",
+            )  # fmt: skip
 
 
 def _scrubs_touch_nobody(world: World, plan: Plan) -> Iterator[Violation]:
