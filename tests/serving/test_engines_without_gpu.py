@@ -54,6 +54,7 @@ def test_nothing_of_a_prompt_is_logged_and_no_code_of_a_model_runs() -> None:
     assert derived["load_format"] == "safetensors"
 
 
+@pytest.mark.elsewhere
 @pytest.mark.skipif(importlib.util.find_spec("vllm") is not None, reason="vLLM is installed here")
 def test_an_engine_whose_package_is_missing_says_so_when_the_replica_starts() -> None:
     bare = EngineSpec(group="g", model="m", variant="v", engine="vllm")

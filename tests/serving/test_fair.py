@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.gateway.fair import FairQueue, Ticket
+from serving.gateway.fair import PATIENCE_MS, RESERVED_PART, FairQueue, Ticket
 
 
 def ticket(tenant: str, cost: int = 100, *, weight: int = 1, priority: int = 0) -> Ticket:
@@ -42,6 +42,44 @@ def test_a_higher_class_is_served_first() -> None:
     queue.push(ticket("low"))
     queue.push(ticket("high", priority=5))
     assert [served.tenant for served in serve(queue, 2)] == ["high", "low"]
+
+
+def served_of_each(queue: FairQueue, count: int, now_ms: int) -> dict[str, int]:
+    tokens: dict[str, int] = {}
+    for _ in range(count):
+        if each := queue.pop(now_ms):
+            tokens[each.tenant] = tokens.get(each.tenant, 0) + each.cost
+    return tokens
+
+
+def test_a_lower_class_waits_for_its_patience_and_then_gets_a_quarter_of_the_tokens() -> None:
+    queue = FairQueue(limit=1_000)
+    for _ in range(200):
+        queue.push(ticket("high", 30, priority=5))
+        queue.push(ticket("low", 100))
+    assert served_of_each(queue, 20, PATIENCE_MS - 1) == {"high": 600}
+    late = served_of_each(queue, 100, PATIENCE_MS)
+    assert abs(late["high"] - (RESERVED_PART - 1) * late["low"]) <= 300 + 30
+
+
+def test_three_classes_all_get_on_when_all_are_late() -> None:
+    queue = FairQueue(limit=1_000)
+    for _ in range(300):
+        queue.push(ticket("high", 30, priority=9))
+        queue.push(ticket("middle", 30, priority=5))
+        queue.push(ticket("low", 100))
+    tokens = served_of_each(queue, 300, PATIENCE_MS)
+    assert tokens["high"] > tokens["middle"] > tokens["low"] > 0
+    assert tokens["low"] >= sum(tokens.values()) / RESERVED_PART**2 - 200
+
+
+def test_a_quarter_of_the_queue_is_not_taken_from_lower_classes() -> None:
+    queue = FairQueue(limit=8)
+    for _ in range(8):
+        queue.push(ticket("low"))
+    shed = [queue.push(ticket("high", priority=5)) for _ in range(20)]
+    assert [each.tenant for each in shed if each] == ["low"] * 6 + ["high"] * 14
+    assert sum(each.tenant == "low" for each in queue.waiting()) == 2
 
 
 def test_a_full_queue_sheds_the_newest_of_the_tenant_that_waits_with_most() -> None:

@@ -20,6 +20,7 @@ def cells(panel):
     return {(x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])}
 
 
+@pytest.mark.elsewhere
 @BY_UID
 def test_the_schema_of_grafana_accepts_every_dashboard(board):
     jsonschema = pytest.importorskip("jsonschema")
@@ -53,6 +54,7 @@ def unknown(value, schema, schemas, place=""):
         yield from unknown(inner, schema["items"], schemas, f"{place}[{number}]")
 
 
+@pytest.mark.elsewhere
 @BY_UID
 def test_grafana_knows_every_option_of_every_panel_and_query(board):
     if not SPECS.exists():

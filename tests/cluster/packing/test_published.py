@@ -29,6 +29,7 @@ def published(trace: str, policy: str, seed: int) -> dict[str, float]:
     raise AssertionError((trace, policy, seed))
 
 
+@pytest.mark.elsewhere
 @needs_published
 @pytest.mark.parametrize("trace", ["default", "gpuspec20", "multigpu30"])
 @pytest.mark.parametrize("policy", EXACT)
@@ -37,6 +38,7 @@ def test_a_published_rule_allocates_what_was_published(trace: str, policy: str) 
     assert result.alloc_pct_at == pytest.approx(published(trace, policy, 42), abs=0.02)
 
 
+@pytest.mark.elsewhere
 @needs_published
 @pytest.mark.parametrize("policy", EXACT)
 def test_a_published_rule_places_every_task_where_the_exact_rerun_placed_it(policy: str) -> None:
@@ -53,6 +55,7 @@ def test_a_published_rule_places_every_task_where_the_exact_rerun_placed_it(poli
     assert fragment == pytest.approx(np.array([float(row["frag_gpu_milli"]) for row in golden]), abs=0.02)
 
 
+@pytest.mark.elsewhere
 @needs_published
 def test_an_empty_fleet_has_the_published_fragment() -> None:
     hosts, tasks = read_hosts(NODES), read_tasks(tasks_of("default"))
@@ -64,6 +67,7 @@ def test_an_empty_fleet_has_the_published_fragment() -> None:
     assert before == pytest.approx(866_232.55, abs=0.01)
 
 
+@pytest.mark.elsewhere
 @needs_published
 @pytest.mark.parametrize(
     ("trace", "points"),
@@ -79,6 +83,7 @@ def test_partage_fills_more_of_the_fleet_than_the_best_published_rule(trace: str
         assert (result.alloc_pct_at["90"] or 0) - best["90"] >= -1.0
 
 
+@pytest.mark.elsewhere
 @needs_published
 def test_placement_at_random_is_as_bad_as_published() -> None:
     (result,) = run(files("default"), "random", seed=42)

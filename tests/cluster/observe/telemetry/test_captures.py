@@ -83,6 +83,7 @@ def test_figures_of_real_devices_are_believed(product: str) -> None:
         assert believed(dict(row)) == len(row)
 
 
+@pytest.mark.elsewhere
 @pytest.mark.skipif(not CAPTURES.exists(), reason="the captures are not at hand; an excerpt of them is tested above")
 def test_every_figure_of_every_capture_is_believed() -> None:
     seen = 0

@@ -83,6 +83,7 @@ def test_names_units_and_labels_are_those_of_dcgms_exporter(rig: Rig) -> None:
     assert sample.labels["modelName"] == "NVIDIA H100 80GB HBM3"
 
 
+@pytest.mark.elsewhere
 @pytest.mark.skipif(not COUNTERS.exists(), reason="the exporter's own list of counters is not here")
 def test_every_name_is_one_that_dcgms_exporter_knows() -> None:
     known = set()

@@ -172,6 +172,7 @@ def listed_by_a_new_process(environment: dict[str, str]) -> str:
     return done.stdout
 
 
+@pytest.mark.elsewhere
 def test_a_machine_without_the_library_is_a_gap_not_a_machine_without_gpus() -> None:
     answer = listed_by_a_new_process({}).strip()
     if answer.startswith("Inventory("):

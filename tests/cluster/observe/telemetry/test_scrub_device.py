@@ -126,6 +126,7 @@ def test_another_device_than_the_one_asked_for_is_never_touched(cuda: Path) -> N
     assert "no device GPU-ffffffff" in json.loads(done.stdout)["detail"]
 
 
+@pytest.mark.elsewhere
 def test_without_cuda_the_program_says_so_by_its_exit_status() -> None:
     done = overwritten(f"GPU-{UUID}", {})
     if done.returncode != 3:

@@ -117,6 +117,7 @@ def test_top_draws_frames_and_leaves(fake_driver: dict[str, str]) -> None:
     assert "68.4/80" in done.stdout
 
 
+@pytest.mark.elsewhere
 def test_without_a_driver_the_command_says_why_and_fails() -> None:
     done = partage("telemetry", "--once")
     if done.returncode == 0:
