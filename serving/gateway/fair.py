@@ -173,10 +173,14 @@ class FairQueue:
         return min(of_class, key=lambda item: (item[1].start, item[1].head().order), default=None)
 
     def _least_entitled(self) -> Ticket:
-        waiting = 0
-        for priority in reversed(self._classes()):
-            of_class = [flow for (each, _), flow in self._flows.items() if each == priority]
-            waiting += sum(len(flow.tickets) for flow in of_class)
-            if waiting * RESERVED_PART > self.limit or waiting == self._waiting:
+        *lower, highest = sorted(self._classes())
+        waiting, sheds = 0, highest
+        for priority in lower:
+            waiting += sum(len(flow.tickets) for flow in self._of(priority))
+            if waiting * RESERVED_PART > self.limit:
+                sheds = priority
                 break
-        return max(of_class, key=lambda flow: (flow.backlog, flow.newest().order)).newest()
+        return max(self._of(sheds), key=lambda flow: (flow.backlog, flow.newest().order)).newest()
+
+    def _of(self, priority: int) -> list[_Flow]:
+        return [flow for (each, _), flow in self._flows.items() if each == priority]

@@ -2,7 +2,7 @@
 
 Brings up a platform of its own (two domains on real Ray, the embedded model, three tenants' clients, every second one
 streaming), tells the story of ``partage demo`` on it, and takes it down: two to four minutes. Prints the answers of
-each part and the moves; fails if one request of either domain was lost. With ``--figure`` the answers a second are drawn.
+each part and the moves; fails if one request of either domain was lost. With ``--figure`` they are drawn.
 """
 
 from __future__ import annotations
