@@ -28,6 +28,9 @@ def assemble_completion(chunks: Iterable[Document]) -> Document:
         for part in chunk["choices"]:
             choice = choices.setdefault(part["index"], {"index": part["index"], "text": "", "logprobs": None})
             choice["text"] += part.get("text") or ""
+            for name, values in (part.get("logprobs") or {}).items():
+                choice["logprobs"] = choice["logprobs"] or {}
+                choice["logprobs"].setdefault(name, []).extend(values)
             choice["finish_reason"] = part.get("finish_reason")
     return whole | {"object": "text_completion", "choices": [choices[index] for index in sorted(choices)]}
 

@@ -36,6 +36,10 @@ class Embedding:
         if call.operation != "embeddings":
             yield refusal({"message": f"model {self._spec.model} does embeddings only", "type": "embeddings_only"})
             return
+        if call.body.get("dimensions") is not None:
+            said = "This model does not support specifying dimensions."
+            yield refusal({"message": said, "type": "unsupported_parameter", "param": "dimensions"})
+            return
         asked = {"input": call.body["input"], "encoding_format": "float"}
         try:
             loop = asyncio.get_running_loop()

@@ -10,10 +10,12 @@ import struct
 import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from serving.engines.chunks import assemble_chat, assemble_completion
+from serving.engines.llama_requests import Told, parts, unsupported
 from serving.engines.protocol import Call, EngineSpec, Piece, PieceKind
 
 Document = dict[str, Any]
@@ -45,24 +47,37 @@ class LlamaCpp:
 
     async def answer(self, call: Call) -> AsyncIterator[Piece]:
         """See ``Engine``. The work is always streamed inside, since only a stream can be stopped."""
-        if call.body.get("tools") and not self._knows_tools:
-            yield refusal({"message": f"model {self._spec.model} was not made to call tools", "type": "no_tools"})
+        refused = self._refused(call)
+        if refused is not None:
+            yield refused
             return
-        usage: Document = {}
-        chunks: list[Document] = []
-        async for chunk in self._chunks(call):
-            if "error" in chunk:
-                yield refusal(chunk["error"])
-                return
-            usage = chunk.get("usage") or usage
-            if not call.is_stream:
-                chunks.append(chunk)
-            elif chunk["choices"] or call.wants_usage:
-                yield Piece(PieceKind.DATA, json.dumps(chunk).encode())
-        if not call.is_stream:
+        told, chunks = Told(call.body, call.operation), list[Document]()
+        for first, body in parts(call.body, call.operation):
+            async for piece in self._chunks(replace(call, body=body)):
+                if "error" in piece:
+                    yield refusal(piece["error"])
+                    return
+                chunk = told.add(piece, first, body.get("prompt"))
+                if chunk is not None and call.is_stream:
+                    yield Piece(PieceKind.DATA, json.dumps(chunk).encode())
+                elif chunk is not None:
+                    chunks.append(chunk)
+        if call.is_stream and call.wants_usage:
+            yield Piece(PieceKind.DATA, json.dumps(told.last()).encode())
+        elif not call.is_stream:
             assemble = assemble_chat if call.operation == "chat" else assemble_completion
-            yield Piece(PieceKind.DATA, json.dumps(assemble(chunks)).encode())
-        yield Piece(PieceKind.USAGE, json.dumps(usage).encode())
+            yield Piece(PieceKind.DATA, json.dumps(assemble(chunks) | {"usage": told.usage()}).encode())
+        yield Piece(PieceKind.USAGE, json.dumps(told.usage()).encode())
+
+    def _refused(self, call: Call) -> Piece | None:
+        asked = next((name for name in ("tools", "functions") if call.body.get(name)), None)
+        if asked is not None and not self._knows_tools:
+            said = f"model {self._spec.model} was not made to call tools"
+            return refusal({"message": said, "type": "no_tools", "param": asked})
+        found = unsupported(call.body)
+        if found is None:
+            return None
+        return refusal({"message": found[1], "type": "unsupported_parameter", "param": found[0]})
 
     async def close(self) -> None:
         """See ``Engine``."""
@@ -79,8 +94,13 @@ class LlamaCpp:
             try:
                 if not stopped.is_set():
                     self._handler(call)(self._streamed(call.body), on_chunk)
-            except ValueError as fault:  # how llama.cpp says that the request is wrong
-                loop.call_soon_threadsafe(arrived.put_nowait, {"error": {"message": str(fault)}})
+            except (
+                ValueError,
+                RuntimeError,
+            ) as fault:  # how llama.cpp says that the request is wrong, and what it lacks
+                loop.call_soon_threadsafe(
+                    arrived.put_nowait, {"error": {"message": str(fault).partition(" - hint")[0]}}
+                )
             finally:
                 loop.call_soon_threadsafe(arrived.put_nowait, None)
 
@@ -152,5 +172,6 @@ def refusal(error: Document) -> Piece:
     """Return the piece for an error of llama.cpp."""
     status = int(error.get("code") or _REFUSED_STATUS) if str(error.get("code", "")).isdigit() else _REFUSED_STATUS
     about = {"message": error.get("message", ""), "status": status, "code": error.get("type")}
+    about |= {"param": error["param"]} if error.get("param") else {}
     kind = PieceKind.FAILED if status >= _SERVER_FAULT else PieceKind.REFUSED
     return Piece(kind, json.dumps(about).encode())

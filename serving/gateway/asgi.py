@@ -10,11 +10,22 @@ import re
 import secrets
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
+from urllib.parse import unquote
 
 from policies.model.codec import to_json
 from policies.model.routing import KeyRecord
 from serving.engines.protocol import PieceKind
-from serving.gateway.errors import ApiError, BadRequest, BodyTooLarge, EngineBroke, NoSuchPath, RateLimited, WrongKey
+from serving.gateway.errors import (
+    ApiError,
+    BadRequest,
+    BodyTooLarge,
+    EngineBroke,
+    ModelNotFound,
+    NoSuchPath,
+    RateLimited,
+    WrongKey,
+    WrongMethod,
+)
 from serving.gateway.exchange import Answer, Gateway, only_document
 from serving.gateway.files_http import FilesHttp
 from serving.gateway.metrics import CONTENT_TYPE
@@ -30,6 +41,9 @@ Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
 BODY_LIMIT_BYTES = 8 * 1024 * 1024
+MODELS = "/v1/models"
+PATH_SHOWN = 100
+"""Characters of a path or a name that an error repeats."""
 _JSON = b"application/json"
 _SAFE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _EVENTS = (b"content-type", b"text/event-stream; charset=utf-8")
@@ -72,8 +86,10 @@ class HttpGateway:
             key = self._gateway.identify(exchange.header(b"authorization"))
             speech = ResponseSpeech(exchange.safe_id(), self._gateway.clock() // 1000)
             await self._infer(exchange, key, parse_response(await exchange.body()), speech)
-        elif exchange.path == "/v1/models" and exchange.method == "GET":
+        elif exchange.path == MODELS and exchange.method == "GET":
             await self._models(exchange)
+        elif exchange.path.startswith(MODELS + "/") and exchange.method == "GET":
+            await self._one_model(exchange, unquote(exchange.path.removeprefix(MODELS + "/")))
         elif self._files is not None and exchange.path.startswith(("/v1/files", "/v1/batches")):
             key = self._gateway.identify(exchange.header(b"authorization"))
             await self._files.answer(exchange, key, self._gateway.clock() // 1000)
@@ -83,8 +99,11 @@ class HttpGateway:
             await self._metrics(exchange)
         elif exchange.path == "/-/healthz":
             await exchange.json(200, b'{"status":"ok"}')
+        elif operation is not None or exchange.path in (RESPONSES, MODELS):
+            wanted = "GET" if exchange.path == MODELS else "POST"
+            raise WrongMethod(f"Not allowed to {exchange.method} on {exchange.path}. (Hint: use {wanted}.)")
         else:
-            raise NoSuchPath(f"Invalid URL ({exchange.method} {exchange.path})")
+            raise NoSuchPath(f"Invalid URL ({exchange.method} {exchange.path[:PATH_SHOWN]})")
 
     async def _infer(self, exchange: _Exchange, key: KeyRecord, request: Request, speech: Speech) -> None:
         tally = self._gateway.open(key, request, exchange.safe_id(), exchange.header(b"x-session-id"))
@@ -107,6 +126,12 @@ class HttpGateway:
         key = self._gateway.identify(exchange.header(b"authorization"))
         data = [_model(name) for name in self._gateway.models(key)]
         await exchange.json(200, json.dumps({"object": "list", "data": data}).encode())
+
+    async def _one_model(self, exchange: _Exchange, name: str) -> None:
+        key = self._gateway.identify(exchange.header(b"authorization"))
+        if name not in self._gateway.models(key):
+            raise ModelNotFound(name[:PATH_SHOWN])
+        await exchange.json(200, json.dumps(_model(name)).encode())
 
     async def _metrics(self, exchange: _Exchange) -> None:
         self._require_control(exchange)

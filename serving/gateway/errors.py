@@ -78,6 +78,18 @@ class BadRequest(ApiError):
     status = 400
     kind = "invalid_request_error"
 
+    def __init__(self, message: str, *, param: str | None = None, code: str | None = None) -> None:
+        super().__init__(message, param=param)
+        self.code = code
+
+
+class WrongMethod(ApiError):
+    """The endpoint is there, for another method."""
+
+    status = 405
+    kind = "invalid_request_error"
+    code = "method_not_allowed"
+
 
 class BodyTooLarge(ApiError):
     """The request is larger than the gateway takes in."""
@@ -136,6 +148,6 @@ class Refused(ApiError):
 
     kind = "invalid_request_error"
 
-    def __init__(self, status: int, message: str, code: str | None) -> None:
-        super().__init__(message)
+    def __init__(self, status: int, message: str, code: str | None, param: str | None = None) -> None:
+        super().__init__(message, param=param)
         self.status, self.code = status, code

@@ -373,4 +373,4 @@ def _allows(key: KeyRecord, model: str) -> bool:
 
 def _refused(payload: bytes) -> Refused:
     about: dict[str, Any] = json.loads(payload)
-    return Refused(int(about.get("status", 400)), str(about.get("message", "")), about.get("code"))
+    return Refused(int(about.get("status", 400)), str(about.get("message", "")), about.get("code"), about.get("param"))

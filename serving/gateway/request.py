@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from serving.gateway import responses
+from serving.gateway import checks, responses
 from serving.gateway.errors import BadRequest
 
 CHARACTERS_PER_TOKEN = 4
@@ -14,6 +14,13 @@ CHARACTERS_PER_TOKEN = 4
 PREFIX_CHARACTERS = 512
 ANSWER_GUESS = 256
 """Tokens of an answer whose length the client does not bound."""
+ANSWER_MOST = 8_192
+"""Tokens expected of an answer at most: clients that name a huge bound mean none."""
+IMAGE_TOKENS = 1_024
+"""Tokens expected of an image: one of 1024 by 1024 has 4096 patches, merged by four."""
+CHARACTERS_PER_SOUND_TOKEN = 3_400
+"""Of base64 for one token of 80 ms: 16 bits at 16 kHz. Compressed sound has more; it is settled later."""
+_MEDIA = ("image_url", "input_audio")
 
 
 def _names(text: str) -> frozenset[str]:
@@ -78,6 +85,7 @@ def parse_response(raw: bytes) -> Request:
     """Return the chat request that the body of ``/v1/responses`` stands for. Raises ``BadRequest``."""
     body = _object(raw)
     _require_known(body, responses.PARAMETERS)
+    checks.require(body, checks.OF_RESPONSES)
     chat = responses.as_chat(body)
     return _checked("chat", chat, json.dumps(chat).encode())
 
@@ -90,17 +98,19 @@ def _require_known(body: dict[str, Any], known: frozenset[str]) -> None:
 
 def _checked(operation: str, body: dict[str, Any], raw: bytes) -> Request:
     _require_known(body, PARAMETERS[operation])
-    required = _REQUIRED[operation]
-    if not body.get(required):
-        raise BadRequest(f"Missing required parameter: '{required}'.", param=required)
     model = body.get("model")
     if not isinstance(model, str) or not model:
         raise BadRequest("you must provide a model parameter", param="model")
+    checks.require(body, checks.CHECKS[operation])
+    _require_given(body, _REQUIRED[operation])
+    if body.get("stream_options") is not None and not body.get("stream"):
+        said = "The 'stream_options' parameter is only allowed when 'stream' is enabled."
+        raise BadRequest(said, param="stream_options")
     return Request(
         operation=operation,
         model=model,
         is_stream=body.get("stream") is True,
-        cost=len(raw) // CHARACTERS_PER_TOKEN + _answer_tokens(operation, body),
+        cost=_prompt_cost(body, raw) + _answer_tokens(operation, body),
         raw=raw,
         body=body,
     )
@@ -108,7 +118,7 @@ def _checked(operation: str, body: dict[str, Any], raw: bytes) -> Request:
 
 def _object(raw: bytes) -> dict[str, Any]:
     try:
-        body = json.loads(raw)
+        body = json.loads(raw, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
         raise BadRequest("We could not parse the JSON body of your request.") from None
     if not isinstance(body, dict):
@@ -116,12 +126,38 @@ def _object(raw: bytes) -> dict[str, Any]:
     return body
 
 
+def _refuse_constant(name: str) -> None:
+    raise ValueError(name)  # NaN and infinities are no JSON, though Python reads them
+
+
+def _require_given(body: dict[str, Any], name: str) -> None:
+    value = body.get(name)
+    if value is None:
+        said = f"Missing required parameter: '{name}'."
+        raise BadRequest(said, param=name, code="missing_required_parameter")
+    if not value:
+        said = f"Invalid '{name}': it is empty. Expected at least one element."
+        raise BadRequest(said, param=name, code="empty_array")
+
+
+def _prompt_cost(body: dict[str, Any], raw: bytes) -> int:
+    """Return the tokens that a prompt is expected to have; images and sounds count by what models make of them."""
+    media = [
+        part
+        for message in body.get("messages") or ()
+        if isinstance(message.get("content"), list)
+        for part in message["content"]
+        if part["type"] in _MEDIA
+    ]
+    images = sum(part["type"] == "image_url" for part in media)
+    sound: int = sum(len(part["input_audio"]["data"]) for part in media if part["type"] == "input_audio")
+    inside = sound + sum(len(part["image_url"]["url"]) for part in media if part["type"] == "image_url")
+    text = max(0, len(raw) - inside) // CHARACTERS_PER_TOKEN
+    return text + images * IMAGE_TOKENS + sound // CHARACTERS_PER_SOUND_TOKEN
+
+
 def _answer_tokens(operation: str, body: dict[str, Any]) -> int:
     if operation == "embeddings":
         return 0
-    for name in ("max_completion_tokens", "max_tokens", "n"):
-        bound = body.get(name)
-        if bound is not None and (isinstance(bound, bool) or not isinstance(bound, int) or bound < 1):
-            raise BadRequest(f"Invalid '{name}': expected a positive integer.", param=name)
     each = body.get("max_completion_tokens") or body.get("max_tokens") or ANSWER_GUESS
-    return int(each) * int(body.get("n") or 1)
+    return min(int(each), ANSWER_MOST) * int(body.get("n") or 1)

@@ -24,7 +24,8 @@ from cluster.demo.traffic import Asked, Traffic
 from cluster.embedded.platform import bring_up, take_down
 from tests.e2e.bench import settings_in
 
-BUCKET_MS = 1_000
+BUCKET_MS, BUCKETS = 1_000, 60
+"""Answers are counted in parts of a second at least, and in so many parts at most."""
 SETTLED_MS = 5_000
 """Load goes on for so long after the last move."""
 OLDEST_MOVE = "answering"
@@ -107,21 +108,27 @@ def draw(told: Told, file: Path) -> None:
     """Write the answers a second of each claim as a PNG, with the parts of the story."""
     from matplotlib import pyplot as plt
 
-    figure, axes = plt.subplots(figsize=(9, 5))
+    claims = sorted(told.asked)
+    figure, panels = plt.subplots(len(claims), 1, figsize=(9, 7), sharex=True)
     last_ms = max((at for of_claim in told.asked.values() for at, _ in of_claim), default=0)
-    times = range(0, last_ms, BUCKET_MS)
-    for claim, of_claim in sorted(told.asked.items()):
-        counts = Counter(at // BUCKET_MS for at, asked in of_claim if asked.answered)
-        rate = [counts[at // BUCKET_MS] * 1000 / BUCKET_MS for at in times]
-        axes.step([at / 1000 for at in times], rate, where="post", label=claim)
-    lost = [at / 1000 for of_claim in told.asked.values() for at, asked in of_claim if not asked.answered]
-    axes.plot(lost, [0] * len(lost), "rx", label=f"lost ({len(lost)})")
+    bucket_ms = max(BUCKET_MS, last_ms // BUCKETS)
+    for axes, claim in zip(panels, claims, strict=True):
+        counts = Counter(at // bucket_ms for at, asked in told.asked[claim] if asked.answered)
+        times = range(last_ms // bucket_ms)
+        rates = [counts[number] * 1000 / bucket_ms for number in times]
+        axes.fill_between([number * bucket_ms / 1000 for number in times], rates, step="post", alpha=0.5)
+        lost = [at / 1000 for at, asked in told.asked[claim] if not asked.answered]
+        axes.plot(lost, [0] * len(lost), "rx")
+        axes.set(ylabel="answers a second", title=f"{claim}, {len(lost)} lost")
+        axes.set_ylim(bottom=0)
+        for at, _ in told.parts:
+            axes.axvline(at / 1000, color="grey", linestyle=":", linewidth=0.8)
     for number, (at, sentence) in enumerate(told.parts, start=1):
-        axes.axvline(at / 1000, color="grey", linestyle=":", linewidth=0.8)
-        axes.annotate(str(number), (at / 1000, axes.get_ylim()[1]), ha="center", va="bottom", fontsize=8)
-        axes.plot([], [], " ", label=f"{number}  {sentence}")
-    axes.set(xlabel="s", ylabel="answers a second")
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), fontsize=7, ncols=1, frameon=False)
+        height = 1 - 0.14 * ((number - 1) % 3)
+        panels[0].annotate(str(number), (at / 1000, height), xycoords=("data", "axes fraction"), va="top", fontsize=8)
+        panels[-1].plot([], [], " ", label=f"{number}  {at / 1000:.0f} s: {sentence}")
+    panels[-1].set(xlabel="s")
+    panels[-1].legend(loc="upper left", bbox_to_anchor=(0, -0.3), fontsize=8, frameon=False)
     figure.tight_layout()
     figure.savefig(file, dpi=120)
     plt.close(figure)
