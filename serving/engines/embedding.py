@@ -62,7 +62,7 @@ class Embedding:
 
     async def close(self) -> None:
         """See ``Engine``."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        await asyncio.to_thread(self._threads.shutdown, cancel_futures=True)
 
 
 def _encoded(item: dict[str, Any], encoding: str) -> dict[str, Any]:

@@ -41,6 +41,7 @@ class LlamaCpp:
         self._salts: set[str] = set()
         """Of the tenants that have asked: a prompt kept for one must not speed up, and so betray itself to, another."""
         self._threads = ThreadPoolExecutor(max_workers=spec.concurrency + 1, thread_name_prefix="llama")
+        self._is_closing = threading.Event()
 
     async def start(self) -> None:
         """See ``Engine``; the constructor has loaded all."""
@@ -80,15 +81,16 @@ class LlamaCpp:
         return refusal({"message": found[1], "type": "unsupported_parameter", "param": found[0]})
 
     async def close(self) -> None:
-        """See ``Engine``."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        """See ``Engine``. Waits for the threads: llama.cpp ended under a call that still tells would wait for ever."""
+        self._is_closing.set()
+        await asyncio.to_thread(self._threads.shutdown, cancel_futures=True)
 
     async def _chunks(self, call: Call) -> AsyncIterator[Document]:
         loop, arrived, stopped = asyncio.get_running_loop(), asyncio.Queue[Document | None](), threading.Event()
 
         def on_chunk(chunk: Document) -> bool:
             loop.call_soon_threadsafe(arrived.put_nowait, chunk)
-            return stopped.is_set()
+            return stopped.is_set() or self._is_closing.is_set()
 
         def run() -> None:
             try:

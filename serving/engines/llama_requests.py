@@ -53,10 +53,14 @@ class Told:
         self._counted = -1
         """First choice of the prompt that was counted last."""
         self._last: Document = {}
+        self._name = ""
+        """Of the answer: one, however many requests it takes."""
 
     def add(self, chunk: Document, first: int, prompt: object) -> Document | None:
         """Take a chunk of the request whose first choice has this index; return what the client gets, if anything."""
         usage = chunk.pop("usage", None)
+        self._name = self._name or str(chunk.get("id", ""))
+        chunk["id"] = self._name if self._is_chat else self._name.replace("chatcmpl-", "cmpl-")
         self._last = chunk
         if usage:
             self._count(usage, first)

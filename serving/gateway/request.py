@@ -20,7 +20,6 @@ IMAGE_TOKENS = 1_024
 """Tokens expected of an image: one of 1024 by 1024 has 4096 patches, merged by four."""
 CHARACTERS_PER_SOUND_TOKEN = 3_400
 """Of base64 for one token of 80 ms: 16 bits at 16 kHz. Compressed sound has more; it is settled later."""
-_MEDIA = ("image_url", "input_audio")
 
 
 def _names(text: str) -> frozenset[str]:
@@ -142,18 +141,16 @@ def _require_given(body: dict[str, Any], name: str) -> None:
 
 def _prompt_cost(body: dict[str, Any], raw: bytes) -> int:
     """Return the tokens that a prompt is expected to have; images and sounds count by what models make of them."""
-    media = [
-        part
-        for message in body.get("messages") or ()
-        if isinstance(message.get("content"), list)
-        for part in message["content"]
-        if part["type"] in _MEDIA
-    ]
-    images = sum(part["type"] == "image_url" for part in media)
-    sound: int = sum(len(part["input_audio"]["data"]) for part in media if part["type"] == "input_audio")
-    inside = sound + sum(len(part["image_url"]["url"]) for part in media if part["type"] == "image_url")
-    text = max(0, len(raw) - inside) // CHARACTERS_PER_TOKEN
-    return text + images * IMAGE_TOKENS + sound // CHARACTERS_PER_SOUND_TOKEN
+    images, sounds = _media(body, "image_url", "url"), _media(body, "input_audio", "data")
+    text = max(0, len(raw) - sum(images) - sum(sounds)) // CHARACTERS_PER_TOKEN
+    return text + len(images) * IMAGE_TOKENS + sum(sounds) // CHARACTERS_PER_SOUND_TOKEN
+
+
+def _media(body: dict[str, Any], kind: str, field: str) -> list[int]:
+    """Return the characters of each image or sound in the messages, which were checked before."""
+    contents = [message.get("content") for message in body.get("messages") or ()]
+    parts = [part for content in contents if isinstance(content, list) for part in content]
+    return [len(part[kind][field]) for part in parts if part["type"] == kind]
 
 
 def _answer_tokens(operation: str, body: dict[str, Any]) -> int:

@@ -260,6 +260,68 @@ class TestLlamaCpp:
 
         tell(story)
 
+    def test_each_choice_is_counted_and_the_prompt_once(self, tell: Callable[[Story], None]) -> None:
+        async def story(engine: Engine) -> None:
+            one = json.loads((await pieces_of(engine.answer(call(max_tokens=2))))[-1].payload)
+            data, last = await pieces_of(engine.answer(call(n=2, max_tokens=2)))
+            assert len(json.loads(data.payload)["choices"]) == 2
+            usage = json.loads(last.payload)
+            assert (usage["prompt_tokens"], usage["completion_tokens"]) == (one["prompt_tokens"], 4)
+            assert json.loads(data.payload)["usage"] == usage
+
+        tell(story)
+
+    def test_several_prompts_are_answered_one_by_one_in_one_answer(self, tell: Callable[[Story], None]) -> None:
+        async def story(engine: Engine) -> None:
+            asked = {"prompt": ["Hello", "Good morning"], "max_tokens": 2, "echo": True}
+            data, last = await pieces_of(engine.answer(call("completions", **asked)))
+            first, second = json.loads(data.payload)["choices"]
+            assert (first["index"], second["index"]) == (0, 1)
+            assert (first["text"][:5], second["text"][:12]) == ("Hello", "Good morning")
+            assert json.loads(last.payload)["completion_tokens"] == 4
+            options = {"stream": True, "stream_options": {"include_usage": True}}
+            chunks = documents(await pieces_of(engine.answer(call("completions", **asked, **options))))
+            assert len({chunk["id"] for chunk in chunks}) == 1
+            assert [bool(chunk.get("usage")) for chunk in chunks] == [False] * (len(chunks) - 1) + [True]
+
+        tell(story)
+
+    def test_log_probabilities_of_completions_have_their_own_shape(self, tell: Callable[[Story], None]) -> None:
+        async def story(engine: Engine) -> None:
+            data, _ = await pieces_of(engine.answer(call("completions", logprobs=2, max_tokens=3)))
+            (choice,) = json.loads(data.payload)["choices"]
+            told = choice["logprobs"]
+            assert "".join(told["tokens"]) == choice["text"]
+            assert [len(told[name]) for name in ("token_logprobs", "top_logprobs", "text_offset")] == [3, 3, 3]
+
+        tell(story)
+
+    @pytest.mark.parametrize(
+        ("parameters", "param"),
+        [({"suffix": "x"}, "suffix"), ({"best_of": 3}, "best_of"), ({"echo": True, "prompt": [1, 2]}, "echo")],
+    )
+    def test_what_would_be_passed_over_in_silence_is_refused_by_name(
+        self, tell: Callable[[Story], None], parameters: dict[str, Any], param: str
+    ) -> None:
+        async def story(engine: Engine) -> None:
+            (piece,) = await pieces_of(engine.answer(call("completions", **parameters)))
+            assert (piece.kind, json.loads(piece.payload)["param"]) == (PieceKind.REFUSED, param)
+
+        tell(story)
+
+    @pytest.mark.parametrize("kind", ["image_url", "input_audio"])
+    def test_input_that_a_model_cannot_take_is_refused_not_answered_emptily(
+        self, tell: Callable[[Story], None], kind: str
+    ) -> None:
+        async def story(engine: Engine) -> None:
+            inside = {"url": "data:image/png;base64,AAAA", "data": "AAAA", "format": "wav"}
+            said = [{"role": "user", "content": [{"type": kind, kind: inside}]}]
+            (piece,) = await pieces_of(engine.answer(call(messages=said)))
+            assert piece.kind == PieceKind.REFUSED
+            assert "not supported" in json.loads(piece.payload)["message"]
+
+        tell(story)
+
     def test_tools_are_refused_where_the_model_has_no_place_for_them(self, tell: Callable[[Story], None]) -> None:
         async def story(engine: Engine) -> None:
             tool = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}
