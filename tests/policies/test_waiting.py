@@ -72,6 +72,7 @@ def test_a_claim_that_fails_to_start_waits_longer_each_time():
     one = claim("civil/x:broken")
     made.claims[one.id] = one
     made.settle()
+
     def fail():
         name = next(iter(made.groups))
         made.groups[name] = replace(made.groups[name], state=GroupState.FAILED, running=0, routed=False,
