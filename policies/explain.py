@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from policies.admission import Ask
@@ -95,7 +95,7 @@ def reason(facts: Known, wish: Ask) -> Reason:
         claim=claim, state=_state(wish, len(seats), code, is_blind=wish.domain in work.survey.blind), code=code,
         position=facts.positions.get(claim), eta_ms=eta[0], sentence=sentence, eta_assumption=eta[1],
         granted_replicas=len(seats),
-        wanted_replicas=wish.wanted, rung=seats[0].rung if seats else None,
+        wanted_replicas=_asked_for(wish), rung=seats[0].rung if seats else None,
         score_terms=(*_terms(wish, lots), _waited(work, wish)), blockers=blockers,
     )  # fmt: skip
 
@@ -241,7 +241,13 @@ def _needs_scrub(work: Allocation, seat: Seat) -> bool:
 
 def _sentence(wish: Ask, granted: int, code: PendingReason) -> str:
     why = wish.detail if wish.refusal is not None else SENTENCES.get(code, "it was not yet looked at")
-    return f"{granted} of {wish.wanted} replicas: {why}"
+    return f"{granted} of {_asked_for(wish)} replicas: {why}"
+
+
+def _asked_for(wish: Ask) -> int:
+    """Return the replicas that the owner asks for, also where none of them is possible; none of a suspended claim."""
+    is_impossible = wish.refusal is not None and wish.refusal is not PendingReason.SUSPENDED
+    return wish.claim.desired_replicas if is_impossible else wish.wanted
 
 
 def _aside(work: Allocation, wish: Ask, code: PendingReason, seats: list[Seat]) -> str:
@@ -321,15 +327,20 @@ def for_operator(decision: Decision, claim: ClaimId) -> Reason | None:
 
 
 def for_tenant(decision: Decision, claim: ClaimId, claims: Iterable[Claim]) -> Reason | None:
-    """Return what the claim's own tenant may see: a function of that tenant's data and of what it was granted.
-
-    Other tenants' claims, reservations and moves are left out, and codes that would tell of them are replaced.
-    """
+    """Return what the claim's own tenant may see; None if the decision knows no such claim."""
     reason = for_operator(decision, claim)
     owners = {one.id: one.tenant for one in claims}
     if reason is None or claim not in owners:
         return None
-    own = tuple(one for one in reason.blockers if owners.get(one) == owners[claim])
+    return releasable(reason, lambda other: owners.get(other) == owners[claim])
+
+
+def releasable(reason: Reason, is_own: Callable[[ClaimId], bool]) -> Reason:
+    """Return what the owner of the claims that ``is_own`` names may be told: it follows from these and what they got.
+
+    Other tenants' claims, reservations and moves are left out, and codes that would tell of them are replaced.
+    """
+    own = tuple(one for one in reason.blockers if is_own(one))
     own_terms = tuple(term for term in reason.score_terms if term[0] != "right")
     if reason.code not in TELLS_OF_OTHERS or _is_of_hosts_alone(reason):
         return replace(reason, blockers=own, unblocking=None, score_terms=own_terms)

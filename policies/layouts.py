@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from policies.mig import GEOMETRIES, Geometry, Instance, propose
-from policies.model.decision import Decision, PendingReason, Reason
+from policies.model.decision import Decision, Reason
 from policies.model.inventory import Device, DeviceHealth
 from policies.model.policy import Policy
 from policies.model.snapshot import Snapshot
 from policies.model.units import DeviceId, FlavorId, NodeId, SecurityDomain
-from policies.model.workload import Claim
 
 MIG = "-MIG-"
 """Between GPU model and profile in the name of a flavor, as in ``H100-80GB-MIG-3g.40gb``."""
@@ -80,7 +79,7 @@ def _wanted(
     reasons = {one.claim: one for one in decision.reasons}
     found: defaultdict[tuple[SecurityDomain, str], Counter[str]] = defaultdict(Counter)
     for claim in snapshot.claims:
-        missing = _missing(claim, reasons.get(claim.id))
+        missing = _missing(reasons.get(claim.id))
         flavors = [flavor for shape in claim.ladder for flavor in shape.flavors]
         named = next((profile_of(one) for one in flavors if profile_of(one) and not impossible(one)), None)
         if missing > 0 and named is not None and claim.tenant in domain_of:
@@ -88,13 +87,9 @@ def _wanted(
     return dict(found)
 
 
-def _missing(claim: Claim, reason: Reason | None) -> int:
+def _missing(reason: Reason | None) -> int:
     """Return how many replicas it lacks; all of them if it is refused because nothing is divided as it asks."""
-    if reason is None:
-        return 0
-    if reason.code is PendingReason.NO_MATCHING_FLAVOR:
-        return claim.desired_replicas
-    return reason.wanted_replicas - reason.granted_replicas
+    return 0 if reason is None else reason.wanted_replicas - reason.granted_replicas
 
 
 def _idle(snapshot: Snapshot, model: str) -> dict[DeviceId, NodeId]:

@@ -26,6 +26,7 @@ from cluster.api.problems import ApiRefusal
 from cluster.loop import Turn
 from cluster.refusals import NotFound
 from policies.canary import trials
+from policies.explain import releasable
 from policies.model.decision import Reason
 from policies.model.inventory import Group
 from policies.model.plan import OutcomeStatus, StartGroup
@@ -92,7 +93,7 @@ def put_claim(
 
     An empty ladder of a serving claim is filled from the catalogue: the model's variants, best first.
     """
-    caller.require_sight("claim", claim_id, claim_id.partition(":")[0])
+    caller.require_sight("claim", claim_id, tenant_of(claim_id))
     expected = expected_generation(if_match, if_none_match)
     claims = parts.journal.claims()
     stored = {known.id: known for known in claims}.get(ClaimId(claim_id))
@@ -123,7 +124,7 @@ def statuses(parts: Parts, caller: Caller, claims: tuple[Claim, ...]) -> tuple[C
     """Return the claims with their reasons and groups, cut to what the caller may see."""
     turn = parts.view.latest()
     refused = _refused_starts(turn)
-    reasons = {reason.claim: _told(reason, refused.get(reason.claim)) for reason in turn.decision.reasons}
+    known = {reason.claim: reason for reason in turn.decision.reasons}
     groups: dict[ClaimId, list[Group]] = {}
     for group in turn.snapshot.groups:
         groups.setdefault(group.claim, []).append(group)
@@ -133,7 +134,7 @@ def statuses(parts: Parts, caller: Caller, claims: tuple[Claim, ...]) -> tuple[C
     return tuple(
         ClaimStatus(
             claim=claim,
-            reason=visible_reason(caller, reasons[claim.id]) if claim.id in reasons else None,
+            reason=_told(visible_reason(caller, known[claim.id]), refused.get(claim.id)) if claim.id in known else None,
             groups=tuple(groups.get(claim.id, ())),
             traffic=tuple(traffic.get(claim.id, ())),
         )
@@ -157,16 +158,18 @@ def _told(reason: Reason, refusal: str | None) -> Reason:
 
 
 def visible_reason(caller: Caller, reason: Reason) -> Reason:
-    """Return the reason without the names of claims that the caller may not see."""
-    if caller.tenant is None:
-        return reason
-    own = tuple(claim for claim in reason.blockers if caller.may_see(claim.partition(":")[0]))
-    return replace(reason, blockers=own)
+    """Return the reason as far as it may be told to the caller: to a tenant nothing that rests on others' claims."""
+    return reason if caller.tenant is None else releasable(reason, lambda claim: caller.may_see(tenant_of(claim)))
+
+
+def tenant_of(claim: str) -> str:
+    """Return whose the claim is, by its name."""
+    return claim.partition(":")[0]
 
 
 def visible(parts: Parts, caller: Caller, claim_id: str) -> Claim:
     """Return the claim. Raises ``NotFound`` for one that is not there, or that the caller may not see."""
-    caller.require_sight("claim", claim_id, claim_id.partition(":")[0])
+    caller.require_sight("claim", claim_id, tenant_of(claim_id))
     for claim in parts.journal.claims():
         if claim.id == claim_id:
             return claim

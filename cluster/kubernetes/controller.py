@@ -11,6 +11,7 @@ import logging
 import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import kopf
@@ -23,6 +24,7 @@ from cluster.kubernetes.kinds import CLAIMS, EVENTS, TENANTS, Kind
 from cluster.kubernetes.refusals import Absent, ApiRefusal
 from cluster.ports import Clock, Journal, Registry
 from cluster.refusals import NoPolicy, NotFound, Refusal
+from policies.explain import releasable
 from policies.model.catalogue import Model
 from policies.model.decision import Decision, Reason
 from policies.model.policy import Policy
@@ -76,12 +78,16 @@ class Controller:
         self._thread.join(STOP_TIMEOUT_S)
 
     def publish(self, decision: Decision) -> None:
-        """Write the status of each claim whose reason changed. A refusal is logged and tried with the next decision."""
-        for reason in decision.reasons:
+        """Write the status of each claim whose reason changed. A refusal is logged and tried with the next decision.
+
+        Its tenant reads it: it says nothing that rests on others' claims.
+        """
+        for whole in decision.reasons:
             with self._lock:
-                claim = self._known.get(reason.claim)
+                claim = self._known.get(whole.claim)
             if claim is None:
                 continue
+            reason = releasable(whole, partial(_are_of_one, whole.claim))
             generation = int(claim["metadata"]["generation"])
             before = self._said.get(reason.claim)
             if before is not None and (_words(before[0]), before[1]) == (_words(reason), generation):
@@ -270,6 +276,10 @@ class _passing_refusals:  # noqa: N801 - reads as a statement
 
 def _namespace_of(spec: Any, **_: Any) -> dict[str, str] | None:
     return {spec["namespace"]: spec["path"]} if spec.get("namespace") else None
+
+
+def _are_of_one(claim: ClaimId, other: ClaimId) -> bool:
+    return claim.partition(":")[0] == other.partition(":")[0]
 
 
 def _words(reason: Reason) -> tuple[Any, ...]:

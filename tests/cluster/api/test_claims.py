@@ -127,3 +127,27 @@ def test_why_says_what_the_platform_answered_when_a_start_was_refused(platform: 
     platform.parts.view.publish(replace(turn, outcome=outcome), platform.parts.journal.policy())
     reason = platform.call("GET", f"{CHAT}/why").json()
     assert reason["sentence"].endswith("it does not start: no_job_engine: it is a job")
+
+
+def told(platform: Platform, path: str, token: str) -> dict[str, Any]:
+    """Return why the claim waits, the time that it has waited left out."""
+    reason: dict[str, Any] = platform.call("GET", f"{path}/why", token).json()
+    return reason | {"score_terms": [term for term in reason["score_terms"] if term[0] != "waited_s"]}
+
+
+def test_p32_what_a_tenant_reads_does_not_change_with_what_others_ask_for(platform: Platform) -> None:
+    key = platform.key("civil/justice")
+    whole = body(platform)["ladder"][0] | {"devices": 4, "gpu_millis": 1000, "variant": None}
+    wide = body(platform, id="civil/justice:wide", kind="job", model=None, ladder=[whole], max_replicas=1, generation=0)
+    path = "/v1/claims/civil/justice:wide"
+    assert platform.call("PUT", path, json=wide, headers={"If-None-Match": "*"}).status_code == 200
+    platform.turns(3)
+    before = told(platform, path, key)
+    cyber = platform.call("GET", "/v1/claims/defence/cyber:triage").json()["claim"]
+    secret = cyber | {"id": "defence/cyber:secret", "generation": 0}
+    platform.call("PUT", "/v1/claims/defence/cyber:secret", json=secret, headers={"If-None-Match": "*"})
+    platform.turns(3)
+    assert told(platform, path, key) == before
+    whole_truth = platform.call("GET", f"{path}/why").json()
+    assert any(claim.startswith("defence/") for claim in whole_truth["blockers"])
+    assert "defence" not in platform.call("GET", "/v1/reasons", key).text
