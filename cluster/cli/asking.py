@@ -14,6 +14,12 @@ def never_ask(wanted: bool) -> None:
     _ASKS[0] = not wanted
 
 
+def pause(text: str) -> None:
+    """Return once a person at a terminal has pressed Enter, or at once if nobody can be asked."""
+    if _ASKS[0] and sys.stdin.isatty() and sys.stderr.isatty():
+        typer.prompt(text, default="", show_default=False, err=True)
+
+
 def sure(question: str) -> None:
     """Return if a person says yes, or nobody can be asked: no terminal, or `--no-input`. Raises ``typer.Abort``."""
     if _ASKS[0] and sys.stdin.isatty() and sys.stderr.isatty():

@@ -113,7 +113,11 @@ def approve_mode(
     """Approve what another person declared: it is in force from now on."""
     from cluster.cli.contexts import connect
 
-    _show(connect(context, token_file).call("POST", f"/v1/modes/{declaration}/approve").body, Output.TABLE)
+    found = connect(context, token_file).call("POST", f"/v1/modes/{declaration}/approve").body
+    mode = found["declaration"]
+    say(
+        f"{mode['mode']} is approved by {' and '.join(mode['approvers'])}; the next decision follows it: partage status"
+    )
 
 
 @mode_app.command("end")

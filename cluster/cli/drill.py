@@ -41,9 +41,17 @@ def run(
     if name not in DRILLS:
         raise typer.BadParameter(f"there is no drill {name!r}; `partage drill list` shows them")
     with tempfile.TemporaryDirectory(prefix="partage-drill-") as folder:
-        result = begin(DRILLS[name], Path(folder) / "home", SystemClock(), say=typer.echo, limit_s=limit)
+        home = Path(folder) / "home"
+        result = begin(DRILLS[name], home, SystemClock(), say=typer.echo, limit_s=limit, linger=_until_enter)
     if result.points < PASSED:
         raise typer.Exit(FAILED)
+
+
+def _until_enter() -> None:
+    """Let a person at a terminal look around once it is over; scripts do not wait."""
+    from cluster.cli.asking import pause
+
+    pause("Look around, if you like. Enter ends the drill's platform.")
 
 
 @app.command()

@@ -81,7 +81,7 @@ def status_text(found: dict[str, Any], shares: list[dict[str, Any]]) -> str:
         f"last turn {span(found['turn_age_ms'] / 1000)} ago, decided in {found['decide_ms']} ms",
     ]
     if found["gaps"]:
-        lines.append(f"NOT SEEN: {found['gaps']} things; moves that need them are held (`partage snapshot save -`)")
+        lines.append(f"NOT SEEN: {found['gaps']} things; moves that need them are held (`partage doctor` names them)")
     if not found["adopted"]:
         lines.append("HOLDING: this journal does not account for what runs; look, then `partage adopt`")
     if found["trouble"]:

@@ -86,7 +86,9 @@ def prepared(folder: Path, clock: Clock) -> Iterator[Desk]:
     (folder / "secrets").mkdir(parents=True, mode=0o700)
     token = secrets.token_hex(16)
     for name in ("operator.token", "defence.pepper", "civil.pepper"):
-        (folder / "secrets" / name).write_text(token if name == "operator.token" else secrets.token_hex(16))
+        secret = folder / "secrets" / name
+        secret.touch(mode=0o600)
+        secret.write_text(token if name == "operator.token" else secrets.token_hex(16))
     port = _free_port()
     recorder = Recorder(port, clock)
     environment = {**base_environment(), "PARTAGE_HOME": str(folder), "PARTAGE_API_PORT": str(port)}

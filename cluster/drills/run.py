@@ -16,18 +16,28 @@ LOOK_MS = 250
 Say = Callable[[str], None]
 
 
-def run(drill: Drill, folder: Path, clock: Clock, *, say: Say, limit_s: int | None = None) -> Score:
+def run(
+    drill: Drill,
+    folder: Path,
+    clock: Clock,
+    *,
+    say: Say,
+    limit_s: int | None = None,
+    linger: Callable[[], None] = lambda: None,
+) -> Score:
     """Return the score once the trouble is mended, or after the limit: three times the practised time if none is given.
 
-    ``say`` hears, line by line, what the trainee shall read.
+    ``say`` hears, line by line, what the trainee shall read. The platform is there until ``linger`` returns.
     """
     with prepared(folder, clock) as desk:
         _brief(drill, desk, say)
         drill.begin(desk)
+        say(drill.told)
         began_ms = clock.now_ms()
         mended_ms = _watch(drill, desk, clock, began_ms + (limit_s or 3 * drill.mend_s) * 1000)
         result = score(drill, began_ms, mended_ms, tuple(desk.recorder.notes))
-    _explain(drill, result, say)
+        _explain(drill, result, say)
+        linger()
     return result
 
 
@@ -46,8 +56,8 @@ def _brief(drill: Drill, desk: Desk, say: Say) -> None:
     say(f"In another terminal:  export {exported}")
     say(f"Documents that are in force:  cd {desk.folder}")
     say("Tools: partage (as always), and the console:  partage console --port 0")
+    say("Where you would start a process of the control plane again:  partage drill restart")
     say("")
-    say(drill.told)
 
 
 def _explain(drill: Drill, result: Score, say: Say) -> None:

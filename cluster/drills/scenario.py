@@ -13,8 +13,9 @@ from cluster.drills.stage import DEVICES_PER_NODE, NODES
 FLOOD = 20
 """Claims of the runaway tenant."""
 FLOOD_LEFT = 3
-SURGE = 2
-"""Replicas that traffic asks of every claim in the surge."""
+SURGE = 3
+"""Replicas that traffic asks of Defence's claim in the surge: one more than its own quota serves."""
+TRIAGE, NIGHT = "defence/cyber:triage", "civil/justice:night-index"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,20 +78,38 @@ def _ill_device_is_out(desk: Desk) -> bool:
 
 
 def _surge(desk: Desk) -> None:
-    for claim in ("defence/cyber:triage", "civil/justice:assistant", "civil/health:summaries"):
-        desk.direct(traffic=claim, replicas=SURGE)
+    """Let a batch job of the night use what civil has left, then let Defence need more than its own."""
+    _change(desk, "civil/health:summaries", suspended=True)
+    assistant = desk.ask("GET", "/v1/claims/civil/justice:assistant")["claim"]
+    shape = {**assistant["ladder"][0], "variant": None}
+    job = {"id": NIGHT, "kind": "job", "model": None, "priority_class": "batch", "max_replicas": 1, "ladder": [shape]}
+    desk.ask("PUT", f"/v1/claims/{NIGHT}", {**assistant, **job}, {"If-None-Match": "*"})
+    desk.until("the job of the night does not run", lambda: _runs(desk, NIGHT) == 1)
+    _change(desk, TRIAGE, max_replicas=SURGE)
+    desk.direct(traffic=TRIAGE, replicas=SURGE)
 
 
-def _crisis_is_declared(desk: Desk) -> bool:
-    return bool(desk.ask("GET", "/v1/status")["mode"] == "crisis")
+def _change(desk: Desk, claim: str, **fields: object) -> None:
+    stored = desk.ask("GET", f"/v1/claims/{claim}")["claim"]
+    desk.ask("PUT", f"/v1/claims/{claim}", {**stored, **fields}, {"If-Match": "*"})
+
+
+def _runs(desk: Desk, claim: str) -> int:
+    return sum(int(group["running"]) for group in desk.items("/v1/groups") if group["claim"] == claim)
+
+
+def _crisis_is_met(desk: Desk) -> bool:
+    return bool(desk.ask("GET", "/v1/status")["mode"] == "crisis") and _runs(desk, TRIAGE) == SURGE
 
 
 def _flood(desk: Desk) -> None:
+    """Let one tenant ask for the same thing many times, while another has use for the same idle devices."""
     pattern = desk.ask("GET", "/v1/claims/civil/health:summaries")["claim"]
     for number in range(FLOOD):
         name = f"civil/health:loop-{number:02}"
         body = {**pattern, "id": name, "desired_replicas": 1, "max_replicas": 4}
         desk.ask("PUT", f"/v1/claims/{name}", body, {"If-None-Match": "*"})
+    desk.direct(traffic="civil/justice:assistant", replicas=2)
 
 
 def _flood_is_dammed(desk: Desk) -> bool:
@@ -148,7 +167,7 @@ DRILLS: dict[str, Drill] = {
         Drill(
             name="gpu-lost",
             title="A GPU is lost in the night",
-            told="03:12. The alert GpuLost rings. Defence's triage still answers, so far.",
+            told="03:12. The alert GpuLost rings. Defence's triage paused for some seconds and answers again.",
             runbook="GpuLost.md",
             begin=_lose_a_device,
             looks=("/v1/devices", "/v1/snapshot", "/v1/groups", *LOOKS),
@@ -168,14 +187,15 @@ DRILLS: dict[str, Drill] = {
             runbook="procedures/declare-and-end-a-crisis.md",
             begin=_surge,
             looks=("/v1/shares", "/v1/policy", *LOOKS),
-            is_mended=_crisis_is_declared,
+            is_mended=_crisis_is_met,
             harms=gave_up_claims,
             detect_s=120,
             mend_s=600,
             lesson=(
                 "A crisis is a declared change of policy with an end and two names, not a hand on the scales: nobody's"
-                " claim has to be deleted for it. `mode plan crisis` shows first whom it takes from; one"
-                " person declares it, another approves."
+                " claim has to be deleted for it. `mode plan crisis` shows first whom it takes from: here the batch job"
+                " of the night, and only above civil's floor. One person declares it, another approves; `operator add`"
+                " makes a token for the second person."
             ),
         ),
         Drill(
@@ -191,7 +211,8 @@ DRILLS: dict[str, Drill] = {
             mend_s=600,
             lesson=(
                 "A script of civil/health asked for the same thing twenty times. Fair shares kept the damage inside its"
-                " weight; a borrowing limit for that tenant ends it without touching what it is entitled to."
+                " weight; a borrowing limit for that tenant ends it without touching what it is entitled to, and what it"
+                " had borrowed goes to whoever has use for it."
             ),
         ),
         Drill(
