@@ -66,16 +66,12 @@ class Settings:
     """Largest request body of the API."""
     json_depth: int = 32
     """Deepest nesting of a JSON body."""
-    page_items: int = 500
-    """Most items in one page of a list."""
     claims_per_tenant: int = 10_000
     keys_per_tenant: int = 100
     requests_per_minute: int = 6_000
     """Per caller, at the control API."""
     watchers: int = 64
     """Most event streams open at once."""
-    watcher_backlog: int = 1_000
-    """Events a slow watcher may fall behind before it is told to list again."""
     otlp_url: str = ""
     """OpenTelemetry collector that takes OTLP over HTTP, such as ``http://127.0.0.1:4318``; empty: no traces."""
     idempotency_hours: int = 24

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pydantic import ValidationError
 
@@ -45,11 +44,6 @@ def _claim(found: Located, file: str) -> Claim:
     claim = _noun(found, file, "Claim", Claim)
     _refuse([_at(found, file, ("spec", *path), fault) for path, fault in faults_of_claim(claim)])
     return claim
-
-
-def with_ladder(claim: Claim, ladder: tuple[Any, ...]) -> Claim:
-    """Return the claim with this ladder if it has none of its own, else the claim itself."""
-    return claim if claim.ladder else replace(claim, ladder=ladder)
 
 
 def kind_of(text: str, file: str = "<document>") -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from policies.model.tenancy import Quota, Tenant
+from policies.model.tenancy import Tenant
 from policies.model.units import UNLIMITED, FlavorId, Limit, TenantId
 
 NO_LIMIT = 1 << 60
@@ -191,8 +191,3 @@ def _topped(base: list[int], amount: int, upto: list[int]) -> list[int]:
     lack = [max(0, high - low) for low, high in zip(base, upto, strict=True)]
     more = fill(max(0, amount - sum(base)), [(missing, missing) for missing in lack])
     return [low + extra for low, extra in zip(base, more, strict=True)]
-
-
-def quota_of(tenant: Tenant, flavor: FlavorId) -> Quota | None:
-    """Return the tenant's quota for the flavor; None when it has none and may only borrow."""
-    return next((quota for quota in tenant.quotas if quota.flavor == flavor), None)

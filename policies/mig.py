@@ -93,16 +93,6 @@ def starts(geometry: Geometry, present: Iterable[Instance], name: str) -> tuple[
     return tuple(s for s in wanted.starts if taken.isdisjoint(range(s, s + wanted.size)))
 
 
-def best_start(geometry: Geometry, present: Sequence[Instance], name: str) -> int | None:
-    """Return the start that leaves most other placements open, the lowest on ties; None if there is none."""
-
-    def openings(start: int) -> int:
-        after = (*present, Instance(start, name))
-        return sum(len(starts(geometry, after, other)) * geometry.profile(other).size for other, _ in geometry.profiles)
-
-    return max(starts(geometry, present, name), key=lambda start: (openings(start), -start), default=None)
-
-
 @cache
 def layouts(geometry: Geometry) -> tuple[tuple[Instance, ...], ...]:
     """Return every full layout of one GPU: no further instance fits. Cost: a few hundred, found once."""

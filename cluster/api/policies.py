@@ -10,6 +10,7 @@ from fastapi import APIRouter, Body, Response
 from cluster.api.parts import IfMatch, IfNoneMatch, Operator, Parts, Platform
 from cluster.api.problems import ApiRefusal
 from cluster.refusals import Conflict, NoPolicy
+from policies.certificate import FloorProof, certify
 from policies.decide import decide
 from policies.model.codec import digest
 from policies.model.decision import Decision, Entitlement, Reason
@@ -34,6 +35,8 @@ class Preview:
     after: tuple[Entitlement, ...]
     changed: tuple[Reason, ...]
     """Claims whose state or reason would differ, as they would be."""
+    floors: tuple[FloorProof, ...]
+    """Whether each floor that it promises could come back within its deadline on the devices as they are."""
 
 
 @routes.get("")
@@ -42,6 +45,16 @@ def get_policy(parts: Platform, _caller: Operator, response: Response) -> Policy
     policy = parts.journal.policy()
     response.headers["ETag"] = f'"{digest(policy)}"'
     return policy
+
+
+@routes.get("/floors")
+def floors(parts: Platform, _caller: Operator) -> tuple[FloorProof, ...]:
+    """Return for each floor in force whether it could come back within its deadline on the devices as they are.
+
+    Sorted by tenant and flavor.
+    """
+    turn = parts.view.latest()
+    return certify(turn.snapshot, parts.journal.policy(), turn.decision.decided_at_ms)
 
 
 @routes.put("")
@@ -90,6 +103,7 @@ def preview_of(parts: Parts, policy: Policy) -> Preview:
         before=turn.decision.entitlements,
         after=after.entitlements,
         changed=_changed(turn.decision, after),
+        floors=certify(turn.snapshot, policy, turn.decision.decided_at_ms),
     )
 
 

@@ -101,6 +101,7 @@ def _control_plane(context: str | None, token_file: Path | None) -> Iterator[Fin
     for check in ready.get("checks", []):
         yield Finding(name=f"control plane: {check['name']}", ok=check["ok"], detail=check["detail"])
     yield _found("audit log", lambda: _audit(client.get("/v1/audit/verify")))
+    yield _found("floors", lambda: _floors(client.get("/v1/policy/floors")))
     yield _found("what is not seen", lambda: _gaps(client.get("/v1/snapshot")["gaps"]))
 
 
@@ -108,6 +109,13 @@ def _audit(verdict: dict[str, object]) -> str:
     if verdict["first_bad"] is not None:
         raise Wrong(f"record {verdict['first_bad']}: {verdict['cause']}; keep the file and call who runs the audit")
     return f"{verdict['records']} records hold"
+
+
+def _floors(proofs: list[dict[str, object]]) -> str:
+    broken = [str(proof["sentence"]) for proof in proofs if not proof["is_recoverable"]]
+    if broken:
+        raise Wrong(f"{'; '.join(broken)}; add devices, lower the floor or allow it more time")
+    return f"{len(proofs)} floors can come back within their deadlines"
 
 
 def _gaps(gaps: list[dict[str, object]]) -> str:

@@ -103,10 +103,50 @@ policy_app = typer.Typer(help="Policy documents: check one, see what it would do
 
 
 @policy_app.command()
-def lint(file: Annotated[Path, typer.Argument(help="Policy document (YAML).")]) -> None:
-    """Check a policy document; an error names line, column and path."""
+def lint(
+    file: Annotated[Path, typer.Argument(help="Policy document (YAML).")],
+    snapshot: Annotated[
+        Path | None, typer.Option("--snapshot", help="Also prove its floors on these devices (JSON).")
+    ] = None,
+) -> None:
+    """Check a policy document; an error names line, column and path.
+
+    With `--snapshot` also whether each floor could come back within its deadline: status 1 if one could not.
+    """
     rules = policy_in(file)
     say(f"{file}: policy {rules.revision} is sound: {len(rules.tenants)} tenants")
+    if snapshot is not None:
+        from policies.certificate import certify
+        from policies.model.codec import to_plain
+
+        seen = snapshot_in(snapshot)
+        _show_floors([to_plain(proof) for proof in certify(seen, rules, seen.observed_at_ms)], Output.TABLE)
+
+
+@policy_app.command()
+def floors(output: OutputKind = Output.TABLE, context: ContextName = None, token_file: TokenFile = None) -> None:
+    """Show whether each floor in force could come back within its deadline on the devices as they are.
+
+    Exit status 1 if one could not.
+    """
+    from cluster.cli.contexts import connect
+
+    _show_floors(connect(context, token_file).get("/v1/policy/floors"), output)
+
+
+def _show_floors(proofs: list[dict[str, Any]], output: Output) -> None:
+    show(proofs, FLOOR_COLUMNS, output)
+    if not all(proof["is_recoverable"] for proof in proofs):
+        raise typer.Exit(Exit.ERROR)
+
+
+FLOOR_COLUMNS = [
+    Column(title="TENANT", cell=lambda row: row["tenant"]),
+    Column(title="FLAVOR", cell=lambda row: row["flavor"]),
+    Column(title="FLOOR", cell=lambda row: str(row["floor_millis"]), right=True),
+    Column(title="KEPT", cell=lambda row: "yes" if row["is_recoverable"] else "NO"),
+    Column(title="WHY", cell=lambda row: row["sentence"].partition(": ")[2]),
+]
 
 
 @policy_app.command("show")

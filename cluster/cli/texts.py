@@ -131,6 +131,7 @@ def preview_text(preview: dict[str, Any]) -> str:
         f"{reason['claim']}: {reason['state']}" + (f" ({reason['code']})" if reason["code"] else "")
         for reason in preview["changed"]
     ]
+    lines += [f"floor not kept: {floor['sentence']}" for floor in preview["floors"] if not floor["is_recoverable"]]
     return "\n".join(printable(line) if "\n" not in line else line for line in lines)
 
 

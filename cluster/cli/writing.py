@@ -135,6 +135,22 @@ def _apply_policy(client: Client, text: str, file: Path, *, dry_run: bool) -> No
         condition = {"If-Match": etag} if etag else {"If-None-Match": "*"}
         client.call("PUT", "/v1/policy", body=to_plain(policy), headers=condition)
         say(f"policy {policy.revision} in force")
+        _warn_of_floors(client)
+
+
+def _warn_of_floors(client: Client) -> None:
+    """Say which floors of the policy in force could not come back in time; nothing before the first turn."""
+    from cluster.client import Problem
+
+    try:
+        proofs = client.get("/v1/policy/floors")
+    except Problem as problem:
+        if problem.code != "not_ready":
+            raise
+        return
+    for proof in proofs:
+        if not proof["is_recoverable"]:
+            say(f"warning: floor not kept: {proof['sentence']}")
 
 
 def _with_mode(policy: dict[str, Any], now: Any) -> dict[str, Any]:

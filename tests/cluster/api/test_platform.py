@@ -55,6 +55,20 @@ def test_a_policy_that_contradicts_itself_is_refused_and_the_last_good_one_stays
     assert platform.call("GET", "/v1/policy").json()["revision"] == "default-1"
 
 
+def test_the_floors_in_force_are_proved_on_the_devices_as_they_are(platform: Platform) -> None:
+    proofs = platform.call("GET", "/v1/policy/floors").json()
+    assert [(proof["tenant"], proof["is_recoverable"]) for proof in proofs] == [("civil", True), ("defence", True)]
+    assert platform.call("GET", "/v1/policy/floors", platform.key("civil/justice")).status_code == 403
+
+
+def test_a_preview_names_the_floor_that_could_not_come_back_in_time(platform: Platform) -> None:
+    policy: dict[str, Any] = platform.call("GET", "/v1/policy").json()
+    policy["tenants"][0]["reclaim_deadline_s"] = 1
+    floors = platform.call("POST", "/v1/policy/preview", json=policy).json()["floors"]
+    assert [(floor["tenant"], floor["is_recoverable"]) for floor in floors] == [("civil", True), ("defence", False)]
+    assert "only 1000 are promised" in floors[1]["sentence"]
+
+
 def test_a_preview_says_what_a_policy_would_move_and_moves_nothing(platform: Platform) -> None:
     policy: dict[str, Any] = platform.call("GET", "/v1/policy").json()
     preview = platform.call("POST", "/v1/policy/preview", json=policy).json()
