@@ -279,7 +279,7 @@ def _may_stay(survey: Survey, group: Group, domain: SecurityDomain) -> bool:
         return True
     if group.state is GroupState.FAILED or worker is None or worker.domain != domain:
         return False
-    return survey.lost.isdisjoint(group.devices) and all(one in survey.devices for one in group.devices)
+    return survey.lost.isdisjoint(group.devices) and survey.has_all(group.devices)
 
 
 def _wanted(survey: Survey, claim: Claim, remembered: ClaimMemory, held: tuple[Group, ...]) -> tuple[int, int | None]:

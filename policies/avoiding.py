@@ -53,7 +53,7 @@ def spoilt(survey: Survey, wish: Ask, before: ClaimMemory) -> tuple[Spoilt, ...]
     A replica that runs on the device clears it; what is no longer in the inventory is forgotten.
     """
     groups = survey.groups_of.get(wish.claim.id, ())
-    if not groups and not before.spoilt:
+    if not before.spoilt and all(group.state is not GroupState.FAILED for group in groups):
         return ()
     running = {device for group in groups if group.running for device in group.devices}
     known = {one.device: one for one in before.spoilt if _lasts(survey, one)}

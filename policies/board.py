@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import IntEnum
 
@@ -210,6 +210,22 @@ class Board:
     leaving: list[Seat] = field(default_factory=list)
     """Replicas that cannot stay whatever is decided, but still stand."""
     steps: int = 0
+
+    def show(self, seats: Iterable[Seat]) -> None:
+        """Put the replicas where the snapshot has them, on a board that was empty: none of them counts as moved."""
+        devices, on, millis, memory = self.survey.devices, self.seats, self.free_millis, self.free_memory
+        for seat in seats:
+            for device in seat.devices:
+                on[device].append(seat)
+                millis[device] -= seat.gpu_millis
+                memory[device] -= seat.memory_mib
+            node = devices[seat.devices[0]].node
+            self.node_free[node] -= seat.gpu_millis * len(seat.devices)
+            self.node_cpu[node] -= seat.cpu_millis
+            self.node_memory[node] -= seat.host_memory_mib
+        for device, spare in self.spare.items():
+            spare.idle -= WHOLE_GPU_MILLIS - millis[device]
+            spare.whole -= millis[device] != WHOLE_GPU_MILLIS
 
     def take(self, seat: Seat) -> None:
         """Put the replica at its place."""

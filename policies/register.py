@@ -39,6 +39,10 @@ class Register(Generic[K, N]):
 
     def put_all(self, nouns: Mapping[K, N]) -> None:
         """Add or exchange all of them."""
+        if not self.known and not self._told:
+            self.known.update(nouns)
+            self._unsorted.update(nouns)
+            return
         for name, noun in nouns.items():
             self.put(name, noun)
 

@@ -85,6 +85,7 @@ def _afresh(results: Results, work: Allocation, changed: Iterable[ClaimId]) -> l
 
 
 def _place(results: Results, work: Allocation, afresh: Iterable[ClaimId]) -> None:
+    new: dict[GroupId, Placement] = {}
     for claim in afresh:
         lots, before = work.of_claim[claim], results.placed_of.get(claim)
         if not before and before is not None and len(lots) == 1 and not lots[0].is_kept:
@@ -95,8 +96,8 @@ def _place(results: Results, work: Allocation, afresh: Iterable[ClaimId]) -> Non
         for one in before or ():
             results.placed.drop(one.group)
         results.placed_of[claim] = placed
-        for one in placed:
-            results.placed.put(one.group, one)
+        new.update((one.group, one) for one in placed)
+    results.placed.put_all(new)
 
 
 def _bind(results: Results, work: Allocation) -> None:
@@ -135,15 +136,19 @@ def _say(
     facts, evicted = known(work), evicted_now(work, gone)
     leaving = {one.claim for one in gone}
     moved = {seat.claim for seat in work.board.moved}
+    reasons: dict[ClaimId, Reason] = {}
+    memories: dict[ClaimId, ClaimMemory] = {}
     for claim in afresh:
         wish = wishes[claim]
         said, memory = reason(facts, wish), of_claim(work, wish, evicted)
-        results.reasons.put(claim, said)
+        reasons[claim] = said
         if memory is None:
             results.memories.drop(claim)
         else:
-            results.memories.put(claim, memory)
+            memories[claim] = memory
         if said.code is not None or wish.upgrades or claim in leaving or claim in moved:
             results.restless.add(claim)
         else:
             results.restless.discard(claim)
+    results.reasons.put_all(reasons)
+    results.memories.put_all(memories)

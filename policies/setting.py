@@ -119,9 +119,7 @@ def _seated(survey: Survey, made: Board) -> dict[GroupId, list[Seat]]:
         some = seats_of(survey, group, memory)
         if some is not None:
             seats[group.id] = some
-            for seat in some:
-                made.take(seat)
-    made.moved.clear()
+    made.show(seat for some in seats.values() for seat in some)
     return seats
 
 
@@ -134,7 +132,7 @@ def seats_held(wish: Ask, seated: Mapping[GroupId, Sequence[Seat]]) -> list[Seat
 
 def seats_of(survey: Survey, group: Group, memory: Mapping[FlavorId, int]) -> list[Seat] | None:
     """Return where the group's replicas are; None if its worker or a device of it is not there."""
-    if group.worker not in survey.workers or any(one not in survey.devices for one in group.devices):
+    if group.worker not in survey.workers or not survey.has_all(group.devices):
         return None
     return [_seat(survey, group, index, memory) for index in range(group.replicas)]
 

@@ -51,6 +51,14 @@ class Survey:
     unheard: frozenset[str]
     """Claims and domains whose demand was not seen."""
 
+    def has_all(self, devices: Iterable[DeviceId]) -> bool:
+        """Say whether each of the devices is in the inventory."""
+        known = self.devices
+        for one in devices:  # noqa: SIM110  # a loop is quicker: this is asked of each group, and most have one device
+            if one not in known:
+                return False
+        return True
+
     def may_carry(self, device: Device) -> bool:
         """Say whether what runs on the device may stay there."""
         return device.health in (DeviceHealth.HEALTHY, DeviceHealth.SUSPECT) and device.scrub is not ScrubState.FAILED
