@@ -27,9 +27,9 @@ def test_whatever_happens_in_between_deciding_again_gives_the_bytes_of_deciding_
     for number in range(30):
         if dice.random() < 0.6:
             event(dice, made, number)
-        seen = made.observe()
-        again = decider.decide(seen, made.policy, made.memory, made.now_ms)
-        assert to_json(again) == to_json(decide(seen, made.policy, made.memory, made.now_ms)), (seed, number)
+        seen, memory = made.observe(), Memory() if number % 13 == 7 else made.memory
+        again = decider.decide(seen, made.policy, memory, made.now_ms)
+        assert to_json(again) == to_json(decide(seen, made.policy, memory, made.now_ms)), (seed, number)
         made.step()
 
 
@@ -40,6 +40,17 @@ def test_a_quiet_world_is_followed_and_not_laid_out_anew():
     for turn in range(3):
         memory = decider.decide(replace(seen, generation=turn), rules(), memory, NOW_MS + turn).memory
     assert decider.age == 2
+
+
+def test_after_a_loss_of_memory_nothing_is_said_again_of_what_simply_runs():
+    one = claim("civil/x:chat")
+    seen, decider = snapshot(FOUR, [one], running(one, ("G0",))), Decider()
+    first = decider.decide(seen, rules(), Memory(), NOW_MS)
+    assert first.memory.claims
+    again = decider.decide(seen, rules(), first.memory, NOW_MS + 1000)
+    assert decider.age == 1
+    assert again.reasons is first.reasons
+    assert to_json(again) == to_json(decide(seen, rules(), first.memory, NOW_MS + 1000))
 
 
 @pytest.mark.parametrize(
