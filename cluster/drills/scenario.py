@@ -211,7 +211,7 @@ DRILLS: dict[str, Drill] = {
             mend_s=600,
             lesson=(
                 "A script of civil/health asked for the same thing twenty times. Fair shares kept the damage inside its"
-                " weight; a borrowing limit for that tenant ends it without touching what it is entitled to, and what it"
+                " weight; a borrowing limit for that tenant ends it without touching what it is entitled to. What it"
                 " had borrowed goes to whoever has use for it."
             ),
         ),
