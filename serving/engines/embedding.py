@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from serving.engines.llama_cpp import parameters, refusal
+from serving.engines.llama_cpp import REFUSALS, parameters, refusal
 from serving.engines.protocol import Call, EngineSpec, Piece, PieceKind
 
 
@@ -44,7 +44,7 @@ class Embedding:
         try:
             loop = asyncio.get_running_loop()
             told = await loop.run_in_executor(self._threads, self._server.handle_embeddings, asked)
-        except ValueError as fault:  # how llama.cpp says that the request is wrong
+        except REFUSALS as fault:
             yield refusal({"message": str(fault)})
             return
         if "error" in told:

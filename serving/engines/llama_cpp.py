@@ -26,6 +26,8 @@ _STRING_HEADER = struct.Struct("<IQ")
 """Of a GGUF value: its type, and for strings the length."""
 _METADATA_LIMIT_BYTES = 64 * 1024 * 1024
 _REFUSED_STATUS = 400
+REFUSALS = (TypeError, ValueError, RuntimeError)
+"""How llama.cpp says that a request is wrong, or asks for what it lacks."""
 _SERVER_FAULT = 500
 
 
@@ -96,13 +98,9 @@ class LlamaCpp:
             try:
                 if not stopped.is_set():
                     self._handler(call)(self._streamed(call.body), on_chunk)
-            except (
-                ValueError,
-                RuntimeError,
-            ) as fault:  # how llama.cpp says that the request is wrong, and what it lacks
-                loop.call_soon_threadsafe(
-                    arrived.put_nowait, {"error": {"message": str(fault).partition(" - hint")[0]}}
-                )
+            except REFUSALS as fault:
+                error = {"message": str(fault).partition(" - hint")[0]}
+                loop.call_soon_threadsafe(arrived.put_nowait, {"error": error})
             finally:
                 loop.call_soon_threadsafe(arrived.put_nowait, None)
 

@@ -45,6 +45,8 @@ MODELS = "/v1/models"
 PATH_SHOWN = 100
 """Characters of a path or a name that an error repeats."""
 _JSON = b"application/json"
+AT_DOOR = "partage.door"
+"""Mark in the scope of requests that no proxy stands before."""
 _SAFE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _EVENTS = (b"content-type", b"text/event-stream; charset=utf-8")
 _UNBUFFERED = ((b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no"))
@@ -84,7 +86,7 @@ class HttpGateway:
             await self._infer(exchange, key, parse(operation, await exchange.body()), ChatSpeech())
         elif exchange.path == RESPONSES and exchange.method == "POST":
             key = self._gateway.identify(exchange.header(b"authorization"))
-            speech = ResponseSpeech(exchange.safe_id(), self._gateway.clock() // 1000)
+            speech = ResponseSpeech(exchange.request_id, self._gateway.clock() // 1000)
             await self._infer(exchange, key, parse_response(await exchange.body()), speech)
         elif exchange.path == MODELS and exchange.method == "GET":
             await self._models(exchange)
@@ -106,7 +108,7 @@ class HttpGateway:
             raise NoSuchPath(f"Invalid URL ({exchange.method} {exchange.path[:PATH_SHOWN]})")
 
     async def _infer(self, exchange: _Exchange, key: KeyRecord, request: Request, speech: Speech) -> None:
-        tally = self._gateway.open(key, request, exchange.safe_id(), exchange.header(b"x-session-id"))
+        tally = self._gateway.open(key, request, exchange.request_id, exchange.header(b"x-session-id"))
         try:
             async with exchange.until_disconnect():
                 answer = await self._gateway.answer(tally)
@@ -159,22 +161,18 @@ class _Exchange:
         self.method: str = scope["method"]
         self.path: str = scope["path"]
         self._headers: Headers = scope["headers"]
+        self.query: bytes = scope.get("query_string", b"")
         given = self.header(b"x-request-id")
+        self.request_id = given if _SAFE_ID.fullmatch(given) else "req_" + secrets.token_hex(12)
+        """The client's choice, unless it may not enter a log."""
         # Ray Serve's proxies choose an id, or take the client's, and repeat it in the response themselves.
-        self._own_headers: Headers = []
-        self.request_id = given
-        if not given:
-            self.request_id = "req_" + secrets.token_hex(12)
-            self._own_headers = [(b"x-request-id", self.request_id.encode())]
+        is_repeated = bool(given) and AT_DOOR not in scope
+        self._own_headers: Headers = [] if is_repeated else [(b"x-request-id", self.request_id.encode())]
         self.extra: Headers = []
         """Headers for the response, whatever it will be."""
         self._receive = receive
         self._send = send
         self._has_begun = False
-
-    def safe_id(self) -> str:
-        """Return the request's id, or one of our own if a client chose one that may not enter a log."""
-        return self.request_id if _SAFE_ID.fullmatch(self.request_id) else "req_" + secrets.token_hex(12)
 
     def header(self, name: bytes) -> str:
         """Return the header's value; empty if it is not there."""

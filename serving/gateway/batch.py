@@ -157,14 +157,14 @@ class BatchRunner:
             self._gateway.settle(tally)
 
     def _note(self, running: _Running, name: str, result: bytes | ApiError) -> None:
-        batch = running.batch
+        batch, asked = running.batch, f"{running.batch.id}-{name}"
         if isinstance(result, ApiError):
-            told = {"status_code": result.status, "body": json.loads(result.document())}
+            told = {"status_code": result.status, "request_id": asked, "body": json.loads(result.document())}
             running.batch = replace(batch, failed=batch.failed + 1)
         else:
-            told = {"status_code": ANSWERED, "body": json.loads(result)}
+            told = {"status_code": ANSWERED, "request_id": asked, "body": json.loads(result)}
             running.batch = replace(batch, completed=batch.completed + 1)
-        line = {"id": f"{batch.id}-{name}", "custom_id": name, "response": told, "error": None}
+        line = {"id": asked, "custom_id": name, "response": told, "error": None}
         self._shelf.append_result(batch, line, is_error=isinstance(result, ApiError))
 
     def _end(self, running: _Running, status: str) -> None:

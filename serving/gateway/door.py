@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import uvicorn
 
-from serving.gateway.asgi import Asgi, Receive, Scope, Send
+from serving.gateway.asgi import AT_DOOR, Asgi, Receive, Scope, Send
 
 KEEP_ALIVE_S = 75
 CONNECTION_BACKLOG = 2048
@@ -44,7 +44,9 @@ class Door:
 
     def _open(self) -> None:
         config = uvicorn.Config(
-            self._app,
+            self._straight,
+            interface="asgi3",
+            proxy_headers=False,
             http="httptools",
             loop="none",
             lifespan="off",
@@ -56,6 +58,10 @@ class Door:
         )
         self._server = _Server(config)
         self._running = asyncio.get_running_loop().create_task(self._server.serve([_listener(*self._address)]))
+
+    async def _straight(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope[AT_DOOR] = True
+        await self._app(scope, receive, send)
 
     async def _close(self) -> None:
         """Take no new connections and return when the requests inside have ended."""

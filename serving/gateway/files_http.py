@@ -7,18 +7,21 @@ from dataclasses import asdict
 from email import message_from_bytes
 from email.message import Message
 from typing import Any, Protocol
+from urllib.parse import parse_qsl
 
 from policies.model.routing import KeyRecord
 from serving.gateway.batch import BatchRunner
 from serving.gateway.errors import BadRequest, NoSuchPath
 from serving.gateway.request import OPERATIONS
-from serving.gateway.shelf import Batch, Shelf, batch_lines, new_batch_id
+from serving.gateway.shelf import Batch, Shelf, StoredFile, checked, new_batch_id
 
 FILE_LIMIT_BYTES = 64 * 1024 * 1024
 WINDOW_S = 24 * 3600
 PURPOSES = ("batch",)
 METADATA_KEYS = 16
 METADATA_CHARACTERS = 512
+PAGE_MOST = 10_000
+"""Files or batches in one answer."""
 
 
 class Exchange(Protocol):
@@ -26,6 +29,7 @@ class Exchange(Protocol):
 
     method: str
     path: str
+    query: bytes
 
     def header(self, name: bytes) -> str:
         """Return the header's value; empty if it is not there."""
@@ -80,13 +84,13 @@ class FilesHttp:
         content = file.get_payload(decode=True)
         raw = content if isinstance(content, bytes) else b""
         kept = self._shelf.put_file(key.tenant, raw, file.get_filename() or "batch.jsonl", purpose, now_s)
-        await _send(exchange, asdict(kept))
+        await _send(exchange, _told(kept))
 
     async def _list_files(self, exchange: Exchange, key: KeyRecord, _: str, __: int) -> None:
-        await _send(exchange, _page([asdict(file) for file in self._shelf.files(key.tenant)]))
+        await _send(exchange, _page([_told(file) for file in self._shelf.files(key.tenant)], exchange.query))
 
     async def _describe_file(self, exchange: Exchange, key: KeyRecord, name: str, _: int) -> None:
-        await _send(exchange, asdict(self._shelf.file(key.tenant, name)))
+        await _send(exchange, _told(self._shelf.file(key.tenant, name)))
 
     async def _content(self, exchange: Exchange, key: KeyRecord, name: str, _: int) -> None:
         await exchange.respond(200, b"application/jsonl", self._shelf.content(key.tenant, name))
@@ -102,7 +106,7 @@ class FilesHttp:
             raise BadRequest(f"'endpoint' must be one of {', '.join(OPERATIONS)}.", param="endpoint")
         if asked.get("completion_window") != "24h":
             raise BadRequest("'completion_window' must be '24h'.", param="completion_window")
-        content = self._shelf.content(key.tenant, str(asked.get("input_file_id")))
+        total, faults = checked(self._shelf.content(key.tenant, str(asked.get("input_file_id"))))
         batch = Batch(
             id=new_batch_id(),
             endpoint=endpoint,
@@ -111,7 +115,10 @@ class FilesHttp:
             expires_at=now_s + WINDOW_S,
             key_prefix=key.prefix,
             tenant=key.tenant,
-            total=sum(1 for _ in batch_lines(content)),
+            total=total,
+            status="failed" if faults else "in_progress",
+            ended_at=now_s if faults else None,
+            errors=faults or None,
             metadata=_metadata(asked.get("metadata")),
         )
         self._shelf.put_batch(batch)
@@ -119,7 +126,7 @@ class FilesHttp:
 
     async def _list_batches(self, exchange: Exchange, key: KeyRecord, _: str, __: int) -> None:
         found = [self._runner.progress(batch).document() for batch in self._shelf.batches(key.tenant)]
-        await _send(exchange, _page(found))
+        await _send(exchange, _page(found, exchange.query))
 
     async def _describe_batch(self, exchange: Exchange, key: KeyRecord, name: str, _: int) -> None:
         await _send(exchange, self._runner.progress(self._shelf.batch(key.tenant, name)).document())
@@ -163,9 +170,25 @@ def _metadata(given: object) -> dict[str, str] | None:
     return {str(key)[:64]: str(value)[:METADATA_CHARACTERS] for key, value in given.items()}
 
 
-def _page(data: list[dict[str, Any]]) -> dict[str, Any]:
-    edges = {"first_id": data[0]["id"], "last_id": data[-1]["id"]} if data else {"first_id": None, "last_id": None}
-    return {"object": "list", "data": data, "has_more": False, **edges}
+def _told(file: StoredFile) -> dict[str, Any]:
+    """Return the file as OpenAI tells of it; nothing here is still being read."""
+    return asdict(file) | {"status": "processed"}
+
+
+def _page(data: list[dict[str, Any]], query: bytes) -> dict[str, Any]:
+    """Return the part of the list, newest first, that ``limit`` and ``after`` ask for. Raises ``BadRequest``."""
+    asked = dict(parse_qsl(query.decode("latin-1")))
+    limit = asked.get("limit", str(PAGE_MOST))
+    if not limit.isascii() or not limit.isdigit() or not 1 <= int(limit) <= PAGE_MOST:
+        raise BadRequest(f"'limit' is a number from 1 to {PAGE_MOST}.", param="limit")
+    names = [each["id"] for each in data]
+    after = asked.get("after")
+    if after and after not in names:
+        raise BadRequest("'after' is none of the ids in this list.", param="after")
+    rest = data[names.index(after) + 1 :] if after else data
+    page = rest[: int(limit)]
+    edges = {"first_id": page[0]["id"], "last_id": page[-1]["id"]} if page else {"first_id": None, "last_id": None}
+    return {"object": "list", "data": page, "has_more": len(rest) > len(page), **edges}
 
 
 async def _send(exchange: Exchange, document: dict[str, Any]) -> None:

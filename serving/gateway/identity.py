@@ -9,7 +9,7 @@ from policies.model.keys import key_mac
 from policies.model.routing import KeyRecord
 from serving.gateway.errors import WrongKey
 
-_BEARER = "Bearer "
+_BEARER = "bearer"
 _NO_MAC = "0" * 64
 """Compared with when the prefix is unknown, so that both ways take the same time."""
 
@@ -24,7 +24,8 @@ class Keyring:
 
     def identify(self, authorization: str, now_ms: int) -> KeyRecord:
         """Return the record of the key in the header. Raises ``WrongKey``; costs one HMAC in every case."""
-        key = authorization.removeprefix(_BEARER).strip() if authorization.startswith(_BEARER) else ""
+        scheme, _, given = authorization.partition(" ")
+        key = given.strip() if scheme.lower() == _BEARER else ""
         record = self._candidate(key)
         is_right = hmac.compare_digest(key_mac(self._pepper, key), record.mac if record else _NO_MAC)
         if record is None or not is_right or _is_expired(record, now_ms):

@@ -68,6 +68,8 @@ class Limits:
         self._accounts: dict[str, _Account] = {}
         self._spent: dict[tuple[str, str], int] = {}
         """Tokens by tenant and day or month, as the ledger knows them from before."""
+        self._inside: dict[str, int] = {}
+        """Tokens expected of the requests admitted and not settled, by tenant."""
 
     def apply(self, shares: Iterable[TenantShare], now_ms: int) -> None:
         """Put the shares in force; a bucket whose size stays keeps its level."""
@@ -98,9 +100,11 @@ class Limits:
         for bucket, amount in ((account.requests, 1), (account.tokens, cost)):
             if bucket is not None:
                 bucket.take(amount)
+        self._inside[tenant] = self._inside.get(tenant, 0) + cost
 
     def settle(self, tenant: str, expected: int, used: int, now_ms: int) -> None:
         """Charge the tokens really used instead of those expected."""
+        self._inside[tenant] = max(0, self._inside.get(tenant, 0) - expected)
         account = self._accounts.get(tenant)
         if account is not None and account.tokens is not None:
             account.tokens.take(used - expected)
@@ -126,7 +130,8 @@ class Limits:
             (account.share.tokens_per_day, day, "day"),
             (account.share.tokens_per_month, day[:_MONTH], "month"),
         ):
-            if budget is not None and self._spent.get((tenant, period), 0) >= budget:
+            taken = self._spent.get((tenant, period), 0) + self._inside.get(tenant, 0)
+            if budget is not None and taken >= budget:
                 raise BudgetSpent(f"The tokens of your tenant for this {name} ({budget}) are used up.")
 
     def _spend(self, tenant: str, tokens: int, at_ms: int) -> None:

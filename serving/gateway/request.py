@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,7 @@ def _names(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _COMMON = _names(
     "model stream stream_options temperature top_p n stop max_tokens presence_penalty frequency_penalty logit_bias "
     "seed user metadata store service_tier"
@@ -117,7 +119,11 @@ def _checked(operation: str, body: dict[str, Any], raw: bytes) -> Request:
 
 def _object(raw: bytes) -> dict[str, Any]:
     try:
-        body = json.loads(raw, parse_constant=_refuse_constant)
+        body = json.loads(raw.decode(), parse_constant=_refuse_constant)
+        if _SURROGATE.search(raw):
+            json.dumps(
+                body, ensure_ascii=False
+            ).encode()  # halves of characters can be written in JSON, but not be read
     except (ValueError, RecursionError):
         raise BadRequest("We could not parse the JSON body of your request.") from None
     if not isinstance(body, dict):

@@ -51,12 +51,15 @@ class Batch:
     output_file_id: str | None = None
     error_file_id: str | None = None
     metadata: dict[str, str] | None = None
+    errors: list[dict[str, Any]] | None = None
+    """What is wrong with the input; a batch that has any never began."""
 
     def document(self) -> dict[str, Any]:
         """Return what the tenant sees."""
         plain = {key: value for key, value in asdict(self).items() if key not in _INNER}
         counts = {"total": self.total, "completed": self.completed, "failed": self.failed}
         ended = {f"{self.status}_at": self.ended_at} if self.ended_at is not None else {}
+        plain["errors"] = {"object": "list", "data": self.errors} if self.errors else None
         return plain | ended | {"object": "batch", "completion_window": "24h", "request_counts": counts}
 
 
@@ -172,21 +175,62 @@ def _lines(path: Path) -> Iterable[dict[str, Any]]:
             continue
 
 
+class BrokenLine(BadRequest):
+    """A line of a batch's input that is no request."""
+
+    def __init__(self, code: str, message: str, line: int) -> None:
+        super().__init__(message, code=code)
+        self.line = line
+
+    def told(self) -> dict[str, Any]:
+        """Return the fault as OpenAI's batches tell it."""
+        return {"code": self.code, "message": str(self), "param": None, "line": self.line}
+
+
 def batch_lines(content: bytes) -> Iterator[tuple[str, bytes, str]]:
-    """Yield custom id, body and URL of each line of a batch's input. Raises ``BadRequest`` naming the line at fault."""
+    """Yield custom id, body and URL of each line of a batch's input. Raises ``BrokenLine`` at the first fault."""
     seen: set[str] = set()
     for number, raw in enumerate((line for line in content.splitlines() if line.strip()), start=1):
         if number > LINES_PER_BATCH:
-            raise BadRequest(f"A batch has at most {LINES_PER_BATCH} lines.")
-        try:
-            line = json.loads(raw)
-            name, url, body = line["custom_id"], line["url"], line["body"]
-        except (ValueError, KeyError, TypeError):
-            raise BadRequest(f"Line {number} of the batch needs custom_id, url and body, as JSON.") from None
-        if not isinstance(name, str) or name in seen:
-            raise BadRequest(f"Line {number} of the batch: custom_id must be a text and unique.")
+            raise BrokenLine("too_many_lines", f"A batch has at most {LINES_PER_BATCH} lines.", number)
+        line = _line(raw, number)
+        name = line["custom_id"]
+        if name in seen:
+            said = f"The custom_id on line {number} is that of another line: '{name[:64]}'."
+            raise BrokenLine("duplicate_custom_id", said, number)
         seen.add(name)
-        yield name, json.dumps(body).encode(), str(url)
+        yield name, json.dumps(line["body"]).encode(), str(line["url"])
+
+
+def _line(raw: bytes, number: int) -> dict[str, Any]:
+    try:
+        line = json.loads(raw)
+    except (ValueError, RecursionError):
+        raise BrokenLine("invalid_json_line", f"Line {number} is not parseable as valid JSON.", number) from None
+    if not isinstance(line, dict):
+        raise BrokenLine("invalid_json_line", f"Line {number} is not a JSON object.", number)
+    for name in ("custom_id", "method", "url", "body"):
+        if name not in line:
+            said = f"Missing required parameter on line {number}: '{name}'."
+            raise BrokenLine("missing_required_parameter", said, number)
+    if line["method"] != "POST":
+        raise BrokenLine("invalid_method", f"The method on line {number} must be POST.", number)
+    if not isinstance(line["custom_id"], str):
+        raise BrokenLine("invalid_custom_id", f"The custom_id on line {number} must be a text.", number)
+    return line
+
+
+def checked(content: bytes) -> tuple[int, list[dict[str, Any]]]:
+    """Return how many requests are in a batch's input, and what is wrong with it: nothing if it may begin."""
+    total = 0
+    try:
+        for _ in batch_lines(content):
+            total += 1
+    except BrokenLine as broken:
+        return total, [broken.told()]
+    if not total:
+        return 0, [{"code": "empty_file", "message": "The input has no lines.", "param": None, "line": None}]
+    return total, []
 
 
 def _new(kind: str) -> str:

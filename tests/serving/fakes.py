@@ -180,8 +180,8 @@ class Client:
         scope = {
             "type": "http",
             "method": "GET" if body is None else "POST",
-            "path": path,
-            "query_string": b"",
+            "path": path.partition("?")[0],
+            "query_string": path.partition("?")[2].encode(),
             "headers": [(k.encode(), v.encode()) for k, v in given.items()],
         }
         self.task = asyncio.ensure_future(world.app(scope, self._receive, self._send))

@@ -185,6 +185,18 @@ def test_budgets_hold_over_a_restart_and_end_with_the_day() -> None:
         limits.admit(JUSTICE, 1, day_ms * 41)
 
 
+def test_a_budget_counts_what_is_inside_so_that_many_at_once_do_not_pass_it_together() -> None:
+    limits = Limits()
+    limits.apply([TenantShare(tenant=JUSTICE, tokens_per_month=100)], 0)
+    limits.admit(JUSTICE, 60, 0)
+    limits.admit(JUSTICE, 60, 0)
+    with pytest.raises(BudgetSpent):
+        limits.admit(JUSTICE, 60, 0)
+    for _ in range(2):
+        limits.settle(JUSTICE, 60, 30, 0)
+    limits.admit(JUSTICE, 60, 0)
+
+
 def test_gpu_time_is_metered_by_the_share_of_a_replica_that_a_slot_stands_for(tmp_path: Path) -> None:
     from dataclasses import replace
 

@@ -215,12 +215,40 @@ def test_names_that_are_none_find_nothing(tmp_path: Path, name: str) -> None:
     run(story, tmp_path)
 
 
-def test_input_that_is_no_batch_is_refused_naming_the_line(tmp_path: Path) -> None:
+BROKEN_INPUTS = {
+    "missing_required_parameter": [{"custom_id": "a"}],
+    "duplicate_custom_id": [line("a"), line("a")],
+    "invalid_json_line": ["text"],
+    "invalid_method": [line("a") | {"method": "GET"}],
+    "invalid_custom_id": [line("a") | {"custom_id": 5}],
+    "empty_file": [],
+}
+
+
+@pytest.mark.parametrize("code", BROKEN_INPUTS)
+def test_a_batch_whose_input_is_broken_has_failed_from_the_start_and_names_the_line(tmp_path: Path, code: str) -> None:
     async def story(world: BatchWorld) -> None:
-        for lines in ([{"custom_id": "a"}], [line("a"), line("a")], ["text"]):
-            asked = {"input_file_id": await world.upload(*lines), "endpoint": CHAT, "completion_window": "24h"}
-            refused = await world.call("/v1/batches", asked)
-            assert refused.status == 400
-            assert "Line" in refused.error["message"]
+        batch = await world.batch(await world.begin(*BROKEN_INPUTS[code]))
+        assert (batch["status"], batch["failed_at"]) == ("failed", batch["created_at"])
+        (error,) = batch["errors"]["data"]
+        assert error["code"] == code
+        assert error["line"] == (len(BROKEN_INPUTS[code]) or None)
+        assert world.shelf.running() == []
+
+    run(story, tmp_path)
+
+
+def test_lists_are_given_in_pages(tmp_path: Path) -> None:
+    async def story(world: BatchWorld) -> None:
+        made = [await world.begin(line(str(number))) for number in range(3)]
+        first = (await world.call("/v1/batches?limit=2")).json
+        assert (len(first["data"]), first["has_more"]) == (2, True)
+        rest = (await world.call(f"/v1/batches?limit=2&after={first['last_id']}")).json
+        assert rest["has_more"] is False
+        assert {each["id"] for each in first["data"] + rest["data"]} == set(made)
+        for odd in ("limit=0", "limit=x", "after=batch-none"):
+            assert (await world.call(f"/v1/batches?{odd}")).status == 400
+        files = (await world.call("/v1/files?limit=1")).json
+        assert (files["has_more"], files["data"][0]["status"]) == (True, "processed")
 
     run(story, tmp_path)

@@ -93,7 +93,19 @@ def test_other_prompts_are_refused(prompt: object) -> None:
     assert refused.value.param == "prompt"
 
 
-@pytest.mark.parametrize("body", [b'{"temperature": NaN}', b'{"n": Infinity}', b"[1]", b"nonsense", b"\xff\xfe", b""])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"temperature": NaN}',
+        b'{"n": Infinity}',
+        b"[1]",
+        b"nonsense",
+        b"\xff\xfe",
+        b"",
+        "{}".encode("utf-16"),
+        rb'{"model": "m", "messages": [{"role": "user", "content": "\ud800"}]}',
+    ],
+)
 def test_what_is_no_json_object_is_refused(body: bytes) -> None:
     with pytest.raises(BadRequest):
         parse("chat", body)

@@ -51,6 +51,15 @@ def left_in_mid_answer(folder: Path) -> UsageRecord:
     return found
 
 
+@pytest.mark.parametrize("model", ["codestral-22b", "e5-mistral-7b-instruct"])
+def test_older_models_of_mistral_are_counted_by_their_own_tokenizers(model: str) -> None:
+    count = counting({str(entry.model.id): entry.tokenizer for entry in entries()})(model)
+    code = "def area(radius):\n    return 3.14 * radius ** 2\n"
+    assert count(SENTENCE) != by_rule(SENTENCE)
+    assert len(SENTENCE.split()) <= count(SENTENCE) < 2 * len(SENTENCE.split())
+    assert count(code) > by_rule(code)
+
+
 def test_who_hangs_up_in_mid_answer_owes_what_was_read(tmp_path: Path) -> None:
     record = left_in_mid_answer(tmp_path)
     assert record.status == 499

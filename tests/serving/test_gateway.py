@@ -10,7 +10,7 @@ import pytest
 
 from policies.model.codec import from_json
 from policies.model.routing import GatewayLoad, TenantShare
-from tests.serving.fakes import CONTROL_TOKEN, JUSTICE, TAX, World, chat, group, key_of, route, settle, table
+from tests.serving.fakes import CONTROL_TOKEN, JUSTICE, MODEL, TAX, World, chat, group, key_of, route, settle, table
 
 
 def run(story: Callable[[World], Awaitable[None]], *routes: object) -> None:
@@ -330,6 +330,31 @@ def test_a_full_queue_sheds_the_lowest_class_first() -> None:
         await asyncio.gather(*(client.done() for client in low))
 
     run(story, route(group("elsewhere"), tenant=TAX))
+
+
+def test_the_scheme_of_the_key_may_be_written_in_any_case() -> None:
+    async def story(world: World) -> None:
+        for scheme, status in (("bearer", 200), ("BEARER", 200), ("Basic", 401), ("", 401)):
+            given = f"{scheme} {key_of(JUSTICE)}"
+            assert (await world.call("/v1/models", authorization=given)).status == status
+
+    run(story)
+
+
+def test_one_model_can_be_looked_up() -> None:
+    async def story(world: World) -> None:
+        assert (await world.call(f"/v1/models/{MODEL}")).json["id"] == MODEL
+        assert (await world.call("/v1/models/huge")).status == 404
+
+    run(story)
+
+
+def test_another_method_is_told_from_another_path() -> None:
+    async def story(world: World) -> None:
+        refused = await world.call("/v1/chat/completions")
+        assert (refused.status, refused.error["code"]) == (405, "method_not_allowed")
+
+    run(story)
 
 
 def test_unknown_paths_answer_in_openais_shape() -> None:

@@ -149,6 +149,9 @@ def test_the_door_answers_on_loopback_and_its_last_requests_are_answered_while_i
             async with asyncio.timeout(20):
                 while not (await _health(http)):  # noqa: ASYNC110  # as a person does
                     await asyncio.sleep(0.02)
+                for given, repeated in (("req_mine-1", True), ("no; <log>", False)):
+                    told_id = (await http.get("/v1/models", headers=headers | {"x-request-id": given})).headers
+                    assert (told_id["x-request-id"] == given) is repeated, "the response names what the ledger names"
                 asking = asyncio.ensure_future(http.post("/v1/chat/completions", json=asked, headers=headers))
                 while not world.backend.inside:  # noqa: ASYNC110  # the fake has no event for it
                     await asyncio.sleep(0.02)
