@@ -15,7 +15,7 @@ from serving.gateway.dispatch import Lease
 from serving.gateway.errors import ApiError, BadRequest, BudgetSpent, EngineBroke, RateLimited, Refused
 from serving.gateway.exchange import Gateway
 from serving.gateway.request import OPERATIONS, Request, parse
-from serving.gateway.shelf import Batch, Shelf, batch_lines
+from serving.gateway.shelf import IN_PROGRESS, Batch, Shelf, batch_lines
 from serving.gateway.tally import ANSWERED, Tally
 
 LOOK_INTERVAL_S = 0.2
@@ -50,7 +50,10 @@ class _Running:
 
 
 class BatchRunner:
-    """Works through the batches of a shelf for as long as ``run`` runs; finds them again after a restart."""
+    """Works through the batches of a shelf for as long as ``run`` runs; finds them again after a restart.
+
+    Of several runners at one shelf, one works; the others answer for it, and take over when it has ended.
+    """
 
     def __init__(self, gateway: Gateway, shelf: Shelf) -> None:
         self._gateway = gateway
@@ -61,18 +64,25 @@ class BatchRunner:
         """Fill idle places until cancelled; items in progress then are done again by the next run."""
         try:
             while True:
-                self._adopt()
-                for running in list(self._running.values()):
-                    self._advance(running)
+                if self._shelf.own():
+                    self._adopt()
+                    for running in list(self._running.values()):
+                        self._advance(running)
                 await asyncio.sleep(LOOK_INTERVAL_S)
         finally:
             for running in self._running.values():
                 _empty(running)
+            self._shelf.disown()
 
     def progress(self, batch: Batch) -> Batch:
         """Return the batch with the counts as they are now."""
         running = self._running.get(batch.id)
-        return running.batch if running else batch
+        if running is not None:
+            return running.batch
+        if batch.status != IN_PROGRESS:
+            return batch
+        answered, failed = self._shelf.done(batch)  # another process works through it
+        return replace(batch, completed=len(answered), failed=len(failed))
 
     def cancel(self, batch: Batch) -> Batch:
         """End the batch; what is inside is stopped, what is done is kept."""
@@ -82,7 +92,10 @@ class BatchRunner:
         return self._shelf.settle(running.batch if running else batch, "cancelled", self._now_s())
 
     def _adopt(self) -> None:
-        for batch in self._shelf.running():
+        waiting = self._shelf.running()
+        for name in self._running.keys() - {batch.id for batch in waiting}:
+            _empty(self._running.pop(name))  # cancelled at another gateway
+        for batch in waiting:
             if batch.id not in self._running:
                 try:
                     self._running[batch.id] = self._loaded(batch)

@@ -13,7 +13,7 @@ from policies.model.routing import KeyRecord
 from serving.gateway.batch import BatchRunner
 from serving.gateway.errors import BadRequest, NoSuchPath
 from serving.gateway.request import OPERATIONS
-from serving.gateway.shelf import Batch, Shelf, StoredFile, checked, new_batch_id
+from serving.gateway.shelf import IN_PROGRESS, Batch, Shelf, StoredFile, checked, new_batch_id
 
 FILE_LIMIT_BYTES = 64 * 1024 * 1024
 WINDOW_S = 24 * 3600
@@ -116,7 +116,7 @@ class FilesHttp:
             key_prefix=key.prefix,
             tenant=key.tenant,
             total=total,
-            status="failed" if faults else "in_progress",
+            status="failed" if faults else IN_PROGRESS,
             ended_at=now_s if faults else None,
             errors=faults or None,
             metadata=_metadata(asked.get("metadata")),
@@ -133,7 +133,7 @@ class FilesHttp:
 
     async def _cancel(self, exchange: Exchange, key: KeyRecord, name: str, _: int) -> None:
         batch = self._shelf.batch(key.tenant, name)
-        ended = self._runner.cancel(batch) if batch.status == "in_progress" else batch
+        ended = self._runner.cancel(batch) if batch.status == IN_PROGRESS else batch
         await _send(exchange, ended.document())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import re
@@ -9,12 +10,13 @@ import secrets
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from serving.gateway.errors import BadRequest, NoSuchPath
 
 FILES_PER_TENANT = 200
 LINES_PER_BATCH = 50_000
+IN_PROGRESS = "in_progress"
 _ID = re.compile(r"(file|batch)-[0-9a-f]{24}")
 
 
@@ -43,7 +45,7 @@ class Batch:
     """Key that it runs under: revoking the key ends the batch."""
     tenant: str
     total: int
-    status: str = "in_progress"
+    status: str = IN_PROGRESS
     """``in_progress``, ``completed``, ``cancelled``, ``expired`` or ``failed``."""
     completed: int = 0
     failed: int = 0
@@ -72,6 +74,28 @@ class Shelf:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._folder = folder
+        self._owned: BinaryIO | None = None
+
+    def own(self) -> bool:
+        """Become the one process that works through the batches here; return False while another does.
+
+        Two gateways share a folder while one takes over from the other. A process that dies owns nothing any more.
+        """
+        if self._owned is None:
+            owned = (self._folder / "owner").open("ab")
+            try:
+                fcntl.flock(owned, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                owned.close()
+                return False
+            self._owned = owned
+        return True
+
+    def disown(self) -> None:
+        """Let another process work through the batches here."""
+        if self._owned is not None:
+            self._owned.close()
+            self._owned = None
 
     def put_file(self, tenant: str, content: bytes, filename: str, purpose: str, now_s: int) -> StoredFile:
         """Keep the content and return its description. Raises ``BadRequest`` if the tenant has too many files."""
@@ -121,7 +145,7 @@ class Shelf:
     def running(self) -> list[Batch]:
         """Return the batches of all tenants that have not ended, oldest first."""
         found = (Batch(**json.loads(path.read_bytes())) for path in self._folder.glob("*/batch-*.json"))
-        return sorted((each for each in found if each.status == "in_progress"), key=lambda each: each.created_at)
+        return sorted((each for each in found if each.status == IN_PROGRESS), key=lambda each: each.created_at)
 
     def append_result(self, batch: Batch, line: dict[str, Any], *, is_error: bool) -> None:
         """Add a line to the batch's output or errors; survives a crash of the process."""

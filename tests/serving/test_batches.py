@@ -238,6 +238,46 @@ def test_a_batch_whose_input_is_broken_has_failed_from_the_start_and_names_the_l
     run(story, tmp_path)
 
 
+def test_of_two_gateways_at_one_folder_one_works_and_the_other_takes_over(tmp_path: Path) -> None:
+    async def story(world: BatchWorld) -> None:
+        other = BatchWorld(folder=tmp_path)
+        other.gateway.apply(table(route(group("g1"))))
+        world.backend.gate.clear()
+        name = await world.begin(*(line(str(number)) for number in range(4)))
+        running = [asyncio.ensure_future(each.runner.run()) for each in (world, other)]
+        await asyncio.sleep(0.6)
+        assert world.backend.inside > 0
+        assert other.backend.asked == []
+        running[0].cancel()
+        await asyncio.gather(running[0], return_exceptions=True)
+        running[1].cancel()
+        await asyncio.gather(running[1], return_exceptions=True)
+        ended = await other.run_until(name, "completed")
+        answered = [each["custom_id"] for each in await other.lines_of(ended["output_file_id"])]
+        assert sorted(answered) == ["0", "1", "2", "3"]
+
+    run(story, tmp_path)
+
+
+def test_a_batch_cancelled_at_one_gateway_is_left_by_the_other_that_works_on_it(tmp_path: Path) -> None:
+    async def story(world: BatchWorld) -> None:
+        other = BatchWorld(folder=tmp_path)
+        other.gateway.apply(table(route(group("g1"))))
+        world.backend.gate.clear()
+        name = await world.begin(*(line(str(number)) for number in range(4)))
+        running = asyncio.ensure_future(world.runner.run())
+        await asyncio.sleep(0.5)
+        assert world.backend.inside > 0
+        assert (await other.call(f"/v1/batches/{name}/cancel", {})).json["status"] == "cancelled"
+        await asyncio.sleep(0.5)
+        assert world.backend.inside == 0
+        assert (await world.batch(name))["status"] == "cancelled"
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    run(story, tmp_path)
+
+
 def test_lists_are_given_in_pages(tmp_path: Path) -> None:
     async def story(world: BatchWorld) -> None:
         made = [await world.begin(line(str(number))) for number in range(3)]
