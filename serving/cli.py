@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import re
 import sys
 import time
 from datetime import UTC, datetime
@@ -24,7 +25,9 @@ from serving.measure import measure, written_back
 from serving.store import bring, place_of
 from serving.weights import prepare, recorded, verify
 
-NOT_FOUND = 3
+NOT_FOUND, USAGE = 3, 2
+_PERIOD = re.compile(r"\d{4}-(0[1-9]|1[0-2])(-(0[1-9]|[12]\d|3[01]))?")
+_OUTPUTS = ("table", "json", "yaml", "csv", "html")
 WIDE = 240
 STATE, CACHE = Path("~/.local/state/partage"), Path("~/.cache/partage")
 
@@ -181,6 +184,10 @@ def show_usage(
 ) -> None:
     """Show requests, tokens, GPU time and energy by tenant, model and variant."""
     period = month or _today()[: len("2026-11")]
+    if not _PERIOD.fullmatch(period):
+        _fail(f"--month is a month such as 2026-11 or a day such as 2026-11-03, not {period}", USAGE)
+    if output not in _OUTPUTS:
+        _fail(f"--output is one of {', '.join(_OUTPUTS)}, not {output}", USAGE)
     folders = sorted((home.expanduser() / "ledger").glob("*"))
     records = (r for folder in folders for r in ledger.read(folder, since=period, until=period))
     used = energy.metered(home.expanduser() / "energy", since=period, until=period)

@@ -129,3 +129,14 @@ class EngineUnavailable(ServingError):
 
     def __str__(self) -> str:
         return f"engine {self.engine!r} cannot run here: {self.cause}"
+
+
+class SleepUnavailable(ServingError):
+    """The engine cannot give its device's memory up and take it back here."""
+
+    code = "sleep_unavailable"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this engine cannot sleep on this kind of device, or did not get its memory back: stop it instead"
+        )

@@ -82,26 +82,93 @@ def as_csv(rows: Iterable[UsageRow]) -> str:
 
 
 def as_html(rows: Iterable[UsageRow], title: str) -> str:
-    """Return a page of its own, without scripts or anything from elsewhere."""
-    head = "".join(f"<th scope=col>{html.escape(name.replace('_', ' '))}</th>" for name in COLUMNS)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(_said(value))}</td>" for value in asdict(row).values()) + "</tr>\n"
-        for row in rows
-    )
+    """Return a page of its own, to be read and printed, without scripts or anything from elsewhere.
+
+    One table a tenant with its sum, and what all tenants used above them.
+    """
+    everything = list(rows)
+    tenants = sorted({row.tenant for row in everything})
+    tables = [_table(tenant, [row for row in everything if row.tenant == tenant]) for tenant in tenants]
+    head = f"<!doctype html>\n<html lang=en><meta charset=utf-8><title>{html.escape(title)}</title>\n{_STYLE}\n"
+    body = "\n".join(tables) if tables else "<p>Nobody asked anything in this period.</p>"
+    return f"{head}<h1>{html.escape(title)}</h1>\n{_sums(everything)}{body}\n{_NOTES}\n</html>\n"
+
+
+def _sums(rows: list[UsageRow]) -> str:
+    requests, failed = sum(row.requests for row in rows), sum(row.failed for row in rows)
+    energy = [row.energy_wh for row in rows if row.energy_wh is not None]
+    told = {
+        "requests": _said(requests),
+        "not answered": _said(failed),
+        "tokens read": _said(sum(row.prompt_tokens for row in rows)),
+        "tokens written": _said(sum(row.completion_tokens for row in rows)),
+        "GPU seconds": _said(sum(row.gpu_seconds for row in rows)),
+        "energy, Wh": _said(round(sum(energy), 3)) if energy else "not metered",
+    }
+    return "<dl>" + "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in told.items()) + "</dl>\n"
+
+
+def _table(tenant: str, rows: list[UsageRow]) -> str:
+    head = "".join(f"<th scope=col>{name}</th>" for name in _HEADS.values())
+    lines = ["".join(f"<td>{html.escape(_cell(row, name))}</td>" for name in _HEADS) for row in rows]
+    sums = "".join(f"<td>{_said(_sum(rows, name))}</td>" for name in list(_HEADS)[2:])
+    body = "".join(f"<tr>{line}</tr>\n" for line in lines)
     return (
-        f"<!doctype html>\n<html lang=en><meta charset=utf-8><title>{html.escape(title)}</title>\n"
-        "<style>body{font:14px sans-serif;margin:2em}table{border-collapse:collapse}"
-        "td,th{border:1px solid #999;padding:.3em .6em;text-align:right}"
-        "td:nth-child(-n+3),th:nth-child(-n+3){text-align:left}</style>\n"
-        f"<h1>{html.escape(title)}</h1>\n<table><caption>Requests, tokens and GPU time by tenant. "
-        "Energy is what the devices used while "
-        "the claim held them, shared out by device time; empty where it was not metered.</caption>\n"
-        f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody></table></html>\n"
+        f"<h2>{html.escape(tenant)}</h2>\n<table><thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody>\n"
+        f"<tfoot><tr><th scope=row colspan=2>together</th>{sums}</tr></tfoot></table>"
     )
+
+
+def _cell(row: UsageRow, name: str) -> str:
+    value = getattr(row, name)
+    if name == "model" and not value:
+        return "no model of that name"
+    if name == "energy_wh" and value is None:
+        return "\u2013"
+    return _said(value)
+
+
+def _sum(rows: list[UsageRow], name: str) -> object:
+    """Return the sum of a column; nothing for one whose rows cannot be added, or are not known."""
+    known = [value for row in rows if (value := getattr(row, name)) is not None]
+    return round(sum(known), 3) if known and name in _ADDED else None
 
 
 def _said(value: object) -> str:
+    if isinstance(value, int | float):
+        return f"{value:,}".replace(",", "\u202f")  # a narrow space reads the same in every country
     return "" if value is None else str(value)
+
+
+_HEADS = {
+    "model": "model",
+    "variant": "variant",
+    "requests": "requests",
+    "failed": "not answered",
+    "prompt_tokens": "tokens read",
+    "completion_tokens": "tokens written",
+    "gpu_seconds": "GPU seconds",
+    "energy_wh": "energy, Wh",
+    "queued_ms_p95": "wait, 95 %, ms",
+    "first_ms_p50": "first word, median, ms",
+    "first_ms_p95": "first word, 95 %, ms",
+}
+_ADDED = ("requests", "failed", "prompt_tokens", "completion_tokens", "gpu_seconds", "energy_wh")
+_STYLE = (
+    "<style>body{font:15px/1.4 system-ui,sans-serif;margin:2em auto;max-width:80em;padding:0 1em;color:#1a1a1a}"
+    "h1{font-size:1.6em}h2{font-size:1.15em;margin:1.6em 0 .4em}"
+    "dl{display:flex;flex-wrap:wrap;gap:1em 2.5em;margin:0 0 1em}dt{color:#555}dd{margin:0;font-size:1.4em}"
+    "table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}"
+    "td,th{border-bottom:1px solid #ccc;padding:.35em .6em;text-align:right}thead th{vertical-align:bottom}"
+    "tbody td:nth-child(-n+2),thead th:nth-child(-n+2),tfoot th{text-align:left}tfoot{font-weight:600}"
+    "tbody td{white-space:nowrap}"
+    "p{color:#555}@media print{body{margin:0;font-size:11px}h2{break-after:avoid}tr{break-inside:avoid}}</style>"
+)
+_NOTES = (
+    "<p>Days are in UTC. GPU seconds are those of a whole device, by the share of a replica that one of its places "
+    "stands for. Energy is what the devices used while the claim held them, idle time included, shared out by device "
+    "time; a dash where it was not metered. Waits are until a place was free.</p>"
+)
 
 
 def _harmless(value: object) -> object:

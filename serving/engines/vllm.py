@@ -12,6 +12,8 @@ from typing import Any
 
 from serving.engines.openai_asgi import App, answer_of
 from serving.engines.protocol import Call, EngineSpec, Piece, PieceKind
+from serving.engines.sleeping import FREES_DEVICE, Sleeper
+from serving.errors import SleepUnavailable
 
 WHOLE = 1_000
 DRIVER_RESERVE_PERCENT = 8
@@ -20,8 +22,6 @@ MAX_SEQUENCES = 128
 QUANTISATIONS = {"awq": "awq_marlin", "fp8-dynamic": "fp8", "gptq": "gptq_marlin"}
 """Precisions whose method vLLM must be told; others are read from the weights."""
 CACHE_DTYPES = {"fp8": "fp8", "nvfp4": "fp8"}
-SLEEP_FREES_WEIGHTS = 1
-"""Level of sleep that keeps weights in host memory, for a fast return of lent devices."""
 
 
 def flags(spec: EngineSpec) -> dict[str, Any]:
@@ -76,6 +76,7 @@ class Vllm:
         self._open = AsyncExitStack()
         self._client: Any = None
         self._app: App | None = None
+        self._sleeper: Sleeper | None = None
 
     async def start(self) -> None:
         """Load the model and build vLLM's own OpenAI application around it, to be asked in this process."""
@@ -95,11 +96,12 @@ class Vllm:
         app = build_app(arguments, tasks, self._client.model_config)
         await init_app_state(self._client, app.state, arguments, tasks)
         self._app = app
+        self._sleeper = Sleeper(self._client, FREES_DEVICE if arguments.enable_sleep_mode else None)
 
     async def answer(self, call: Call) -> AsyncIterator[Piece]:
         """See ``Engine``."""
-        if self._app is None:
-            yield Piece(PieceKind.FAILED, b'{"message":"not started"}')
+        if self._app is None or self._sleeper is None or self._sleeper.is_asleep:
+            yield Piece(PieceKind.FAILED, b'{"message":"not started, or asleep"}')  # another group answers
             return
         pieces = answer_of(self._app, self._spec, call)
         try:
@@ -109,12 +111,15 @@ class Vllm:
             await pieces.aclose()  # type: ignore[attr-defined]  # an async generator
 
     async def sleep(self) -> None:
-        """Free the device's memory and keep the weights in host memory."""
-        await self._client.sleep(level=SLEEP_FREES_WEIGHTS)
+        """See ``Sleeper``; to be called once nothing is routed here. Raises ``SleepUnavailable``."""
+        if self._sleeper is None:
+            raise SleepUnavailable
+        await self._sleeper.sleep()
 
     async def wake(self) -> None:
-        """Take the memory back."""
-        await self._client.wake_up()
+        """See ``Sleeper``."""
+        if self._sleeper is not None:
+            await self._sleeper.wake()
 
     async def close(self) -> None:
         """See ``Engine``."""

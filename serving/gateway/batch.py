@@ -22,6 +22,12 @@ LOOK_INTERVAL_S = 0.2
 """Between two looks for idle places."""
 AT_ONCE = 256
 """Items of all batches inside groups at the same time."""
+KEY_ENDED = {
+    "code": "key_not_in_force",
+    "message": "The key that began this batch was revoked or has expired. What was done by then is in the results.",
+    "param": None,
+    "line": None,
+}
 _MS = 1_000
 
 _log = logging.getLogger("ray.serve")
@@ -115,6 +121,7 @@ class BatchRunner:
         elif not running.waiting and not running.guests:
             self._end(running, "completed")
         elif (key := self._gateway.key(batch.key_prefix)) is None:
+            running.batch = replace(batch, errors=[KEY_ENDED])
             self._end(running, "failed")
         else:
             while running.waiting and len(running.guests) < AT_ONCE and self._start(running, key):

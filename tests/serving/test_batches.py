@@ -174,7 +174,8 @@ def test_a_batch_of_a_revoked_key_ends(tmp_path: Path) -> None:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
         world.gateway.apply(table(route(group("g1")), generation=3))
-        assert (await world.batch(name))["status"] == "failed"
+        ended = await world.batch(name)
+        assert (ended["status"], ended["errors"]["data"][0]["code"]) == ("failed", "key_not_in_force")
         assert world.backend.asked == []
 
     run(story, tmp_path)

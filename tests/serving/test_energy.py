@@ -51,6 +51,6 @@ def test_the_report_shows_watt_hours_and_says_where_nothing_was_metered(tmp_path
     assert [(row["tenant"], row["energy_wh"]) for row in json.loads(said)] == [("civil/tax", 2.0), ("civil/x", None)]
     assert "not known" in partage("usage", "show", "--month", "2026-11", home=tmp_path)[1]
     page = partage("usage", "show", "--month", "2026-11", "-o", "html", home=tmp_path)[1]
-    assert "energy wh" in page
+    assert "energy, Wh" in page
     assert "<td>2.0</td>" in page
     assert "None" not in page

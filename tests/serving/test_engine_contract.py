@@ -20,6 +20,8 @@ import pytest
 from serving.catalogue import DEFAULT_MODEL, entries, find
 from serving.engines import open_engine
 from serving.engines.protocol import Call, Engine, EngineSpec, Piece, PieceKind
+from serving.engines.sleeping import PAUSES_ONLY, Sleeper
+from serving.errors import SleepUnavailable
 from serving.weights import requantise, sha256_of, shipped_file
 from tests.serving.folder import safetensors_of
 
@@ -219,6 +221,36 @@ def test_what_the_engine_cannot_do_is_refused_not_broken(tell: Callable[[Story],
         assert json.loads(piece.payload)["status"] == 400
 
     tell(story)
+
+
+@pytest.mark.parametrize("spec", [where_installed("vllm", "vllm")], indirect=True)
+class TestVllm:
+    def test_on_a_processor_it_cannot_free_memory_says_so_and_goes_on_answering(
+        self, tell: Callable[[Story], None]
+    ) -> None:
+        async def story(engine: Any) -> None:
+            with pytest.raises(SleepUnavailable):
+                await engine.sleep()
+            assert (await pieces_of(engine.answer(call())))[-1].kind == PieceKind.USAGE
+
+        tell(story)
+
+    def test_a_sleep_of_its_scheduler_lets_answers_end_takes_none_and_wakes(
+        self, tell: Callable[[Story], None]
+    ) -> None:
+        async def story(engine: Any) -> None:
+            engine._sleeper = Sleeper(engine._client, PAUSES_ONLY)
+            reading = asyncio.ensure_future(pieces_of(engine.answer(call(max_tokens=200, stream=True, temperature=0))))
+            await asyncio.sleep(0.3)
+            await engine.sleep()
+            pieces = await reading
+            assert json.loads(pieces[-1].payload)["completion_tokens"] > 6, "the answer inside came to its end"
+            (refused,) = await pieces_of(engine.answer(call()))
+            assert refused.kind == PieceKind.FAILED
+            await engine.wake()
+            assert (await pieces_of(engine.answer(call())))[-1].kind == PieceKind.USAGE
+
+        tell(story)
 
 
 @pytest.mark.parametrize("spec", ["llama_cpp"], indirect=True)
