@@ -116,6 +116,8 @@ class Replay:
                 self._turn()
             moments = [some[0][0] for some in (self.arrivals, self.ends) if some]
             later = min(moments, default=self.now_ms)
+            print(f"{self.now_ms} ms: {len(self.claims)} there, {len(self.running)} run, {self.decisions} decisions, "
+                  f"{self.decided_s:.1f} s", file=sys.stderr, flush=True)  # fmt: skip
             self.unit_ms += (later - self.now_ms) * sum(len(some) for some in self.running.values())
             self.now_ms = later
 
