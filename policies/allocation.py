@@ -10,9 +10,10 @@ from policies.fairness import in_fair_order
 from policies.granting import choices, grant
 from policies.holding import keep_for_the_large, recall_holds
 from policies.ladders import climb, squeeze
-from policies.limits import is_allowed
+from policies.limits import guaranteed, is_allowed
 from policies.model.decision import PendingReason
 from policies.model.units import ClaimId, FlavorId, TenantId
+from policies.pooling import pool
 from policies.rearranging import rearrange
 from policies.reclaim import Lot, Terms, Tier, lotted
 from policies.sharing import granted, terms_of
@@ -62,8 +63,7 @@ def _plain(lot: Lot) -> Seat | None:
 def allocate(work: Allocation) -> None:
     """Grant places until nothing more fits: tier by tier, then what is left, then better or lower rungs."""
     _keep_what_is_blind(work)
-    for tenant in sorted(work.queues):
-        _rate(work, tenant)
+    pool(work, {tenant: _rate(work, tenant) for tenant in sorted(work.queues)})
     recall_holds(work)
     keep_for_the_large(work)
     for tier in (FLOOR, GUARANTEED, ENTITLED):
@@ -83,16 +83,17 @@ def _keep_what_is_blind(work: Allocation) -> None:
                 work.codes.setdefault(lot.ask.claim.id, PendingReason.TELEMETRY_STALE)
 
 
-def _rate(work: Allocation, tenant: TenantId) -> None:
+def _rate(work: Allocation, tenant: TenantId) -> dict[FlavorId, int]:
     """Give every open lot of the tenant the strongest right that its shares still cover, in the order of its queue.
 
     What is guaranteed goes to the first lots that fit into it, so that one too large does not forfeit it for the
     others; all of them together are never more. Of these, those that begin below the floor have the floor's right, so
-    that a floor is kept although no replicas add up to it exactly.
+    that a floor is kept although no replicas add up to it exactly. Returns what is held or has a guarantee now.
     """
     used = {flavor: work.used.get((tenant, flavor), 0) for flavor in work.shares}
     sure = dict(used)
     shares = {flavor: of_tenants.get(tenant) for flavor, of_tenants in work.shares.items()}
+    most = {flavor: guaranteed(work, tenant, flavor) for flavor, share in shares.items() if share is not None}
     beyond: dict[Terms, Tier] = {}
     for lot in work.open[tenant]:
         if lot.is_kept or lot.has_failed:
@@ -101,7 +102,7 @@ def _rate(work: Allocation, tenant: TenantId) -> None:
         if seat is not None and lot.seats and lot.seats[0] is seat and (share := shares.get(seat.flavor)) is not None:
             flavor, amount = seat.flavor, seat.charge
             promised = sure[flavor]
-            if promised + amount <= share.guaranteed:
+            if promised + amount <= most[flavor]:
                 tier = FLOOR if promised < share.floor else GUARANTEED
             else:
                 tier = ENTITLED if used[flavor] + amount <= share.entitled else LEFTOVER
@@ -119,6 +120,7 @@ def _rate(work: Allocation, tenant: TenantId) -> None:
         _rate_apart(work, lot, used, sure)
         if lot.tier > ENTITLED and lot.terms is not None and not lot.seats:
             beyond[lot.terms] = lot.tier
+    return sure
 
 
 def _rate_apart(work: Allocation, lot: Lot, used: dict[FlavorId, int], sure: dict[FlavorId, int]) -> None:
@@ -160,14 +162,15 @@ def _tier(work: Allocation, lot: Lot, flavor: FlavorId, before: tuple[int, int],
     if share is None:
         return Tier.NONE
     used, sure = before
+    fits = sure + amount <= guaranteed(work, lot.ask.tenant.id, flavor)
     may_stay = lot.ask.rank.preemptible or bool(lot.seats) or sure + amount <= share.nominal
-    if sure < share.floor and sure + amount <= share.guaranteed and not lot.ask.idle and may_stay:
+    if sure < share.floor and fits and not lot.ask.idle and may_stay:
         return FLOOR
     if lot.ask.paused:
         return Tier.NONE
     if lot.ask.idle:
         return LEFTOVER
-    if sure + amount <= share.guaranteed and may_stay:
+    if fits and may_stay:
         return GUARANTEED
     if not lot.ask.rank.preemptible and not lot.seats:
         return Tier.NONE

@@ -24,6 +24,8 @@ class Node:
     cap: int
     """Most it may hold: nominal and borrowing limit, and never more than its parent allows."""
     floor: int
+    floor_wanted: int
+    """What of the floor is asked for by whom it is for."""
     weight: int
     demand: int
     """What it and its children ask for, cut to what each of them may hold."""
@@ -112,20 +114,21 @@ def _node(tenant: Tenant, flavor: FlavorId, children: tuple[Node, ...], own: int
     if children and own:
         rest = max(0, nominal - below)
         children = (*children, _leaf_of_inner(tenant, rest, cap, own))
-    wanted = own if not children else sum(min(child.demand, child.cap) for child in children)
-    floor = dict(tenant.floor_millis).get(flavor, 0)
+    wanted = min(cap, own if not children else sum(min(child.demand, child.cap) for child in children))
+    floor = max(reserved, dict(tenant.floor_millis).get(flavor, 0))
     reserved_too = reserved + sum(child.reserved for child in children)
     return Node(
         tenant=tenant.id, nominal=nominal, lending=_limit(None if quota is None else quota.lending_limit_millis),
-        cap=cap, floor=max(floor, reserved, sum(child.floor for child in children)), weight=tenant.fair_weight,
-        demand=min(wanted, cap), reserved=reserved_too, children=children,
-        withheld=max(sum(child.withheld for child in children), reserved_too - min(wanted, cap), 0),
+        cap=cap, floor=max(floor, reserved_too, sum(child.floor for child in children)), weight=tenant.fair_weight,
+        floor_wanted=max(min(floor, wanted), sum(child.floor_wanted for child in children)),
+        demand=wanted, reserved=reserved_too, children=children,
+        withheld=max(sum(child.withheld for child in children), reserved_too - wanted, 0),
     )  # fmt: skip
 
 
 def _leaf_of_inner(tenant: Tenant, nominal: int, cap: int, own: int) -> Node:
     return Node(
-        tenant=TenantId(f"{tenant.id}/."), nominal=nominal, lending=NO_LIMIT, cap=cap, floor=0,
+        tenant=TenantId(f"{tenant.id}/."), nominal=nominal, lending=NO_LIMIT, cap=cap, floor=0, floor_wanted=0,
         weight=tenant.fair_weight, demand=min(own, cap),
     )  # fmt: skip
 
@@ -149,7 +152,7 @@ def entitle(roots: Sequence[Node], capacity: int) -> dict[TenantId, Share]:
         Nominal quota, lending limit and borrowing limit as in Kueue's cohorts; surplus by weight as in KAI's queues.
     """
     shares: dict[TenantId, Share] = {}
-    floors = min(capacity, sum(min(root.floor, root.demand) for root in roots))
+    floors = min(capacity, sum(root.floor_wanted for root in roots))
     guaranteed = min(capacity, sum(min(root.nominal, root.demand) for root in roots))
     _divide(tuple(roots), floors, guaranteed, capacity, shares)
     return shares
@@ -158,7 +161,7 @@ def entitle(roots: Sequence[Node], capacity: int) -> dict[TenantId, Share]:
 def _divide(nodes: tuple[Node, ...], floor: int, guaranteed: int, amount: int, shares: dict[TenantId, Share]) -> None:
     withheld = sum(n.withheld for n in nodes)
     floor, guaranteed, amount = (max(0, min(one, amount - withheld)) for one in (floor, guaranteed, amount))
-    floors = fill(floor, [(min(n.floor, n.demand), n.floor) for n in nodes])
+    floors = fill(floor, [(n.floor_wanted, n.floor) for n in nodes])
     floors = _topped(floors, floor, [min(n.nominal, n.demand) for n in nodes])
     sure = _topped(floors, guaranteed, [min(n.nominal, n.demand) for n in nodes])
     kept = [max(0, n.nominal - max(s, 0) - max(n.lending, 0)) for n, s in zip(nodes, sure, strict=True)]

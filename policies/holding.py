@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from policies.admission import Option
+from policies.limits import guaranteed
 from policies.model.units import ClaimId, DeviceId, NodeId
 from policies.model.workload import Claim, ClaimKind
 from policies.reclaim import Lot, Tier
@@ -60,7 +61,7 @@ def _right_alone(work: Allocation, lot: Lot) -> Tier:
     share = work.shares.get(option.flavor, {}).get(lot.ask.tenant.id)
     if share is None or work.first_waiting[tenant] is not lot:
         return Tier.NONE
-    if option.charge * lot.size <= share.guaranteed:
+    if option.charge * lot.size <= guaranteed(work, tenant, option.flavor):
         return Tier.GUARANTEED
     return Tier.ENTITLED if option.charge * lot.size <= share.entitled else Tier.NONE
 

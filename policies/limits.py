@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from policies.admission import Option
+from policies.entitlement import Share
 from policies.model.decision import PendingReason
 from policies.model.units import FlavorId, TenantId
 from policies.model.workload import ClaimKind, Reservation
@@ -22,7 +23,8 @@ def _flavor_allows(work: Allocation, lot: Lot, flavor: FlavorId, amount: int, ti
     if share is None:
         return False
     total = work.used.get((tenant, flavor), 0) + amount
-    limit = {Tier.FLOOR: share.guaranteed, Tier.GUARANTEED: share.guaranteed, Tier.ENTITLED: share.entitled}
+    sure = guaranteed(work, tenant, flavor)
+    limit = {Tier.FLOOR: sure, Tier.GUARANTEED: sure, Tier.ENTITLED: max(sure, share.entitled)}
     if tier in limit and total > limit[tier]:
         return False
     if tier is Tier.LEFTOVER and not leaves_what_others_keep(work, tenant, flavor, amount):
@@ -37,7 +39,7 @@ def leaves_what_others_keep(work: Allocation, tenant: TenantId, flavor: FlavorId
         if work.used.get((at.id, flavor), 0) + amount > shares[at.id].cap:
             return False
         for one in work.keeping_beside.get((at.id, flavor), ()):
-            withheld += _unlent(work, one, flavor)
+            withheld += not_lent(work.shares[flavor][one], work.used.get((one, flavor), 0))
         at = work.survey.tenants.get(at.parent) if at.parent else None
     return _used(work, flavor) + amount + withheld <= work.capacity.get(flavor, 0)
 
@@ -46,9 +48,14 @@ def _used(work: Allocation, flavor: FlavorId) -> int:
     return sum(work.used.get((root, flavor), 0) for root in work.roots)
 
 
-def _unlent(work: Allocation, tenant: TenantId, flavor: FlavorId) -> int:
-    share = work.shares[flavor][tenant]
-    unused = max(0, share.nominal - work.used.get((tenant, flavor), 0))
+def guaranteed(work: Allocation, tenant: TenantId, flavor: FlavorId) -> int:
+    """Return what the tenant has a right to: its share, and what siblings cannot use of theirs, or it of its own."""
+    return work.shares[flavor][tenant].guaranteed + work.pooled.get((tenant, flavor), 0)
+
+
+def not_lent(share: Share, used: int) -> int:
+    """Return what the tenant keeps of its quota for itself although it does not use it."""
+    unused = max(0, share.nominal - used)
     return max(0, unused - share.lending, min(share.reserved, unused))
 
 

@@ -33,7 +33,7 @@ def caps(survey: Survey) -> dict[tuple[str, str], int]:
     for device in survey.devices.values():
         count[device.flavor] = count.get(device.flavor, 0) + WHOLE_GPU_MILLIS
     for flavor in survey.flavors:
-        reserved = reserved_now(survey, flavor)
+        reserved = reserved_now(survey, flavor, count.get(flavor, 0))
         for root in tree(survey.policy.tenants, flavor, {}, reserved):
             below = [(root, count.get(flavor, 0))]
             while below:
@@ -43,14 +43,27 @@ def caps(survey: Survey) -> dict[tuple[str, str], int]:
     return found
 
 
-def reserved_now(survey: Survey, flavor: FlavorId) -> dict[TenantId, int]:
-    """Return what calendar reservations keep of the flavor now; each begins as early as moving capacity may take."""
+def reserved_now(survey: Survey, flavor: FlavorId, capacity: int) -> dict[TenantId, int]:
+    """Return what calendar reservations keep of the flavor now; each begins as early as moving capacity may take.
+
+    No reservation keeps what the floors of others need, nor what one that began before it keeps: where the capacity
+    does not cover all of them, the later one keeps less than was asked for.
+    """
     kept: dict[TenantId, int] = {}
-    for reservation in survey.snapshot.reservations:
-        is_on = starts_ms(survey, reservation.starts_at_ms) <= survey.now_ms < reservation.ends_at_ms
-        if reservation.flavor == flavor and is_on:
-            kept[reservation.tenant] = kept.get(reservation.tenant, 0) + reservation.gpu_millis
+    for one in sorted(survey.snapshot.reservations, key=lambda one: (one.starts_at_ms, one.id)):
+        is_on = starts_ms(survey, one.starts_at_ms) <= survey.now_ms < one.ends_at_ms
+        if one.flavor != flavor or not is_on or one.tenant not in survey.tenants or one.gpu_millis <= 0:
+            continue
+        most = max(capacity, _promised(survey, flavor, kept))
+        asked = kept | {one.tenant: kept.get(one.tenant, 0) + one.gpu_millis}
+        least = asked[one.tenant] - max(0, _promised(survey, flavor, asked) - most)
+        kept[one.tenant] = max(kept.get(one.tenant, 0), least)
     return kept
+
+
+def _promised(survey: Survey, flavor: FlavorId, reserved: Mapping[TenantId, int]) -> int:
+    """Return what all floors come to once so much is reserved."""
+    return sum(root.floor for root in tree(survey.policy.tenants, flavor, {}, reserved))
 
 
 def starts_ms(survey: Survey, at_ms: int) -> int:
@@ -87,7 +100,8 @@ def shares(survey: Survey, demand: Demands, capacity: Mapping[FlavorId, int]) ->
     """Return each tenant's share of each flavor. A flavor's shares depend on that flavor's demand alone."""
     return {
         flavor: entitle(
-            tree(survey.policy.tenants, flavor, wanted, reserved_now(survey, flavor)), capacity.get(flavor, 0)
+            tree(survey.policy.tenants, flavor, wanted, reserved_now(survey, flavor, capacity.get(flavor, 0))),
+            capacity.get(flavor, 0),
         )
         for flavor, wanted in demand.items()
     }

@@ -83,6 +83,8 @@ class Victims:
     """Devices on which something stands that goes."""
     taken: dict[GroupId, tuple[EvictionReason, ClaimId | None, int]] = field(default_factory=dict)
     refused_by_budget: set[ClaimId] = field(default_factory=set)
+    pooled: Mapping[tuple[TenantId, FlavorId], int] = field(default_factory=dict)
+    """See ``Allocation``."""
     spared: set[TenantId] = field(default_factory=set)
     """Tenants that had nothing to spare when somebody looked for a place; emptied before each search."""
 
@@ -180,8 +182,9 @@ def _can_spare(
         gone[tenant, flavor] = gone.get((tenant, flavor), 0) + lost
         if share is None or owner.ask.idle:
             continue
-        is_bare = stands - lost < share.floor and stands - lost + least <= share.guaranteed
-        is_its_own = stands <= share.guaranteed and tier is not Tier.FLOOR and not owner.ask.paused
+        sure = share.guaranteed + victims.pooled.get((tenant, flavor), 0)
+        is_bare = stands - lost < share.floor and stands - lost + least <= sure
+        is_its_own = stands <= sure and tier is not Tier.FLOOR and not owner.ask.paused
         if is_bare or is_its_own:
             victims.spared.add(owner.ask.tenant.id)
             return False

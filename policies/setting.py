@@ -54,15 +54,16 @@ def begin(
     beside, roots = _family(survey)
     used: dict[tuple[TenantId, FlavorId], int] = {}
     standing = _with_above(survey, layout.complete)
+    pooled: dict[tuple[TenantId, FlavorId], int] = {}
     victims = Victims(
         survey=survey, draining=_draining(survey, memory), budget=_budget(survey, memory), lot_of=layout.lot_of,
-        shares=shares, used=used, standing=standing,
+        shares=shares, used=used, standing=standing, pooled=pooled,
     )  # fmt: skip
     return Allocation(
         survey=survey, memory=memory, board=layout.board, shares=shares, victims=victims, queues=layout.queues.lots,
         open=dict(layout.queues.lots), of_claim=layout.of_claim, capacity=capacity,
         keeping_beside=_keeping(shares, beside), roots=roots, layout=layout, used=used, standing=standing,
-        warm=layout.warm,
+        pooled=pooled, warm=layout.warm,
     )  # fmt: skip
 
 

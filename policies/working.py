@@ -80,6 +80,8 @@ class Allocation:
     """Millis granted to each tenant and everything below it."""
     standing: dict[tuple[TenantId, FlavorId], int]
     """Millis of complete lots, granted already or not, of each tenant and everything below it."""
+    pooled: dict[tuple[TenantId, FlavorId], int] = field(default_factory=dict)
+    """What a tenant is guaranteed beside its share, or less than it, since replicas are whole; see ``pooling``."""
     hopeless: set[Signature] = field(default_factory=set)
     """Needs that found no free place in this decision; places only become fewer."""
     holding: set[str] = field(default_factory=set)
