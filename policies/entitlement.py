@@ -117,12 +117,12 @@ def _node(tenant: Tenant, flavor: FlavorId, children: tuple[Node, ...], own: int
     wanted = min(cap, own if not children else sum(min(child.demand, child.cap) for child in children))
     floor = max(reserved, dict(tenant.floor_millis).get(flavor, 0))
     reserved_too = reserved + sum(child.reserved for child in children)
+    withheld = max(sum(child.withheld for child in children), reserved_too - wanted, 0)
     return Node(
         tenant=tenant.id, nominal=nominal, lending=_limit(None if quota is None else quota.lending_limit_millis),
         cap=cap, floor=max(floor, reserved_too, sum(child.floor for child in children)), weight=tenant.fair_weight,
-        floor_wanted=max(min(floor, wanted), sum(child.floor_wanted for child in children)),
-        demand=wanted, reserved=reserved_too, children=children,
-        withheld=max(sum(child.withheld for child in children), reserved_too - wanted, 0),
+        floor_wanted=max(min(floor - withheld, wanted), sum(child.floor_wanted for child in children), 0),
+        demand=wanted, reserved=reserved_too, children=children, withheld=withheld,
     )  # fmt: skip
 
 

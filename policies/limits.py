@@ -8,7 +8,7 @@ from policies.model.decision import PendingReason
 from policies.model.units import FlavorId, TenantId
 from policies.model.workload import ClaimKind, Reservation
 from policies.quota import starts_ms
-from policies.reclaim import Lot, Tier
+from policies.reclaim import Lot, Tier, path
 from policies.working import Allocation, amounts
 
 
@@ -33,13 +33,20 @@ def _flavor_allows(work: Allocation, lot: Lot, flavor: FlavorId, amount: int, ti
 
 
 def leaves_what_others_keep(work: Allocation, tenant: TenantId, flavor: FlavorId, amount: int) -> bool:
-    """Say whether no cap on the way up is exceeded and what others do not lend stays free."""
+    """Say whether no cap on the way up is exceeded and what others do not lend stays free.
+
+    A branch of the tree that stays inside its own quota borrows from nobody: only what a reservation keeps is kept from
+    it. Where devices were lost, two quotas may be more than there is, and what one of them does not use serves.
+    """
     shares, withheld, at = work.shares[flavor], 0, work.survey.tenants.get(tenant)
     while at is not None:
-        if work.used.get((at.id, flavor), 0) + amount > shares[at.id].cap:
+        total = work.used.get((at.id, flavor), 0) + amount
+        if total > shares[at.id].cap:
             return False
         for one in work.keeping_beside.get((at.id, flavor), ()):
-            withheld += not_lent(work.shares[flavor][one], work.used.get((one, flavor), 0))
+            unused = max(0, shares[one].nominal - work.used.get((one, flavor), 0))
+            is_borrowing = total > shares[at.id].nominal
+            withheld += not_lent(shares[one], unused) if is_borrowing else min(shares[one].reserved, unused)
         at = work.survey.tenants.get(at.parent) if at.parent else None
     return _used(work, flavor) + amount + withheld <= work.capacity.get(flavor, 0)
 
@@ -53,18 +60,20 @@ def guaranteed(work: Allocation, tenant: TenantId, flavor: FlavorId) -> int:
     return work.shares[flavor][tenant].guaranteed + work.pooled.get((tenant, flavor), 0)
 
 
-def not_lent(share: Share, used: int) -> int:
-    """Return what the tenant keeps of its quota for itself although it does not use it."""
-    unused = max(0, share.nominal - used)
+def not_lent(share: Share, unused: int) -> int:
+    """Return what the tenant keeps for itself of the quota that it does not use."""
     return max(0, unused - share.lending, min(share.reserved, unused))
 
 
 def _clears_reservations(work: Allocation, lot: Lot, flavor: FlavorId, amount: int) -> bool:
     """Say whether the lot leaves enough for every reservation that begins while it still runs."""
+    if not work.survey.snapshot.reservations:
+        return True
+    above = path(work.survey, lot.ask.tenant)
     ahead = sum(
         one.gpu_millis
         for one in work.survey.snapshot.reservations
-        if one.flavor == flavor and one.tenant != lot.ask.tenant.id and _is_in_its_way(work, lot, one)
+        if one.flavor == flavor and one.tenant not in above and _is_in_its_way(work, lot, one)
     )
     if _used(work, flavor) + amount + ahead <= work.capacity.get(flavor, 0):
         return True

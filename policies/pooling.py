@@ -103,7 +103,8 @@ def _has_left(work: Allocation, sure: Sure, parent: TenantId, child: TenantId, f
     """Say whether so much more fits into what the parent is guaranteed, beside what other children do not lend."""
     withheld = 0
     for one in work.keeping_beside.get((child, flavor), ()):
-        withheld += not_lent(work.shares[flavor][one], sure.get((one, flavor), 0))
+        share = work.shares[flavor][one]
+        withheld += not_lent(share, max(0, share.nominal - sure.get((one, flavor), 0)))
     return sure.get((parent, flavor), 0) + amount + withheld <= guaranteed(work, parent, flavor)
 
 

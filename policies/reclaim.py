@@ -140,7 +140,7 @@ def anybodys_price(victims: Victims, tier: Tier) -> Callable[[Seat], int | None]
 
 def _may_take(victims: Victims, lot: Lot, tier: Tier, owner: Lot, seat: Seat) -> bool:
     survey, ask = victims.survey, owner.ask
-    if ask.domain in survey.blind or not ask.rank.preemptible or _is_unseen(survey, seat):
+    if ask.domain in survey.blind or not ask.rank.preemptible or is_unseen(survey, seat):
         return False
     if owner.ask.claim.id == lot.ask.claim.id:
         return False
@@ -193,7 +193,7 @@ def _can_spare(
 
 def _apart(survey: Survey, tenant: Tenant, taker: Tenant) -> list[TenantId]:
     """Return the tenant and everything above it that is not above the taker too."""
-    above, found, at = _path(survey, taker), list[TenantId](), tenant
+    above, found, at = path(survey, taker), list[TenantId](), tenant
     while at.id not in above:
         found.append(at.id)
         if at.parent not in survey.tenants:
@@ -231,7 +231,7 @@ def can_all_leave(victims: Victims, lot: Lot, tier: Tier, seats: Sequence[Seat])
 def may_be_moved(victims: Victims, lot: Lot, tier: Tier, owner: Lot, seat: Seat) -> bool:
     """Say whether a replica with as good a right may change its place for the lot: it loses time, never its place."""
     survey, ask = victims.survey, owner.ask
-    if ask.domain in survey.blind or not ask.rank.preemptible or _is_unseen(survey, seat):
+    if ask.domain in survey.blind or not ask.rank.preemptible or is_unseen(survey, seat):
         return False
     if ask.claim.id == lot.ask.claim.id:
         return False
@@ -250,7 +250,8 @@ def _outranks(lot: Lot, owner: Lot) -> bool:
     return lot.is_base and not owner.is_base
 
 
-def _is_unseen(survey: Survey, seat: Seat) -> bool:
+def is_unseen(survey: Survey, seat: Seat) -> bool:
+    """Say whether a device of the replica, or its host, was not seen: what is there may only be held."""
     return any(one in survey.unseen or survey.devices[one].node in survey.unseen for one in seat.devices)
 
 
@@ -293,7 +294,7 @@ def reason_for(victims: Victims, lot: Lot, owner: Lot, tier: Tier) -> EvictionRe
 
 def _is_within_nominal(victims: Victims, lot: Lot, owner: Lot) -> bool:
     """Say whether the branch of the tree that takes, where the two tenants part, stays inside its own quota."""
-    survey, at, above = victims.survey, lot.ask.tenant, _path(victims.survey, owner.ask.tenant)
+    survey, at, above = victims.survey, lot.ask.tenant, path(victims.survey, owner.ask.tenant)
     while at.parent is not None and at.parent not in above and at.parent in survey.tenants:
         at = survey.tenants[at.parent]
     option = lot.ask.options[0]
@@ -302,7 +303,8 @@ def _is_within_nominal(victims: Victims, lot: Lot, owner: Lot) -> bool:
     return share is not None and used + option.charge * lot.size <= share.nominal
 
 
-def _path(survey: Survey, tenant: Tenant) -> frozenset[TenantId]:
+def path(survey: Survey, tenant: Tenant) -> frozenset[TenantId]:
+    """Return the tenant and everything above it."""
     found, at = {tenant.id}, tenant
     while at.parent is not None and at.parent in survey.tenants:
         at = survey.tenants[at.parent]

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from policies.invariants.floors import floors_hold
 from policies.invariants.world import Violation, World, shape_of
-from policies.model.decision import Decision
-from policies.model.inventory import DeviceHealth, ScrubState
+from policies.model.decision import Decision, Eviction, EvictionReason
+from policies.model.inventory import DeviceHealth, Group, GroupState, ScrubState, UsageState
 from policies.model.snapshot import Snapshot
 from policies.model.units import (
     WHOLE_GPU_MILLIS,
@@ -20,6 +20,7 @@ from policies.model.units import (
     SecurityDomain,
     WorkerId,
 )
+from policies.model.workload import Claim
 
 
 def broken_by_decision(world: World, snapshot: Snapshot, decision: Decision) -> Iterator[Violation]:
@@ -151,15 +152,57 @@ def _victims_may_leave(world: World, decision: Decision) -> Iterator[Violation]:
         if worker is not None and worker.domain in world.blind:
             sentence = f"group {eviction.group} would leave although its domain was not seen"
             yield Violation(rule="no_move_rests_on_a_gap", subject=eviction.group, sentence=sentence)
-        if eviction.beneficiary is None or claim is None or group is None:
+        if claim is None or group is None:
             continue
-        if any(one in world.unseen for one in group.devices):
+        yield from _reason_is_true(decision, eviction, group)
+        if eviction.beneficiary is None and (eviction.reason not in _TAKEN or not _was_whole(world, claim)):
+            continue
+        if _is_hidden(world, eviction):
             sentence = f"group {eviction.group} would leave although its devices were not seen"
             yield Violation(rule="no_move_rests_on_a_gap", subject=eviction.group, sentence=sentence)
         cls = classes.get(claim.priority_class)
         if cls is not None and not cls.preemptible:
             sentence = f"group {eviction.group} is of class {cls.name}, which nobody may preempt"
             yield Violation(rule="the_non_preemptible_stay", subject=eviction.group, sentence=sentence)
+
+
+def _was_whole(world: World, claim: Claim) -> bool:
+    """Say whether the claim had its minimum on devices that may carry it: fewer is no service, and leaves."""
+    may_carry = (DeviceHealth.HEALTHY, DeviceHealth.SUSPECT)
+    working = sum(
+        group.replicas for group in world.groups.values()
+        if group.claim == claim.id and group.state is not GroupState.FAILED
+        and all(one in world.devices and world.devices[one].health in may_carry for one in group.devices)
+    )  # fmt: skip
+    return working >= claim.min_replicas
+
+
+def _is_hidden(world: World, eviction: Eviction) -> bool:
+    """Say whether the group was not seen: what leaves for nobody may go with others of its claim that were."""
+    group = world.groups[eviction.group]
+    beside = [one for one in world.groups.values() if one.claim == eviction.claim]
+    hosts = {device.id: device.node for device in world.devices.values()}
+    return all(
+        any(device in world.unseen or hosts.get(device) in world.unseen for device in one.devices)
+        for one in ((group,) if eviction.beneficiary is not None else beside)
+    )
+
+
+_TAKEN = (EvictionReason.RECLAIM, EvictionReason.PREEMPT, EvictionReason.REBALANCE)
+
+
+def _reason_is_true(decision: Decision, eviction: Eviction, group: Group) -> Iterator[Violation]:
+    """Find what leaves as idle and works, as moved and is not placed again, or for a claim that gets no place."""
+    if eviction.reason is EvictionReason.IDLE and group.usage is not UsageState.TRULY_IDLE:
+        sentence = f"group {group.id} would leave as idle and is {group.usage}"
+        yield Violation(rule="only_the_idle_leave_as_idle", subject=group.id, sentence=sentence)
+    placed = {placement.claim for placement in decision.placements}
+    if eviction.reason is EvictionReason.CONSOLIDATE and eviction.claim not in placed:
+        sentence = f"group {group.id} would be moved, and its claim has no place any more"
+        yield Violation(rule="what_is_moved_has_a_place", subject=group.id, sentence=sentence)
+    if eviction.beneficiary is not None and eviction.beneficiary not in placed:
+        sentence = f"group {group.id} would leave for {eviction.beneficiary}, which gets no place"
+        yield Violation(rule="victims_make_room", subject=group.id, sentence=sentence)
 
 
 def _each_claim_has_a_reason(world: World, decision: Decision) -> Iterator[Violation]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from policies.invariants.world import Violation, World, shape_of
 from policies.model.decision import Decision, EvictionReason
-from policies.model.inventory import DeviceHealth, GroupState
+from policies.model.inventory import Device, DeviceHealth, GroupState, ScrubState
+from policies.model.policy import OperatingMode
+from policies.model.tenancy import Tenant
 from policies.model.units import (
     WHOLE_GPU_MILLIS,
     ClaimId,
@@ -18,23 +20,32 @@ from policies.model.units import (
 )
 from policies.model.workload import Shape
 
+_NO_LOSS = (EvictionReason.IDLE, EvictionReason.CONSOLIDATE)
+"""What is idle asks for nothing; what is moved keeps its replicas. Both have a rule of their own."""
+_TAKEN_FOR_NOBODY = (EvictionReason.REBALANCE, EvictionReason.RECLAIM, EvictionReason.PREEMPT)
+
 
 def floors_hold(world: World, decision: Decision) -> Iterator[Violation]:
-    """Find tenants that still ask for more and are put below their floor by what leaves for others."""
+    """Find tenants that still ask for more and are put below their floor by what leaves for others or for nobody."""
     after = {(one.tenant, one.flavor): one for one in decision.entitlements}
     before = _held_before(world)
     lacking = {world.claims[r.claim].tenant for r in decision.reasons if r.granted_replicas < r.wanted_replicas}
-    waived = {
-        one for overlay in world.policy.overlays if overlay.mode == decision.mode for one in overlay.waived_floors
-    }
+    mode = _mode_now(world)
+    if decision.mode is not mode:
+        yield Violation(rule="the_mode_is_in_force", subject=decision.mode, sentence=f"the mode in force is {mode}")
+    waived = {one for overlay in world.policy.overlays if overlay.mode is mode for one in overlay.waived_floors}
     for tenant in world.policy.tenants:
-        for flavor, floor in tenant.floor_millis:
+        for flavor, floor in tenant.floor_millis if tenant.id not in waived else ():
             one = after.get((tenant.id, flavor))
-            if one is None or tenant.id in waived or not _any_below(tenant.id, lacking):
+            if one is None or not _floors_can_be_met(world, flavor, waived):
                 continue
-            if not _floors_can_be_met(world, flavor):
+            due = max(0, floor - _reserved_inside(world, tenant, flavor))
+            if one.guaranteed_millis < min(due, one.demand_millis):
+                sentence = f"{tenant.id} is guaranteed {one.guaranteed_millis} of {flavor}, below its floor of {floor}"
+                yield Violation(rule="floors_are_guaranteed", subject=tenant.id, sentence=sentence)
+            if not _any_below(tenant.id, lacking):
                 continue
-            promised = min(floor, one.demand_millis, before[tenant.id, flavor])
+            promised = min(due, one.demand_millis, before[tenant.id, flavor])
             least = _least_lost_to_others(world, decision, tenant.id, flavor)
             fits = least is not None and one.held_millis + least <= one.guaranteed_millis
             if one.held_millis < promised and fits:
@@ -42,18 +53,49 @@ def floors_hold(world: World, decision: Decision) -> Iterator[Violation]:
                 yield Violation(rule="no_victim_below_its_floor", subject=tenant.id, sentence=sentence)
 
 
-def _floors_can_be_met(world: World, flavor: FlavorId) -> bool:
-    """Say whether the healthy GPUs, each of one domain, suffice for every domain's floor."""
+def _reserved_inside(world: World, tenant: Tenant, flavor: FlavorId) -> int:
+    """Return what the tenant's own reservations, and those below it, keep now: that much of its floor has an owner."""
+    bounds = world.policy.bounds
+    ahead = bounds.drain_deadline_ms + bounds.scrub_time_ms + bounds.worker_start_ms
+    return sum(
+        one.gpu_millis for one in world.reservations
+        if one.flavor == flavor and _any_below(tenant.id, {one.tenant})
+        and one.starts_at_ms - ahead <= world.now_ms < one.ends_at_ms
+    )  # fmt: skip
+
+
+def _mode_now(world: World) -> OperatingMode:
+    one = world.policy.declaration
+    is_on = one is not None and one.declared_at_ms <= world.now_ms < one.expires_at_ms and len(set(one.approvers)) > 1
+    return one.mode if one is not None and is_on else OperatingMode.NORMAL
+
+
+def _floors_can_be_met(world: World, flavor: FlavorId, waived: Collection[TenantId]) -> bool:
+    """Say whether the healthy GPUs that were seen, each of one domain, suffice for every domain's floors."""
     parts: defaultdict[DeviceId, int] = defaultdict(int)
     for device in world.devices.values():
-        if device.flavor == flavor and device.health is DeviceHealth.HEALTHY:
+        if device.flavor == flavor and _counts_as_capacity(world, device):
             parts[device.gpu] += WHOLE_GPU_MILLIS
     needed: defaultdict[SecurityDomain, int] = defaultdict(int)
     for tenant in world.policy.tenants:
-        floor = dict(tenant.floor_millis).get(flavor, 0)
-        needed[tenant.domain] = max(needed[tenant.domain], floor)
+        if tenant.parent is None:
+            needed[tenant.domain] += _floors_below(world, tenant, flavor, waived)
     least = min(parts.values(), default=0)
     return least > 0 and sum(-(-floor // least) for floor in needed.values()) <= len(parts)
+
+
+def _counts_as_capacity(world: World, device: Device) -> bool:
+    node = world.nodes.get(device.node)
+    is_sound = device.health is DeviceHealth.HEALTHY and device.scrub is not ScrubState.FAILED
+    is_seen = device.id not in world.unseen and device.node not in world.unseen
+    return is_sound and is_seen and (node is None or node.schedulable)
+
+
+def _floors_below(world: World, tenant: Tenant, flavor: FlavorId, waived: Collection[TenantId]) -> int:
+    """Return the tenant's floor or what the floors below it come to, whichever is more."""
+    own = 0 if tenant.id in waived else dict(tenant.floor_millis).get(flavor, 0)
+    below = (one for one in world.policy.tenants if one.parent == tenant.id)
+    return max(own, sum(_floors_below(world, one, flavor, waived) for one in below))
 
 
 def _least_lost_to_others(world: World, decision: Decision, tenant: TenantId, flavor: FlavorId) -> int | None:
@@ -61,11 +103,12 @@ def _least_lost_to_others(world: World, decision: Decision, tenant: TenantId, fl
     lost = []
     for eviction in decision.evictions:
         loser, winner = world.claims.get(eviction.claim), world.claims.get(eviction.beneficiary or ClaimId(""))
-        if loser is None or winner is None or eviction.reason in (EvictionReason.IDLE, EvictionReason.CONSOLIDATE):
+        is_taken = eviction.reason in _TAKEN_FOR_NOBODY if winner is None else eviction.reason not in _NO_LOSS
+        if loser is None or not is_taken:
             continue
         group, device = world.groups[eviction.group], world.devices.get(world.groups[eviction.group].devices[0])
         shape = shape_of(world, group.claim, group.rung)
-        is_its = _any_below(tenant, {loser.tenant}) and not _any_below(tenant, {winner.tenant})
+        is_its = _any_below(tenant, {loser.tenant}) and (winner is None or not _any_below(tenant, {winner.tenant}))
         if is_its and shape is not None and device is not None and device.flavor == flavor:
             lost.append(_counts(world, shape, flavor) * max(1, group.replicas, loser.min_replicas))
     return min(lost, default=None)

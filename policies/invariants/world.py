@@ -17,7 +17,7 @@ from policies.model.units import (
     TenantId,
     WorkerId,
 )
-from policies.model.workload import Claim, Shape
+from policies.model.workload import Claim, Reservation, Shape
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +46,7 @@ class World:
     blind: frozenset[str]
     unseen: frozenset[str]
     drains: dict[GroupId, int]
+    reservations: tuple[Reservation, ...]
 
 
 def world_of(snapshot: Snapshot, policy: Policy, now_ms: int, drains: dict[GroupId, int]) -> World:
@@ -62,7 +63,7 @@ def world_of(snapshot: Snapshot, policy: Policy, now_ms: int, drains: dict[Group
         domain_of={tenant.id: tenant.domain for tenant in policy.tenants},
         blind=frozenset(str(domain) for domain in snapshot.adopting) | frozenset(clusters),
         unseen=frozenset(gap.subject for gap in snapshot.gaps if gap.kind in (GapKind.NODE, GapKind.DEVICE)),
-        drains=drains,
+        drains=drains, reservations=snapshot.reservations,
     )  # fmt: skip
 
 

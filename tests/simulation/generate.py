@@ -11,7 +11,7 @@ from policies.model.policy import Bounds, ModeDeclaration, ModeOverlay, Operatin
 from policies.model.snapshot import Gap, GapKind
 from policies.model.tenancy import PriorityClass, Quota, Tenant
 from policies.model.units import SecurityDomain
-from policies.model.workload import Claim, ClaimKind, Shape
+from policies.model.workload import Claim, ClaimKind, Reservation, Shape
 from tests.simulation.world import World
 
 CLASSES = (
@@ -64,7 +64,7 @@ def policy(rng: Dice) -> Policy:
     overlays = (
         ModeOverlay(mode=OperatingMode.HEIGHTENED, fair_weights=(("defence", 3),)),
         ModeOverlay(mode=OperatingMode.CRISIS, fair_weights=(("defence", 9),), paused_classes=("batch",),
-                    paused_tenants=("civil",)),
+                    paused_tenants=("civil",), waived_floors=rng.choice(((), ("civil",)))),
     )  # fmt: skip
     bounds = Bounds(
         upgrade_hold_ms=4_000, scale_down_hold_ms=2_000, cooldown_ms=3_000, drain_deadline_ms=6_000,
@@ -128,7 +128,7 @@ def event(rng: Dice, made: World, number: int) -> str:
     """Change the world in one way; return what was done, in words."""
     tenants = [tenant.id for tenant in made.policy.tenants if tenant.parent]
     kind = rng.choice(("arrive", "arrive", "arrive", "leave", "demand", "demand", "sick", "well", "cordon", "mode",
-                       "gap", "seen", "stuck", "idle", "suspend", "adopt", "crash", "fail"))  # fmt: skip
+                       "gap", "seen", "stuck", "idle", "suspend", "adopt", "crash", "fail", "reserve"))  # fmt: skip
     if kind == "arrive":
         one = claim(rng, number, tenants, made.now_ms)
         made.claims[one.id] = one
@@ -180,5 +180,18 @@ def _event_of_sight(rng: Dice, made: World, kind: str) -> None:
         made.groups[one] = replace(
             made.groups[one], state=GroupState.FAILED, running=0, routed=False, since_ms=made.now_ms
         )  # fmt: skip
+    elif kind == "reserve":
+        _reserve(rng, made)
     elif kind == "crash":
         made.memory = type(made.memory)()
+
+
+def _reserve(rng: Dice, made: World) -> None:
+    """Keep up to all devices of a flavor for somebody, now or soon; of each tenant one reservation is left."""
+    tenant = rng.choice([tenant.id for tenant in made.policy.tenants])
+    begins = made.now_ms + rng.choice((0, 5_000, 60_000))
+    one = Reservation(
+        id=f"{tenant}:r", tenant=tenant, flavor=rng.choice(FLAVORS), gpu_millis=rng.choice((500, 1000, 2000, 4000)),
+        starts_at_ms=begins, ends_at_ms=begins + rng.choice((10_000, 100_000)),
+    )  # fmt: skip
+    made.reservations = [*(other for other in made.reservations if other.tenant != tenant), one]

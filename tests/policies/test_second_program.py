@@ -1,0 +1,111 @@
+"""The second program finds what the first would hide: each rule fails on a decision that was tampered with."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from policies.decide import decide
+from policies.invariants import check_decision
+from policies.model.decision import Eviction, EvictionReason
+from policies.model.inventory import DeviceHealth
+from policies.model.memory import Memory
+from policies.model.policy import ModeDeclaration, ModeOverlay, OperatingMode
+from policies.model.snapshot import Gap, GapKind
+from policies.model.tenancy import Quota
+from tests.policies.looking import FOUR
+from tests.policies.situations import NOW_MS, claim, rules, running, snapshot
+
+ONE, TWO = claim("civil/x:one"), claim("defence/x:two", least=0, most=3)
+POLICY = replace(
+    rules(floor=1000),
+    overlays=(ModeOverlay(mode=OperatingMode.CRISIS, waived_floors=("civil",)),),
+    declaration=ModeDeclaration(
+        mode=OperatingMode.CRISIS, declared_at_ms=NOW_MS - 10, expires_at_ms=NOW_MS, approvers=("ana", "ben")
+    ),
+)
+SEEN = snapshot(FOUR, [ONE, TWO], running(ONE, ("G0",)))
+SOUND = decide(SEEN, POLICY, Memory(), NOW_MS)
+GROUP = SEEN.groups[0].id
+
+
+def rules_broken(decision, seen=SEEN, policy=POLICY) -> set[str]:
+    return {one.rule for one in check_decision(seen, decision, policy)}
+
+
+def without_it(reason: EvictionReason, beneficiary: str | None = None, seen=SEEN):
+    """The decision in which the civil claim loses its place for this reason."""
+    gone = Eviction(group=GROUP, claim=ONE.id, reason=reason, beneficiary=beneficiary, cost=0)
+    decided = decide(seen, POLICY, Memory(), NOW_MS)
+    return replace(
+        decided, evictions=(gone,), placements=tuple(one for one in decided.placements if one.claim != ONE.id),
+        reasons=tuple(replace(one, granted_replicas=0) if one.claim == ONE.id else one for one in decided.reasons),
+        entitlements=tuple(
+            replace(one, held_millis=0) if one.tenant.startswith("civil") else one for one in decided.entitlements
+        ),
+    )  # fmt: skip
+
+
+def test_what_was_not_tampered_with_is_sound():
+    assert not rules_broken(SOUND)
+
+
+def test_a_mode_that_is_not_in_force_waives_no_floor():
+    taken = replace(without_it(EvictionReason.RECLAIM, TWO.id), mode=OperatingMode.CRISIS)
+    assert rules_broken(taken) == {"the_mode_is_in_force", "no_victim_below_its_floor"}
+
+
+@pytest.mark.parametrize("beneficiary", [TWO.id, None])
+def test_a_floor_is_broken_for_nobody_as_it_is_for_somebody(beneficiary):
+    assert rules_broken(without_it(EvictionReason.REBALANCE, beneficiary)) == {"no_victim_below_its_floor"}
+
+
+def test_a_floor_that_is_demanded_and_can_be_met_is_guaranteed():
+    less = replace(SOUND, entitlements=tuple(replace(one, guaranteed_millis=0) for one in SOUND.entitlements))
+    assert rules_broken(less) == {"floors_are_guaranteed"}
+
+
+def test_a_floor_that_the_sound_devices_cannot_meet_is_no_fault_of_the_decision():
+    sick = [replace(one, health=DeviceHealth.QUARANTINED) for one in FOUR[1:]]
+    seen = snapshot([FOUR[0], *sick], [ONE, TWO], running(ONE, ("G0",)))
+    assert not rules_broken(decide(seen, POLICY, Memory(), NOW_MS), seen)
+
+
+def test_nobody_leaves_as_idle_who_works():
+    assert rules_broken(without_it(EvictionReason.IDLE, TWO.id)) == {"only_the_idle_leave_as_idle"}
+
+
+def test_who_is_moved_has_a_place_afterwards():
+    assert rules_broken(without_it(EvictionReason.CONSOLIDATE, TWO.id)) == {"what_is_moved_has_a_place"}
+
+
+def test_nobody_leaves_for_a_claim_that_gets_no_place():
+    nobody = replace(SOUND, evictions=without_it(EvictionReason.PREEMPT, "civil/y:waits").evictions)
+    assert rules_broken(nobody) == {"victims_make_room"}
+
+
+def test_who_may_not_be_preempted_does_not_leave_for_nobody_either():
+    pinned = replace(ONE, priority_class="pinned")
+    seen = snapshot(FOUR, [pinned, TWO], running(pinned, ("G0",)))
+    assert "the_non_preemptible_stay" in rules_broken(without_it(EvictionReason.REBALANCE, seen=seen), seen)
+
+
+def test_what_was_not_seen_does_not_leave_for_nobody_either():
+    seen = replace(SEEN, gaps=(Gap(kind=GapKind.DEVICE, subject="G0", cause="timeout", since_ms=0),))
+    assert "no_move_rests_on_a_gap" in rules_broken(without_it(EvictionReason.REBALANCE, seen=seen), seen)
+
+
+def test_what_was_not_seen_runs_on_although_its_tenant_has_no_right_to_it():
+    """Another domain no longer lends its quota: it is held until it is seen again."""
+    wide = claim("civil/x:wide", devices=2)
+    hidden = Gap(kind=GapKind.DEVICE, subject="G0", cause="timeout", since_ms=0)
+    seen = snapshot(FOUR, [wide], running(wide, ("G0", "G1")), gaps=(hidden,))
+    keeping = Quota(flavor="A", nominal_millis=4000, lending_limit_millis=0)
+    policy = rules(civil=0, defence=4000, floor=0)
+    policy = replace(policy, tenants=tuple(
+        replace(one, quotas=(keeping,)) if one.id == "defence" else one for one in policy.tenants
+    ))  # fmt: skip
+    decision = decide(seen, policy, Memory(), NOW_MS)
+    assert [one.group for one in decision.evictions] == []
+    assert not check_decision(seen, decision, policy)

@@ -1,0 +1,111 @@
+"""What reservations, halves of devices and second flavors do to a floor: nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from policies.decide import decide
+from policies.invariants import check_decision
+from policies.model.inventory import DeviceHealth
+from policies.model.memory import Memory
+from policies.model.tenancy import Quota
+from policies.model.workload import Reservation, Shape
+from tests.policies.looking import FEW, FOUR, granted
+from tests.policies.situations import NOW_MS, claim, device, rules, running, snapshot
+
+ONE, TWO = claim("civil/x:one"), claim("civil/y:two")
+
+
+def kept_for(tenant: str, millis: int) -> Reservation:
+    return Reservation(
+        id=f"{tenant}:drill", tenant=tenant, flavor="A", gpu_millis=millis, starts_at_ms=NOW_MS, ends_at_ms=NOW_MS + 1
+    )
+
+
+@pytest.mark.parametrize(
+    "reserved",
+    [
+        (kept_for("defence", 4000),),
+        (kept_for("defence/x", 4000),),
+        (kept_for("defence", 4000), kept_for("defence/x", 4000)),
+        (kept_for("civil/x", 4000), kept_for("defence", 4000)),
+    ],
+)
+@pytest.mark.parametrize("asked", [(), (claim("defence/x:all", least=0, most=4),)], ids=["unused", "used"])
+def test_p2_no_reservation_takes_what_the_floor_of_another_needs(reserved, asked):
+    seen = snapshot(FOUR, [ONE, TWO, *asked], running(ONE, ("G0",)), running(TWO, ("G1",)), reservations=reserved)
+    decision = decide(seen, rules(floor=1000), Memory(), NOW_MS)
+    assert granted(decision, ONE.id) + granted(decision, TWO.id) >= 1
+    assert not check_decision(seen, decision, rules(floor=1000))
+
+
+def test_of_reservations_that_are_more_than_there_is_the_one_that_begins_first_is_kept():
+    early = replace(kept_for("defence/x", 3000), starts_at_ms=NOW_MS - 1)
+    wishes = [claim("defence/x:a", least=0, most=4), claim("civil/y:b", least=0, most=4)]
+    seen = snapshot(FOUR, wishes, reservations=(early, kept_for("civil/y", 3000)))
+    decision = decide(seen, rules(floor=0), Memory(), NOW_MS)
+    assert (granted(decision, "defence/x:a"), granted(decision, "civil/y:b")) == (3, 1)
+
+
+def test_two_halves_of_a_guarantee_serve_one_whole_replica():
+    """Civil is guaranteed one device; its two tenants have half of one each, and both ask for a whole one."""
+    wanted = claim("defence/x:all", least=0, most=4)
+    devices = [replace(one, health=DeviceHealth.QUARANTINED) if one.id == "G3" else one for one in FOUR]
+    policy = rules(civil=1000, defence=2000, floor=1000)
+    seen = snapshot(devices, [ONE, TWO, wanted], running(wanted, ("G0",), ("G1",), ("G2",)))
+    decision = decide(seen, policy, Memory(), NOW_MS)
+    assert granted(decision, ONE.id) + granted(decision, TWO.id) == 1
+    assert granted(decision, wanted.id) == 2
+
+
+def test_who_runs_on_what_siblings_cannot_use_is_not_turned_out_by_an_equal():
+    seen = snapshot(FOUR[:1], [ONE, replace(TWO, submitted_at_ms=1)], running(TWO, ("G0",)))
+    decision = decide(seen, rules(civil=1000, defence=0, floor=1000), Memory(), NOW_MS)
+    assert granted(decision, TWO.id) == 1
+    assert not decision.evictions
+
+
+def test_what_a_sibling_does_not_lend_is_pooled_for_nobody():
+    policy = rules(civil=1000, defence=2000, floor=0)
+    keeping = Quota(flavor="A", nominal_millis=500, lending_limit_millis=0)
+    policy = replace(policy, tenants=tuple(
+        replace(one, quotas=(keeping,)) if one.id == "civil/y" else one for one in policy.tenants
+    ))  # fmt: skip
+    both = claim("defence/x:both", least=0, most=2)
+    seen = snapshot(FOUR[:2], [ONE, both], running(both, ("G0",), ("G1",)))
+    assert granted(decide(seen, policy, Memory(), NOW_MS), ONE.id) == 0
+
+
+@given(st.lists(st.tuples(st.integers(0, 1), st.integers(1, 2)), min_size=1, max_size=5), st.integers(1, 3))
+@FEW
+def test_a_domain_lacks_less_than_its_smallest_waiting_replica_of_its_floor(wishes, whole):
+    """Whatever its tenants ask for, on any number of whole devices, while the other domain wants everything."""
+    claims = [
+        claim(f"civil/{'xy'[tenant]}:c{index}", devices=devices) for index, (tenant, devices) in enumerate(wishes)
+    ]
+    rival = claim("defence/x:all", least=0, most=2 * whole)
+    devices = [device(f"G{index}") for index in range(2 * whole)]
+    policy = rules(civil=1000 * whole, defence=1000 * whole, floor=1000 * whole)
+    seen = snapshot(devices, [*claims, rival], running(rival, *((one.id,) for one in devices)))
+    decision = decide(seen, policy, Memory(), NOW_MS)
+    held = sum(one.held_millis for one in decision.entitlements if one.tenant == "civil")
+    waiting = [one.ladder[0].devices * 1000 for one in claims if not granted(decision, one.id)]
+    assert not waiting or held + min(waiting) > 1000 * whole
+
+
+def test_a_claim_on_two_flavors_keeps_the_replica_that_it_has_a_right_to_as_its_minimum():
+    """Its replica on B has to leave, nobody lends it; the one on A is inside its own quota, and is enough to serve."""
+    on_b, kept = replace(device("H0", "n1"), flavor="B"), Quota(flavor="B", nominal_millis=1000, lending_limit_millis=0)
+    wide = claim("civil/x:wide", least=1, most=2, ladder=(Shape(flavors=("B", "A")),))
+    policy = rules(civil=2000, defence=2000, floor=1000)
+    policy = replace(policy, tenants=tuple(
+        replace(one, quotas=(*one.quotas, kept)) if one.id in ("defence", "defence/x") else one
+        for one in policy.tenants
+    ))  # fmt: skip
+    first, second = running(wide, ("H0",), since_ms=1), running(wide, ("G0",))
+    decision = decide(snapshot([on_b, *FOUR[:1]], [wide], first, second), policy, Memory(), NOW_MS)
+    assert [one.devices for one in decision.placements] == [("G0",)]
