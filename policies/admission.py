@@ -14,6 +14,7 @@ from policies.model.tenancy import PriorityClass, Tenant
 from policies.model.units import WHOLE_GPU_MILLIS, ClaimId, FlavorId, NodeId, SecurityDomain
 from policies.model.workload import Claim, ClaimKind, Demand, Shape
 from policies.modes import is_paused
+from policies.soundness import MOST_REPLICAS
 from policies.survey import Survey
 
 DEADLINE_BOOST = 100
@@ -95,7 +96,7 @@ class Fleet:
     present: frozenset[FlavorId]
     """Flavors of which there is a device, healthy or not."""
     together: Mapping[FlavorId, int]
-    """Most sound devices of the flavor on one host."""
+    """Most devices of the flavor on one host that are sound, or were when they were last seen."""
 
 
 def fleet(survey: Survey, caps: Mapping[tuple[str, str], int]) -> Fleet:
@@ -103,7 +104,8 @@ def fleet(survey: Survey, caps: Mapping[tuple[str, str], int]) -> Fleet:
     count: dict[tuple[FlavorId, NodeId], int] = {}
     together: dict[FlavorId, int] = {}
     for device in survey.devices.values():
-        if device.id in survey.sound:
+        is_hidden = device.id in survey.unseen or device.node in survey.unseen
+        if device.id in survey.sound or (is_hidden and survey.may_carry(device)):
             key = device.flavor, device.node
             count[key] = count.get(key, 0) + 1
             together[device.flavor] = max(together.get(device.flavor, 0), count[key])
@@ -242,6 +244,8 @@ def _fault(survey: Survey, claim: Claim) -> str:
         return "its ladder is empty"
     if not 0 <= claim.min_replicas <= claim.desired_replicas <= claim.max_replicas:
         return "its replicas are not in the order 0 <= min <= desired <= max"
+    if claim.max_replicas > MOST_REPLICAS:
+        return f"one claim may have {MOST_REPLICAS} replicas, not {claim.max_replicas}"
     return next((f"rung {rung}: {fault}" for rung, shape in enumerate(claim.ladder) if (fault := _shape(shape))), "")
 
 

@@ -15,11 +15,7 @@ from policies.model.decision import PendingReason
 from policies.model.units import ClaimId, FlavorId, TenantId
 from policies.pooling import pool
 from policies.rearranging import rearrange
-<<<<<<< HEAD
-from policies.reclaim import Lot, Terms, Tier, lotted
-=======
-from policies.reclaim import Lot, Terms, Tier, is_unseen
->>>>>>> 1b94774 (The second program looks behind its exemptions: idle, moved, for nobody, unseen, modes; idle work inside a quota is not sent away for a reserve that devices were lost of)
+from policies.reclaim import Lot, Terms, Tier, is_unseen, lotted
 from policies.sharing import granted, terms_of
 from policies.working import Allocation, amounts, first_option, has_base, keep, siblings, sweep
 
@@ -102,7 +98,8 @@ def _rate(work: Allocation, tenant: TenantId) -> dict[FlavorId, int]:
     for lot in work.open[tenant]:
         if lot.is_kept or lot.has_failed:
             continue
-<<<<<<< HEAD
+        if lot.is_base and lot.claim_lots and lot.seats:
+            _stand_on_the_strongest(work, lot, used, sure)
         seat = lot.plain
         if seat is not None and lot.seats and lot.seats[0] is seat and (share := shares.get(seat.flavor)) is not None:
             flavor, amount = seat.flavor, seat.charge
@@ -119,21 +116,6 @@ def _rate(work: Allocation, tenant: TenantId) -> dict[FlavorId, int]:
                 if tier <= GUARANTEED:
                     sure[flavor] = promised + amount
             continue
-=======
-        if lot.is_base and lot.claim_lots and lot.seats:
-            _stand_on_the_strongest(work, lot, used, sure)
-        if lot.size == 1 == len(lot.seats):
-            ask, seat = lot.ask, lot.seats[0]
-            flavor, amount, share = seat.flavor, seat.charge, shares.get(seat.flavor)
-            if share is not None and _is_plain(ask, seat):
-                tier = _tier_of_plain(share, most[flavor], used[flavor], sure[flavor], amount)
-                if not lot.is_base:
-                    tier = max(tier, _right_of_base(work, lot))
-                lot.tier = tier
-                used[flavor] += amount if tier <= ENTITLED else 0
-                sure[flavor] += amount if tier <= GUARANTEED else 0
-                continue
->>>>>>> 1b94774 (The second program looks behind its exemptions: idle, moved, for nobody, unseen, modes; idle work inside a quota is not sent away for a reserve that devices were lost of)
         if lot.terms in beyond and not lot.seats:
             lot.tier = beyond[lot.terms]
             continue
@@ -143,13 +125,13 @@ def _rate(work: Allocation, tenant: TenantId) -> dict[FlavorId, int]:
     return sure
 
 
-<<<<<<< HEAD
 def _rate_apart(work: Allocation, lot: Lot, used: dict[FlavorId, int], sure: dict[FlavorId, int]) -> None:
     lot.tier, needs = _strongest(work, lot, used, sure)
     for flavor, amount in needs.items():
         used[flavor] += amount if lot.tier <= ENTITLED else 0
         sure[flavor] += amount if lot.tier <= GUARANTEED else 0
-=======
+
+
 def _stand_on_the_strongest(work: Allocation, lot: Lot, used: dict[FlavorId, int], sure: dict[FlavorId, int]) -> None:
     """Let the claim's minimum be those of its replicas that have the strongest right, where they are on two flavors."""
     seats = [seat for one in lot.claim_lots for seat in one.seats]
@@ -170,18 +152,6 @@ def _stand_on_the_strongest(work: Allocation, lot: Lot, used: dict[FlavorId, int
         for seat in one.seats:
             work.board.moved.setdefault(seat, 0)
             work.victims.lot_of[id(seat)] = one
-
-
-def _is_plain(ask: Ask, seat: Seat) -> bool:
-    """Say whether the right of a replica that has its place depends on its charge alone."""
-    return bool(ask.options) and ask.options[0].rung == seat.rung and not ask.idle and not ask.paused
-
-
-def _tier_of_plain(share: Share, most: int, used: int, sure: int, amount: int) -> Tier:
-    if sure + amount <= most:
-        return FLOOR if sure < share.floor else GUARANTEED
-    return ENTITLED if used + amount <= share.entitled else LEFTOVER
->>>>>>> 1b94774 (The second program looks behind its exemptions: idle, moved, for nobody, unseen, modes; idle work inside a quota is not sent away for a reserve that devices were lost of)
 
 
 def _strongest(

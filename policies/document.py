@@ -66,13 +66,17 @@ def _noun(found: Located, file: str, kind: str, noun: type[T]) -> T:
     ]
     for field, expected in (("apiVersion", API_VERSION), ("kind", kind)):
         if envelope.get(field) != expected:
-            faults.append(_at(found, file, (field,), f"expected {expected}, found {envelope.get(field)!r}"))
+            faults.append(_at(found, file, (field,), f"expected {expected}, found {_quoted(envelope, field)}"))
     _refuse(faults)
     try:
         return from_plain_strict(noun, envelope.get("spec"))
     except ValidationError as error:
-        _refuse([_at(found, file, tuple(fault["loc"]), said(fault["type"], fault["msg"])) for fault in error.errors()])
+        _refuse([_at(found, file, path, fault) for path, fault in faults_in(error)])
         raise
+
+
+def _quoted(envelope: dict[str, Any], field: str) -> str:
+    return repr(envelope[field]) if field in envelope else "nothing"
 
 
 def _refuse(faults: list[DocumentInvalid]) -> None:
@@ -81,6 +85,19 @@ def _refuse(faults: list[DocumentInvalid]) -> None:
         first, *others = sorted(faults, key=lambda fault: (fault.line, fault.column))
         first.others = tuple(others)
         raise first
+
+
+def faults_in(error: ValidationError) -> list[tuple[tuple[str | int, ...], str]]:
+    """Return the path of each fault and what is wrong there; a value that fits none of two types is one fault."""
+    found: dict[tuple[str | int, ...], str] = {}
+    for fault in error.errors():
+        path = tuple(fault["loc"])
+        is_limit = len(path) > 1 and str(path[-2]).endswith("_limit_millis")
+        found[path[:-1] if is_limit else path] = LIMIT if is_limit else said(fault["type"], fault["msg"])
+    return list(found.items())
+
+
+LIMIT = "expected a whole number or unlimited"
 
 
 def said(kind: str, message: str) -> str:

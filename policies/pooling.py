@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import heapq
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 
 from policies.limits import guaranteed, not_lent
@@ -10,6 +11,8 @@ from policies.model.units import FlavorId, TenantId
 from policies.reclaim import Lot, Tier
 from policies.working import Allocation, amounts, first_option, siblings
 
+MOST_MISSES = 64
+"""Lots in a row that do not fit into what a parent has left; after these no more are looked at."""
 Sure = dict[tuple[TenantId, FlavorId], int]
 """Millis that are given away with a guarantee, by tenant with everything below it."""
 
@@ -26,14 +29,14 @@ def pool(work: Allocation, sure_of: Mapping[TenantId, Mapping[FlavorId, int]]) -
         sure_of: millis that each tenant's own lots have a guarantee for.
     """
     sure = _with_above(work, sure_of)
-    open_ = {one: some for one, some in _left(work, sure).items() if some}
-    if not open_:
-        return
-    freed_for = {hold.claim for hold in work.memory.holds if hold.expires_at_ms > work.survey.now_ms}
-    lots = sorted(filter(_is_candidate, work.lots()), key=lambda lot: (lot.ask.claim.id not in freed_for, _first(lot)))
-    for parent in sorted(open_, key=lambda one: (-len(_above(work, one)), one)):
-        for lot in lots:
-            _raise(work, sure, parent, lot)
+    left = [one for one in _parents(work) if _has_any_left(work, sure, one)]
+    below = {tenant: _above(work, tenant) for tenant in work.open} if left else {}
+    for parent in sorted(left, key=lambda one: (-len(_above(work, one)), one)):
+        misses = 0
+        for lot in _in_order(work, [tenant for tenant, above in below.items() if parent in above]):
+            misses = 0 if _raised(work, sure, parent, lot) else misses + 1
+            if misses >= MOST_MISSES:
+                break
 
 
 def _with_above(work: Allocation, sure_of: Mapping[TenantId, Mapping[FlavorId, int]]) -> Sure:
@@ -53,14 +56,24 @@ def _above(work: Allocation, tenant: TenantId) -> list[TenantId]:
     return found
 
 
-def _left(work: Allocation, sure: Sure) -> dict[TenantId, list[FlavorId]]:
-    """Return the flavors of which each tenant with children is guaranteed more than has been given away."""
-    parents = {one.parent for one in work.survey.tenants.values() if one.parent in work.survey.tenants}
-    return {
-        one: [flavor for flavor, shares in work.shares.items()
-              if one in shares and shares[one].guaranteed > sure.get((one, flavor), 0)]
-        for one in parents if one is not None
-    }  # fmt: skip
+def _parents(work: Allocation) -> set[TenantId]:
+    return {one.parent for one in work.survey.tenants.values() if one.parent in work.survey.tenants}
+
+
+def _has_any_left(work: Allocation, sure: Sure, parent: TenantId) -> bool:
+    """Say whether the parent is guaranteed more of some flavor than has been given away."""
+    return any(
+        parent in shares and shares[parent].guaranteed > sure.get((parent, flavor), 0)
+        for flavor, shares in work.shares.items()
+    )
+
+
+def _in_order(work: Allocation, tenants: Iterable[TenantId]) -> Iterator[Lot]:
+    """Yield the lots that may be raised: those for which capacity was freed, then by the order of their queues."""
+    freed_for = {hold.claim for hold in work.memory.holds if hold.expires_at_ms > work.survey.now_ms}
+    queues = [[lot for lot in work.open[tenant] if lot.ask.claim.id in freed_for] for tenant in sorted(tenants)]
+    for some in (queues if freed_for else [], [work.open[tenant] for tenant in sorted(tenants)]):
+        yield from heapq.merge(*(filter(_is_candidate, queue) for queue in some), key=lambda lot: lot.order)
 
 
 def _is_candidate(lot: Lot) -> bool:
@@ -69,27 +82,20 @@ def _is_candidate(lot: Lot) -> bool:
     return is_open and may_stay and bool(lot.ask.options) and not lot.ask.idle and not lot.ask.paused
 
 
-def _first(lot: Lot) -> tuple[int, bool, bool, int, str]:
-    """Return the order among lots of several tenants: class, minimums, what runs, then the longest wait."""
-    return (-lot.ask.value, not lot.is_base, lot.missing > 0, lot.ask.claim.submitted_at_ms, lot.ask.claim.id)
-
-
-def _raise(work: Allocation, sure: Sure, parent: TenantId, lot: Lot) -> None:
+def _raised(work: Allocation, sure: Sure, parent: TenantId, lot: Lot) -> bool:
     """Give the lot a guarantee if it fits into what its parent has left, and take it from the siblings' parts."""
     path = [lot.ask.tenant.id, *_above(work, lot.ask.tenant.id)]
-    if parent not in path[1:] or not _is_candidate(lot) or not _follows_its_minimum(work, lot):
-        return
     needs = amounts(lot, first_option(lot))
-    if len(needs) != 1:
-        return
+    if len(needs) != 1 or not _follows_its_minimum(work, lot):
+        return False
     (flavor, amount), below = next(iter(needs.items())), path[: path.index(parent)]
     shares = work.shares[flavor]
     if any(one not in shares for one in path):
-        return
+        return False
     if not all(_has_left(work, sure, one, child, flavor, amount) for child, one in pairwise(path) if one not in below):
-        return
+        return False
     if any(sure.get((one, flavor), 0) + amount > shares[one].cap for one in below):
-        return
+        return False
     is_floor = any(sure.get((one, flavor), 0) < shares[one].floor for one in path)
     for one in path:
         sure[one, flavor] = sure.get((one, flavor), 0) + amount
@@ -97,6 +103,7 @@ def _raise(work: Allocation, sure: Sure, parent: TenantId, lot: Lot) -> None:
         for sibling in _children(work, work.survey.tenants[one].parent):
             work.pooled[sibling, flavor] = sure.get((sibling, flavor), 0) - shares[sibling].guaranteed
     lot.tier = Tier.FLOOR if is_floor else Tier.GUARANTEED
+    return True
 
 
 def _has_left(work: Allocation, sure: Sure, parent: TenantId, child: TenantId, flavor: FlavorId, amount: int) -> bool:

@@ -133,14 +133,14 @@ def seats_held(wish: Ask, seated: Mapping[GroupId, Sequence[Seat]]) -> list[Seat
 
 def seats_of(survey: Survey, group: Group, memory: Mapping[FlavorId, int]) -> list[Seat] | None:
     """Return where the group's replicas are; None if its worker or a device of it is not there."""
-    if group.worker not in survey.workers or not survey.has_all(group.devices):
+    if group.worker not in survey.workers or not group.devices or not survey.has_all(group.devices):
         return None
     return [_seat(survey, group, index, memory) for index in range(group.replicas)]
 
 
 def _seat(survey: Survey, group: Group, index: int, memory: Mapping[FlavorId, int]) -> Seat:
     claim = survey.claims.get(group.claim)
-    known = claim is not None and group.rung < len(claim.ladder)
+    known = claim is not None and group.rung < len(claim.ladder) and claim.ladder[group.rung].devices > 0
     shape = claim.ladder[group.rung] if claim is not None and known else Shape(flavors=(), devices=len(group.devices))
     first = index * shape.devices
     devices = group.devices[first : first + shape.devices] or group.devices[: shape.devices]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from policies.model.policy import Policy
+    from policies.model.snapshot import Snapshot
 
 T = TypeVar("T")
 FAULTS_SHOWN = 20
@@ -57,17 +58,28 @@ def noun_in(noun: type[T], file: Path) -> T:
 
 
 def noun_of(noun: type[T], text: str, file: str) -> T:
-    """Return the noun that the JSON text holds. Raises ``FileInvalid``."""
+    """Return the noun that the JSON text holds, as strictly as its schema says. Raises ``FileInvalid``."""
     from pydantic import ValidationError
 
-    from policies.document import said
-    from policies.model.codec import from_json
+    from policies.document import faults_in
+    from policies.model.codec import from_json_strict
 
     try:
-        return from_json(noun, text)
+        return from_json_strict(noun, text)
     except ValidationError as error:
-        found = tuple((_pointer(fault["loc"]), said(fault["type"], fault["msg"])) for fault in error.errors())
+        found = tuple((_pointer(path[1:]), fault) for path, fault in faults_in(error))
         raise FileInvalid(file, noun.__name__.lower(), found) from None
+
+
+def snapshot_in(file: Path) -> Snapshot:
+    """Return the snapshot that the file holds, sound in itself. Raises ``FileInvalid``."""
+    from policies.model.snapshot import Snapshot
+    from policies.soundness import faults_of_snapshot
+
+    seen = noun_in(Snapshot, file)
+    if faults := tuple((_pointer(path), fault) for path, fault in faults_of_snapshot(seen)):
+        raise FileInvalid(str(file), "snapshot", faults)
+    return seen
 
 
 def policy_in(file: Path) -> Policy:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cluster.cli.documents import policy_in
-from cluster.cli.pure import PolicyFile, SnapshotFile, snapshot_in
+from cluster.cli.documents import policy_in, snapshot_in
+from cluster.cli.pure import PolicyFile, SnapshotFile
 from cluster.cli.reading import OutputKind
 from cluster.cli.screen import Column, Output, say, show, warn_if_simulated
 

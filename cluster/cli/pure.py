@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from cluster.cli.documents import noun_in, policy_in
+from cluster.cli.documents import noun_in, policy_in, snapshot_in
 from cluster.cli.exits import Exit
 from cluster.cli.reading import ContextName, OutputKind, TokenFile
 from cluster.cli.screen import Column, Output, say, show, warn_if_simulated
-
-if TYPE_CHECKING:
-    from policies.model.snapshot import Snapshot
 
 SnapshotFile = Annotated[Path, typer.Option("--snapshot", help="File from `partage snapshot save`.")]
 PolicyFile = Annotated[Path, typer.Option("--policy", help="Policy document (YAML), or one saved as JSON.")]
@@ -62,16 +59,18 @@ def check(
     output: OutputKind = Output.TABLE,
 ) -> None:
     """Let the second program check a decision and the plan that it leads to. Exit status 1 if it objects."""
+    from policies.invariants import Violation, check_decision
     from policies.invariants import check as checked
-    from policies.invariants import check_decision
-    from policies.model.codec import to_plain
+    from policies.model.codec import digest, to_plain
     from policies.model.decision import Decision
     from policies.planning import plan as plan_moves
 
     seen, rules = snapshot_in(snapshot), policy_in(policy)
     decided = noun_in(Decision, decision)
     plan = plan_moves(seen, decided, rules, 0)
-    found = (*check_decision(seen, decided, rules), *checked(seen, plan, rules, decided.memory))
+    other = Violation(rule="decision_is_of_this_policy", subject=rules.revision, sentence="it is of other rules")
+    strange = (other,) if decided.policy_digest != digest(rules) else ()
+    found = (*strange, *check_decision(seen, decided, rules), *checked(seen, plan, rules, decided.memory))
     violations = [to_plain(violation) for violation in found]
     if output.is_data:
         show(violations, [], output)
@@ -214,10 +213,3 @@ def show_preview(found: Any, output: Output) -> None:
         typer.echo(preview_text(found))
     if found["changed"] or found["evicted"]:
         raise typer.Exit(Exit.USAGE)
-
-
-def snapshot_in(path: Path) -> Snapshot:
-    """Return the snapshot that the file holds, as `partage snapshot save` wrote it."""
-    from policies.model.snapshot import Snapshot
-
-    return noun_in(Snapshot, path)

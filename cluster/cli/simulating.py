@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cluster.cli.documents import policy_in, text_in
-from cluster.cli.pure import snapshot_in
+from cluster.cli.documents import policy_in, snapshot_in, text_in
 from cluster.cli.reading import OutputKind
 from cluster.cli.screen import Column, Output, Row, say, show, span
 

@@ -25,10 +25,17 @@ from policies.model.workload import Claim
 
 def broken_by_decision(world: World, snapshot: Snapshot, decision: Decision) -> Iterator[Violation]:
     """Yield every rule that the decided state would break, in no particular order."""
+    yield from _fresh(snapshot, decision)
     yield from _quotas_hold(world, snapshot, decision)
     for rule in (_devices_are_bound_once, _one_domain_per_gpu, _placements_fit, _hosts_carry_what_starts,
                  _placements_are_asked_for, _victims_may_leave, _each_claim_has_a_reason, floors_hold):  # fmt: skip
         yield from rule(world, decision)
+
+
+def _fresh(snapshot: Snapshot, decision: Decision) -> Iterator[Violation]:
+    if decision.snapshot_generation != snapshot.generation:
+        sentence = f"it was taken from generation {decision.snapshot_generation}, not {snapshot.generation}"
+        yield Violation(rule="decision_is_of_this_snapshot", subject=str(snapshot.generation), sentence=sentence)
 
 
 def _devices_are_bound_once(world: World, decision: Decision) -> Iterator[Violation]:

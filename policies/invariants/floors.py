@@ -31,7 +31,7 @@ def floors_hold(world: World, decision: Decision) -> Iterator[Violation]:
     before = _held_before(world)
     lacking = {world.claims[r.claim].tenant for r in decision.reasons if r.granted_replicas < r.wanted_replicas}
     mode = _mode_now(world)
-    if decision.mode is not mode:
+    if decision.mode != mode:
         yield Violation(rule="the_mode_is_in_force", subject=decision.mode, sentence=f"the mode in force is {mode}")
     waived = {one for overlay in world.policy.overlays if overlay.mode is mode for one in overlay.waived_floors}
     for tenant in world.policy.tenants:

@@ -56,6 +56,13 @@ def from_plain_strict(noun: type[T], plain: object) -> T:
     return result
 
 
+def from_json_strict(noun: type[T], text: str) -> T:
+    """Return the noun that the JSON describes, as ``from_plain_strict`` does."""
+    read = _strict_model(noun).model_validate_json('{"spec":' + text + "}")
+    result: T = read.spec  # type: ignore[attr-defined]  # the model is made above, with this one field
+    return result
+
+
 def from_plain(noun: type[T], plain: object) -> T:
     """Return the noun that dicts and lists describe. Raises ``pydantic.ValidationError`` with each fault's path."""
     result: T = _adapter(noun).validate_python(plain)

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from policies.decide import decide
 from policies.document import parse_claims, parse_policy
 from policies.errors import DocumentInvalid
+from policies.model.decision import PendingReason
+from policies.model.memory import Memory
+from policies.model.tenancy import Tenant
+from policies.model.units import SecurityDomain
+from policies.model.workload import Reservation, Shape
+from policies.soundness import MOST_LEVELS, MOST_REPLICAS, faults_of_claim, faults_of_policy, faults_of_snapshot
 from policies.yamltext import DEPTH_LIMIT, NODE_LIMIT, TEXT_LIMIT
+from tests.policies.looking import code
+from tests.policies.situations import NOW_MS, claim, device, rules, running, snapshot
 from tests.policies.test_document import DEFAULT
 
 POLICY = DEFAULT.read_text()
@@ -85,6 +96,64 @@ def test_a_tenant_above_itself_or_of_an_impossible_name_is_refused_with_its_path
     assert fault.path.startswith("spec.tenants.")
     assert fault.path.endswith(f".{field}")
     assert fault.line > 1
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "path", "word"),
+    [
+        ("  revision: default-1", "  revision: ' '", "spec.revision", "name"),
+        ("  revision: default-1", "  revision: a\n  scoring: best", "spec.scoring", "choose one of"),
+        ("  revision: default-1", "  revision: a\n  usage_retention_days: -1", "spec.usage_retention_days", "negative"),
+        ("  revision: default-1", "  revision: a\n  flavors: [B]", "spec.tenants.0.quotas.0.flavor", "not among"),
+        ("        - [H100-80GB, 1000]", "        - [H100-80GB, 9]\n        - [H100-80GB, 8]",
+         "spec.tenants.0.floor_millis.1", "twice"),
+        ("      parent: defence\n", "", "spec.tenants.1.parent", "below defence"),
+        ("    - mode: heightened", "    - mode: normal", "spec.overlays.0.mode", "nothing overlays"),
+        ("- {flavor: H100-80GB, nominal_millis: 2000}",
+         "- {flavor: H100-80GB, nominal_millis: 2000, lending_limit_millis: most}",
+         "spec.tenants.0.quotas.0.lending_limit_millis", "whole number or unlimited"),
+    ],
+)  # fmt: skip
+def test_what_means_nothing_in_a_policy_is_refused_with_its_path(old, new, path, word):
+    fault = refused(POLICY.replace(old, new, 1))
+    assert fault.path == path
+    assert word in fault.fault
+
+
+def test_a_tree_of_tenants_that_is_deeper_than_any_organisation_is_refused():
+    paths = ["/".join(["civil", *["d"] * depth]) for depth in range(1, MOST_LEVELS + 1)]
+    tenants = tuple(
+        Tenant(id=path, domain=SecurityDomain.CIVIL, parent=path.rpartition("/")[0] or None)
+        for path in ("civil", *paths)
+    )  # fmt: skip
+    policy = replace(parse_policy(POLICY), tenants=tenants, overlays=())
+    assert [fault for _, fault in faults_of_policy(policy)] == [
+        f"{paths[-1]} has more than {MOST_LEVELS - 1} tenants above it"
+    ]
+
+
+SEEN = snapshot([device("G0")], [claim("civil/x:one")], running(claim("civil/x:one"), ("G0",)))
+
+
+def test_what_occurs_twice_or_ends_before_it_begins_is_refused_in_a_snapshot():
+    twice = replace(SEEN, devices=SEEN.devices * 2)
+    back = Reservation(id="civil:r", tenant="civil", flavor="A", gpu_millis=0, starts_at_ms=5, ends_at_ms=5)
+    assert [fault for _, fault in faults_of_snapshot(twice)] == ["G0 occurs twice"]
+    assert len(list(faults_of_snapshot(replace(SEEN, reservations=(back,))))) == 2
+
+
+@pytest.mark.parametrize("count", [MOST_REPLICAS + 1, 10**9])
+def test_a_claim_of_more_replicas_than_anybody_has_is_refused_and_stops_no_decision(count):
+    vast = replace(claim("civil/x:vast"), desired_replicas=count, max_replicas=count)
+    assert [path for path, _ in faults_of_claim(vast)] == [("max_replicas",)]
+    decision = decide(snapshot([device("G0")], [vast]), rules(), Memory(), NOW_MS)
+    assert code(decision, vast.id) is PendingReason.MISCONFIGURED
+
+
+def test_a_shape_without_a_device_that_runs_all_the_same_stops_no_decision():
+    none = claim("civil/x:none", ladder=(Shape(flavors=("A",), devices=0),))
+    decision = decide(snapshot([device("G0")], [none], running(none, ("G0",))), rules(), Memory(), NOW_MS)
+    assert code(decision, none.id) is PendingReason.MISCONFIGURED
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from policies.model.memory import Memory
 from policies.model.policy import ModeDeclaration, ModeOverlay, OperatingMode
 from policies.model.snapshot import Gap, GapKind
 from policies.model.tenancy import Quota
+from policies.model.workload import Shape
 from tests.policies.looking import FOUR
 from tests.policies.situations import NOW_MS, claim, rules, running, snapshot
 
@@ -94,6 +95,14 @@ def test_who_may_not_be_preempted_does_not_leave_for_nobody_either():
 def test_what_was_not_seen_does_not_leave_for_nobody_either():
     seen = replace(SEEN, gaps=(Gap(kind=GapKind.DEVICE, subject="G0", cause="timeout", since_ms=0),))
     assert "no_move_rests_on_a_gap" in rules_broken(without_it(EvictionReason.REBALANCE, seen=seen), seen)
+
+
+def test_a_replica_on_several_devices_of_which_one_was_not_seen_keeps_its_place_and_its_rung():
+    wide = claim("civil/x:wide", ladder=(Shape(flavors=("A",), devices=4), Shape(flavors=("A",), gpu_millis=500)))
+    hidden = Gap(kind=GapKind.DEVICE, subject="G2", cause="timeout", since_ms=0)
+    seen = snapshot(FOUR, [wide], running(wide, ("G0", "G1", "G2", "G3")), gaps=(hidden,))
+    decision = decide(seen, rules(civil=4000, defence=0), Memory(), NOW_MS)
+    assert [(one.rung, len(one.devices)) for one in decision.placements] == [(0, 4)]
 
 
 def test_what_was_not_seen_runs_on_although_its_tenant_has_no_right_to_it():
