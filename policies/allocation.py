@@ -37,6 +37,8 @@ def lots_of(ask: Ask, seats: Sequence[Seat]) -> list[Lot]:
         position += size
     for lot in lots:
         lot.claim_lots = lots
+    if lots and lots[0].plain is not None and any(seat.flavor != seats[0].flavor for seat in seats):
+        lots[0].plain = None  # which of them is the minimum depends on the rights there
     return lots
 
 
@@ -98,8 +100,6 @@ def _rate(work: Allocation, tenant: TenantId) -> dict[FlavorId, int]:
     for lot in work.open[tenant]:
         if lot.is_kept or lot.has_failed:
             continue
-        if lot.is_base and lot.claim_lots and lot.seats:
-            _stand_on_the_strongest(work, lot, used, sure)
         seat = lot.plain
         if seat is not None and lot.seats and lot.seats[0] is seat and (share := shares.get(seat.flavor)) is not None:
             flavor, amount = seat.flavor, seat.charge
@@ -126,6 +126,8 @@ def _rate(work: Allocation, tenant: TenantId) -> dict[FlavorId, int]:
 
 
 def _rate_apart(work: Allocation, lot: Lot, used: dict[FlavorId, int], sure: dict[FlavorId, int]) -> None:
+    if lot.is_base and lot.claim_lots and lot.seats:
+        _stand_on_the_strongest(work, lot, used, sure)
     lot.tier, needs = _strongest(work, lot, used, sure)
     for flavor, amount in needs.items():
         used[flavor] += amount if lot.tier <= ENTITLED else 0
