@@ -75,7 +75,7 @@ def _noun(found: Located, file: str, kind: str, noun: type[T]) -> T:
         raise
 
 
-def _quoted(envelope: dict[str, Any], field: str) -> str:
+def _quoted(envelope: dict[str, object], field: str) -> str:
     return repr(envelope[field]) if field in envelope else "nothing"
 
 
