@@ -114,6 +114,10 @@ class BudgetSpent(ApiError):
     kind = "insufficient_quota"
     code = "insufficient_quota"
 
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """Return the header by which OpenAI's clients know that asking again at once is no use."""
+        return [*super().headers(), (b"x-should-retry", b"false")]
+
 
 class Overloaded(ApiError):
     """The model has no free place within the time that the request may wait."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import date, timedelta
 
 from policies.model.routing import TenantShare
 from serving.gateway.errors import BudgetSpent, RateLimited
 from serving.ledger import UsageRecord, day_of
 
 MINUTE_MS = 60_000
+LONGEST_MONTH = 31
 _DAY, _MONTH = len("2026-11-23"), len("2026-11")
 _SECOND_MS = 1_000
 
@@ -132,12 +134,21 @@ class Limits:
         ):
             taken = self._spent.get((tenant, period), 0) + self._inside.get(tenant, 0)
             if budget is not None and taken >= budget:
-                raise BudgetSpent(f"The tokens of your tenant for this {name} ({budget}) are used up.")
+                said = f"The tokens of your tenant for this {name} ({budget}) are used up; the next begins "
+                raise BudgetSpent(f"{said}{_next(period)}, 00:00 UTC.")
 
     def _spend(self, tenant: str, tokens: int, at_ms: int) -> None:
         day = day_of(at_ms)
         for period in (day, day[:_MONTH]):
             self._spent[tenant, period] = self._spent.get((tenant, period), 0) + tokens
+
+
+def _next(period: str) -> str:
+    """Return the first day after a day or a month, such as ``2026-12-01``."""
+    first = date.fromisoformat(period if len(period) == _DAY else f"{period}-01")
+    if len(period) == _DAY:
+        return str(first + timedelta(days=1))
+    return str((first + timedelta(days=LONGEST_MONTH)).replace(day=1))
 
 
 def _bucket(per_minute: int | None, before: Bucket | None, now_ms: int) -> Bucket | None:

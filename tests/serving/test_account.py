@@ -177,12 +177,13 @@ def test_budgets_hold_over_a_restart_and_end_with_the_day() -> None:
     limits = Limits()
     limits.remember([used])
     limits.apply([TenantShare(tenant=JUSTICE, tokens_per_day=100)], day_ms * 40)
-    with pytest.raises(BudgetSpent):
+    with pytest.raises(BudgetSpent, match="the next begins 1970-02-11, 00:00 UTC"):
         limits.admit(JUSTICE, 1, day_ms * 41 - 1)
     limits.admit(JUSTICE, 1, day_ms * 41)
     limits.apply([TenantShare(tenant=JUSTICE, tokens_per_month=100)], day_ms * 41)
-    with pytest.raises(BudgetSpent):
+    with pytest.raises(BudgetSpent, match="the next begins 1970-03-01") as spent:
         limits.admit(JUSTICE, 1, day_ms * 41)
+    assert (b"x-should-retry", b"false") in spent.value.headers()
 
 
 def test_a_budget_counts_what_is_inside_so_that_many_at_once_do_not_pass_it_together() -> None:

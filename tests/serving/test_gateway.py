@@ -341,6 +341,22 @@ def test_the_scheme_of_the_key_may_be_written_in_any_case() -> None:
     run(story)
 
 
+def test_a_key_that_expires_ends_nothing_that_it_began() -> None:
+    async def story(world: World) -> None:
+        expires_ms = world.clock.now_ms + 1_000
+        world.gateway.apply(table(route(group("g1")), generation=2, expires_at_ms=expires_ms))
+        world.backend.gate.clear()
+        client = world.start("/v1/chat/completions", chat(stream=True))
+        await settle()
+        world.clock.now_ms = expires_ms
+        world.backend.gate.set()
+        response = await client.done()
+        assert response.body.endswith(b"data: [DONE]\n\n")
+        assert (await world.chat()).status == 401
+
+    run(story)
+
+
 def test_one_model_can_be_looked_up() -> None:
     async def story(world: World) -> None:
         assert (await world.call(f"/v1/models/{MODEL}")).json["id"] == MODEL
