@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import mmap
+import re
 import secrets
 import struct
 import threading
@@ -25,6 +26,8 @@ _TEMPLATE_KEY = b"tokenizer.chat_template"
 _STRING_HEADER = struct.Struct("<IQ")
 """Of a GGUF value: its type, and for strings the length."""
 _METADATA_LIMIT_BYTES = 64 * 1024 * 1024
+_FIELD = re.compile(r"Field '(\w+)'")
+"""How llama.cpp names the parameter at fault."""
 _REFUSED_STATUS = 400
 REFUSALS = (TypeError, ValueError, RuntimeError)
 """How llama.cpp says that a request is wrong, or asks for what it lacks."""
@@ -172,6 +175,8 @@ def refusal(error: Document) -> Piece:
     """Return the piece for an error of llama.cpp."""
     status = int(error.get("code") or _REFUSED_STATUS) if str(error.get("code", "")).isdigit() else _REFUSED_STATUS
     about = {"message": error.get("message", ""), "status": status, "code": error.get("type")}
-    about |= {"param": error["param"]} if error.get("param") else {}
+    named = _FIELD.match(str(about["message"]))
+    param = error.get("param") or (named[1] if named else None)
+    about |= {"param": param} if param else {}
     kind = PieceKind.FAILED if status >= _SERVER_FAULT else PieceKind.REFUSED
     return Piece(kind, json.dumps(about).encode())

@@ -16,6 +16,7 @@ from serving.engines.openai_asgi import answer_of
 from serving.engines.protocol import Call, EngineSpec, Piece, PieceKind
 from serving.engines.vllm import flags, memory_share
 from serving.errors import EngineUnavailable
+from serving.gateway.request import parse
 
 
 def spec(**options: Any) -> EngineSpec:
@@ -138,6 +139,21 @@ def test_the_tenants_class_becomes_the_engines_priority_and_who_asks_is_not_pass
     assert path == "/v1/chat/completions"
     assert body["priority"] == -7
     assert "user" not in body
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"type": "input_audio", "input_audio": {"data": "UklGRg==", "format": "wav"}},
+        {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}},
+    ],
+)
+def test_sounds_and_images_reach_the_application_as_the_client_sent_them(part: dict[str, Any]) -> None:
+    app = FakeOpenAi()
+    said = [{"role": "user", "content": [{"type": "text", "text": "What is this?"}, part]}]
+    body = json.dumps({"model": "mistral-small", "messages": said}).encode()
+    asyncio.run(pieces_of(answer_of(app, spec(), Call(operation="chat", body=json.loads(parse("chat", body).raw)))))
+    assert app.asked[0][1]["messages"] == said
 
 
 def test_a_client_that_leaves_ends_the_applications_work() -> None:
