@@ -145,6 +145,10 @@ class Registry(Protocol):
         """Remove the claim; its groups drain. Raises ``NotFound``."""
         ...
 
+    def note(self, kind: str, subject: str, tenant: str | None = None, **body: object) -> None:
+        """Record that something happened that changes nothing here; the tenant may read it."""
+        ...
+
     def put_policy(self, policy: Policy) -> None:
         """Make the policy the one in force, whole."""
         ...

@@ -19,6 +19,7 @@ from policies.survey import Survey
 
 DEADLINE_BOOST = 100
 """Added to the class value of a job that must start now to meet its deadline; falls to 0 at twice its duration."""
+SUSPENDED_JOB = "it is suspended: its owner did that, or its program failed too often in a row; its events say which"
 START_BACKOFF_DOUBLINGS = 6
 """The back-off after failed starts stops doubling here: 64 times the time of a worker's start."""
 
@@ -155,7 +156,7 @@ def ask(survey: Survey, claim: Claim, fleet: Fleet, forms: Forms) -> Ask:
 def _form(survey: Survey, claim: Claim, fleet: Fleet, forms: Forms) -> Form:
     terms = (
         claim.ladder, claim.tenant, claim.priority_class, claim.min_replicas, claim.desired_replicas,
-        claim.max_replicas, claim.suspended,
+        claim.max_replicas, claim.suspended, claim.job is None,
     )  # fmt: skip
     form = forms.get(terms)
     if form is None:
@@ -231,7 +232,7 @@ def _refusal(
         fault = next(filter(None, named), "no device here is of a flavor that it accepts, with enough memory")
         return PendingReason.NO_MATCHING_FLAVOR, fault
     if claim.suspended:
-        return PendingReason.SUSPENDED, "its owner suspended it"
+        return PendingReason.SUSPENDED, "its owner suspended it" if claim.job is None else SUSPENDED_JOB
     return None, ""
 
 

@@ -146,7 +146,13 @@ def _domain_of(view: _View, group: Group) -> SecurityDomain | None:
 
 
 def _waits_for_replacement(view: _View, group: Group) -> bool:
-    """Say whether the group still serves until its claim's new groups run: nobody else needs its devices."""
+    """Say whether the group still serves until its claim's new groups run: nobody else needs its devices.
+
+    A program runs once: a job leaves one place before it begins at another.
+    """
+    claim = view.claims.get(group.claim)
+    if claim is not None and claim.job is not None:
+        return False
     if view.reasons[group.id] not in MAKE_BEFORE_BREAK or not group.routed or group.running == 0:
         return False
     new = [one for one in view.placed_of.get(group.claim, ()) if one.group != group.id]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cluster.actuate.fencing import FencingGuard
+from cluster.actuate.jobs import JobBook, LocalJobs
 from cluster.actuate.local import LocalActuator
 from cluster.actuate.routing import Promises
 from cluster.actuate.scrub import ScrubPolicy, SimulatedDevice
@@ -24,7 +25,7 @@ from cluster.ports import Ledger
 from cluster.ray_rest import RayDashboard
 from cluster.serve_apps import EngineLimits, routed_groups, table_of
 from cluster.settings import from_environment
-from cluster.sim.journal import MemoryLedger, Shared
+from cluster.sim.journal import MemoryLedger, MemoryRegistry, Shared
 from policies.model.catalogue import Model, Variant
 from policies.model.routing import ClaimLoad, GatewayLoad, GroupLoad
 from policies.model.units import ClaimId, ModelId, SecurityDomain, TenantId, VariantId
@@ -76,6 +77,8 @@ class LocalPlatform:
     clock: SystemClock
     rays: dict[SecurityDomain, FakeRay]
     gateways: dict[SecurityDomain, FakeGateway]
+    shared: Shared
+    """Behind ledger and registry."""
 
     def settle(self) -> None:
         """Let the fakes come to rest: replicas run, nodes of living processes have joined, ended ones have left."""
@@ -107,7 +110,8 @@ def local_platform(home: Path, *, standbys: bool = False) -> Iterator[LocalPlatf
     with ExitStack() as stack:
         rays = {domain: stack.enter_context(running(FakeRay())) for domain in SecurityDomain}
         dashboards = {domain: RayDashboard(rays[domain].url, TOKEN, 5) for domain in SecurityDomain}
-        ledger = MemoryLedger(Shared(), clock)
+        shared = Shared()
+        ledger = MemoryLedger(shared, clock)
         gateways = {d: FakeGateway(domain=d, ray=rays[d], dashboard=dashboards[d]) for d in SecurityDomain}
         inventory = simulated_inventory(this_node(), 4)
         looks = tuple(
@@ -124,9 +128,17 @@ def local_platform(home: Path, *, standbys: bool = False) -> Iterator[LocalPlatf
             fencing=FencingGuard(home / "fencing"),
             standbys=Standbys(workers=workers, devices=devices, clock=clock) if standbys else None,
             clock=clock,
+            jobs=LocalJobs(
+                here=here,
+                ledger=ledger,
+                claims=lambda: tuple(shared.claims.values()),
+                book=JobBook(MemoryRegistry(shared)),
+                clock=clock,
+                simulated=True,
+            ),
         )
         try:
-            yield LocalPlatform(here, observer, actuator, ledger, clock, rays, gateways)
+            yield LocalPlatform(here, observer, actuator, ledger, clock, rays, gateways, shared)
         finally:
             actuator.close()
             for record in records(here.processes):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from cluster.actuate.draft import RoutingAction, groups_on
 from cluster.actuate.fencing import FencingGuard
+from cluster.actuate.jobs import LocalJobs
 from cluster.actuate.refusals import WorkerCarriesGroups
 from cluster.actuate.serve_domain import DomainTurn, ServeDomain, refused
 from cluster.actuate.wipe import Scrubs
@@ -39,6 +40,7 @@ class LocalActuator:
     fencing: FencingGuard
     standbys: Standbys | None
     clock: Clock
+    jobs: LocalJobs
 
     def execute(self, plan: Plan) -> Outcome:
         """Begin every action and bring the routing tables up to date; an empty plan does only the latter."""
@@ -53,16 +55,20 @@ class LocalActuator:
                 results[action] = self._begin(action, plan.fencing_generation)
         busy = bool(plan.actions) or any(turn is None or not turn.steady for turn in turns)
         self._tend_workers(plan.fencing_generation, busy=busy)
+        self.jobs.tend()
         return self._outcome(plan, results)
 
     def close(self) -> None:
         """Return once nothing runs in the background."""
+        self.jobs.wait()
         self.workers.wait()
         self.scrubs.wait()
 
     def _domain_turn(self, domain: ServeDomain, plan: Plan, results: dict[Action, ActionOutcome]) -> DomainTurn | None:
         """Carry out what concerns one domain's applications; None if its dashboard could not be used."""
-        serve, stops = _split(plan, domain)
+        own, stops = _split(plan, domain)
+        serve = tuple(action for action in own if not self.jobs.is_a_jobs(action))
+        results.update((action, self._begin(action, plan.fencing_generation)) for action in own if action not in serve)
         try:
             turn = domain.take(serve)
         except RayUnreadable as error:
@@ -73,13 +79,13 @@ class LocalActuator:
         results.update((result.action, result) for result in turn.results)
         for stop in stops:
             # A group that is deleted in this turn is still there: the worker stops one turn later.
-            if carried := groups_on(turn.draft, stop.worker):
+            if carried := (*groups_on(turn.draft, stop.worker), *self.jobs.on(stop.worker)):
                 results[stop] = refused(stop, WorkerCarriesGroups(stop.worker, carried))
             else:
                 results[stop] = self._begin(stop, plan.fencing_generation)
         return turn
 
-    def _begin(self, action: ScrubDevice | StartWorker | StopWorker, fencing: int) -> ActionOutcome:
+    def _begin(self, action: Action, fencing: int) -> ActionOutcome:
         try:
             match action:
                 case ScrubDevice():
@@ -88,6 +94,8 @@ class LocalActuator:
                     self.workers.begin_start(action, fencing)
                 case StopWorker():
                     self.workers.begin_stop(action, fencing)
+                case _:
+                    self.jobs.take(action)
         except Refusal as refusal:
             return refused(action, refusal)
         return ActionOutcome(action=action, status=OutcomeStatus.ACCEPTED)

@@ -85,7 +85,7 @@ class GroupNotRunning(Refusal):
 
 
 class NoJobEngine(Refusal):
-    """A group without a model is to be started: a job, and nothing here runs jobs."""
+    """A group without a model is to be started: a job without a command, or on a platform that runs no jobs."""
 
     code = "no_job_engine"
 
@@ -95,8 +95,8 @@ class NoJobEngine(Refusal):
 
     def __str__(self) -> str:
         return (
-            f"{self.claim} is a job; devices are kept for it, but this platform has no engine that runs jobs. "
-            "Run it on those devices yourself, or delete the claim"
+            f"{self.claim} is a job; devices are kept for it, but it names no command, or this platform has no engine "
+            "that runs jobs. Run it on those devices yourself, or delete the claim"
         )
 
 

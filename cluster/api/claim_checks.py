@@ -11,7 +11,7 @@ from cluster.api.problems import ApiRefusal
 from policies.canary import faults_of_canary
 from policies.model.catalogue import Model
 from policies.model.policy import Policy
-from policies.model.workload import Claim, ClaimKind, Shape
+from policies.model.workload import Claim, ClaimKind, Job, Shape
 
 NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
 REPLICAS_MAX = 10_000
@@ -19,6 +19,12 @@ RUNGS_MAX = 64
 DEVICES_MAX = 1_024
 MEMORY_MAX_MIB = 16_777_216
 YEAR_S = 366 * 86_400
+WORDS_MAX, WORD_MAX = 256, 32_768
+"""Of a job's command, and of its environment: words, and characters of each."""
+ATTEMPTS_MAX = 100
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+OURS = ("PARTAGE_", "CUDA_VISIBLE_DEVICES")
+"""Beginnings of names that the platform gives to a job itself."""
 
 
 def accepted(
@@ -57,6 +63,7 @@ def _faults(claim: Claim, claim_id: str, policy: Policy, models: tuple[Model, ..
     yield from _replica_faults(claim)
     yield from _model_faults(claim, models)
     yield from _ladder_faults(claim)
+    yield from _job_faults(claim)
 
 
 def _replica_faults(claim: Claim) -> Iterator[tuple[str, str]]:
@@ -90,3 +97,32 @@ def _ladder_faults(claim: Claim) -> Iterator[tuple[str, str]]:
             yield f"/ladder/{rung}/memory_mib", f"memory lies between 0 and {MEMORY_MAX_MIB} MiB"
         if shape.concurrency < 1:
             yield f"/ladder/{rung}/concurrency", "a replica answers at least one request at once"
+
+
+def _job_faults(claim: Claim) -> Iterator[tuple[str, str]]:
+    job = claim.job
+    if job is None:
+        return
+    if claim.kind is not ClaimKind.JOB:
+        yield "/job", "only a claim of the kind job has a program"
+    if claim.max_replicas != 1 or claim.min_replicas != 1:
+        yield "/max_replicas", "a job with a program runs once: ask for several devices in its shape"
+    if not job.command or not job.command[0]:
+        yield "/job/command", "a command has a program and its arguments, one word each"
+    if not 1 <= job.attempts <= ATTEMPTS_MAX:
+        yield "/job/attempts", f"a job is tried 1 to {ATTEMPTS_MAX} times in a row"
+    for name, folder in (("folder", job.folder), ("checkpoint", job.checkpoint)):
+        if folder and not folder.startswith("/"):
+            yield f"/job/{name}", "a folder is named from the root"
+    yield from _word_faults(job)
+
+
+def _word_faults(job: Job) -> Iterator[tuple[str, str]]:
+    values = [value for _, value in job.environment]
+    if len(job.command) > WORDS_MAX or len(job.environment) > WORDS_MAX:
+        yield "/job", f"a command and an environment have at most {WORDS_MAX} words"
+    if any(len(word) > WORD_MAX or "\0" in word for word in (*job.command, *values, job.folder, job.checkpoint)):
+        yield "/job", f"a word has at most {WORD_MAX} characters, and none of them is NUL"
+    for index, (name, _) in enumerate(job.environment):
+        if not VARIABLE.fullmatch(name) or name.startswith(OURS):
+            yield f"/job/environment/{index}", f"{name[:64]!r} is no name of a variable, or one that the platform gives"

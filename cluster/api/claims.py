@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Response
+from fastapi import APIRouter, Body, Query, Response
 
 from cluster.api.access import Caller
 from cluster.api.claim_checks import accepted
+from cluster.api.job_logs import LINES_MAX, JobLog, tail
 from cluster.api.parts import (
     Anyone,
     Cursor,
@@ -29,12 +30,14 @@ from policies.canary import trials
 from policies.explain import releasable
 from policies.model.decision import Reason
 from policies.model.inventory import Group
+from policies.model.naming import job_name
 from policies.model.plan import OutcomeStatus, StartGroup
 from policies.model.routing import VariantLoad
 from policies.model.units import ClaimId
 from policies.model.workload import Claim
 
 routes = APIRouter(prefix="/v1/claims", tags=["claims"])
+Lines = Annotated[int, Query(ge=1, le=LINES_MAX, description="Most lines to return, the last ones.")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +73,16 @@ def why(parts: Platform, caller: Anyone, claim_id: str) -> Reason:
     return status.reason
 
 
+@routes.get("/{claim_id:path}/log")
+def job_log(parts: Platform, caller: Anyone, claim_id: str, lines: Lines = 100) -> JobLog:
+    """Return the last lines that the claim's job wrote, all of its runs one after another; also after it has ended."""
+    caller.require_sight("claim", claim_id, claim_id.partition(":")[0])
+    written = tail(parts.settings.logs / f"{job_name(ClaimId(claim_id))}.log", lines)
+    if written is None:
+        raise NotFound("log", claim_id)
+    return JobLog(claim=ClaimId(claim_id), lines=written)
+
+
 @routes.get("/{claim_id:path}")
 def get_claim(parts: Platform, caller: Anyone, claim_id: str, response: Response) -> ClaimStatus:
     """Return one claim; its generation is the ETag."""
@@ -97,6 +110,8 @@ def put_claim(
     expected = expected_generation(if_match, if_none_match)
     claims = parts.journal.claims()
     stored = {known.id: known for known in claims}.get(ClaimId(claim_id))
+    if claim.job is not None and (stored is None or stored.job != claim.job):
+        caller.require_operator()  # a program runs as the platform's own user: who may say which is no tenant
     submitted = stored.submitted_at_ms if stored else parts.clock.now_ms()
     dated = replace(claim, submitted_at_ms=submitted)
     checked = accepted(dated, claim_id, parts.journal.policy(), parts.models(), claims)

@@ -22,6 +22,7 @@ SECTIONS: dict[str, dict[str, Listed]] = {
         "get": Listed("cluster.cli.reading:get", "List claims, tenants, devices, nodes, keys, moves and more."),
         "describe": Listed("cluster.cli.reading:describe", "All about one claim."),
         "why": Listed("cluster.cli.reading:why", "Why a claim is where it is, and what would change it."),
+        "logs": Listed("cluster.cli.reading:logs", "What a job wrote, also after it has ended."),
         "shares": Listed("cluster.cli.reading:shares", "Who is entitled to what, holds, borrows and lends what."),
         "events": Listed("cluster.cli.reading:events", "What happened, who did it, when."),
         "top": Listed("cluster.cli.telemetry:top", "Watch this machine's GPUs, live."),

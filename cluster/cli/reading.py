@@ -192,6 +192,23 @@ def describe(
     typer.echo(claim_text(status, own, SystemClock().now_ms()))
 
 
+def logs(
+    name: Annotated[str, typer.Argument(help="Name of the job's claim.")],
+    lines: Annotated[int, typer.Option("--lines", "-n", min=1, max=5_000, help="Most lines, the last ones.")] = 100,
+    context: ContextName = None,
+    token_file: TokenFile = None,
+) -> None:
+    """Show what a job wrote, all of its runs one after another; also after its claim has ended.
+
+    Example: partage logs civil/justice:train --lines 20
+    """
+    from cluster.cli.contexts import connect
+
+    for line in connect(context, token_file).get(f"/v1/claims/{name}/log", lines=lines)["lines"]:
+        # What a program wrote must not be able to steer the terminal of whoever reads it.
+        typer.echo("".join(sign if sign.isprintable() or sign == "\t" else "?" for sign in line))
+
+
 def status(
     output: OutputKind = Output.TABLE,
     watch: Watch = False,

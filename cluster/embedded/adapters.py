@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from cluster.actuate.fencing import FencingGuard
+from cluster.actuate.jobs import JobBook, LocalJobs
 from cluster.actuate.local import LocalActuator
 from cluster.actuate.routing import Promises, promises
 from cluster.actuate.scrub import ScrubbedDevice, ScrubPolicy, SimulatedDevice
@@ -12,8 +13,10 @@ from cluster.actuate.serve_domain import DomainEnd, EngineRoom, ServeDomain
 from cluster.actuate.wipe import Opener, Scrubs
 from cluster.actuate.workers import LocalWorkers, Standbys
 from cluster.catalogue import Catalogue
+from cluster.embedded.jobs import runs
 from cluster.embedded.nodes import Machine, machine, worker_records
 from cluster.embedded.processes import members
+from cluster.journal.registry import SqliteRegistry
 from cluster.observe.gateway import GatewayClient
 from cluster.observe.inventory import Inventory, read_inventory, this_node
 from cluster.observe.local import LocalObserver
@@ -51,7 +54,15 @@ def adapters(
     if not inventory.simulated:
         observer = watch_here(observer, inventory.node.id, settings.home, clock, lambda: _roots(here))
     promised = _promised(journal, registry, inventory)
-    return observer, _actuator(here, clock, ledger, promised, inventory)
+    jobs = LocalJobs(
+        here=here,
+        ledger=ledger,
+        claims=journal.claims,
+        book=JobBook(registry.by("jobs") if isinstance(registry, SqliteRegistry) else registry),
+        clock=clock,
+        simulated=inventory.simulated,
+    )
+    return observer, _actuator(here, clock, ledger, promised, inventory, jobs)
 
 
 def dashboard(settings: Settings, domain: SecurityDomain, timeout_s: float) -> RayDashboard:
@@ -86,6 +97,7 @@ def _actuator(
     ledger: Ledger,
     promised: Callable[[SecurityDomain], Promises],
     inventory: Inventory,
+    jobs: LocalJobs,
 ) -> LocalActuator:
     settings = here.settings
     models = Catalogue(settings.home / "catalogue.json")
@@ -108,6 +120,7 @@ def _actuator(
         fencing=FencingGuard(settings.home / "fencing"),
         standbys=Standbys(workers=workers, devices=tuple(device.id for device in inventory.devices), clock=clock),
         clock=clock,
+        jobs=jobs,
     )
 
 
@@ -141,8 +154,15 @@ def _policy(journal: Journal) -> Policy | None:
 
 
 def _roots(here: Machine) -> dict[WorkerId, Root]:
-    """Return the process that every process of a worker descends from."""
-    return {WorkerId(record.spec.name): Root(pid=record.pid) for record in worker_records(here)}
+    """Return the processes that every process on a worker's devices descends from: its own, and those of its jobs."""
+    jobs: dict[WorkerId, list[int]] = {}
+    for record, run in runs(here):
+        jobs.setdefault(run.worker, []).append(record.pid)
+    return {
+        name: Root(pid=record.pid, jobs=tuple(jobs.get(name, ())))
+        for record in worker_records(here)
+        for name in (WorkerId(record.spec.name),)
+    }
 
 
 def _opener(here: Machine, clock: Clock, inventory: Inventory) -> Opener:

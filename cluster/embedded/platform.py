@@ -17,6 +17,7 @@ from cluster.embedded.clusters import ensure_secrets
 from cluster.embedded.console import NAME as CONSOLE
 from cluster.embedded.control import NAME as CONTROL
 from cluster.embedded.errors import AnotherIsRunning, PortTaken
+from cluster.embedded.jobs import MODULE as JOB
 from cluster.embedded.network import is_free
 from cluster.embedded.nodes import Machine, head_name, machine
 from cluster.embedded.processes import ProcessRecord, find, is_alive, memory_mib, records, stop
@@ -152,8 +153,11 @@ def _in_stopping_order(ours: tuple[ProcessRecord, ...]) -> list[tuple[str, list[
     """Return what stops together, in order: nobody restarts workers, and workers leave before their head."""
     control = [record for record in ours if record.spec.name in {CONTROL, CONSOLE}]
     workers = [record for record in ours if record.spec.worker is not None]
-    rest = [record for record in ours if record not in control and record not in workers]
-    named = [("control plane, console", control), ("workers", workers), ("Ray clusters and gateways", rest)]
+    jobs = [record for record in ours if record.spec.module == JOB]
+    rest = [record for record in ours if record not in control and record not in workers and record not in jobs]
+    named = [
+        ("control plane, console", control), ("jobs", jobs), ("workers", workers), ("Ray clusters and gateways", rest),
+    ]  # fmt: skip
     return [(name, chosen) for name, chosen in named if chosen]
 
 

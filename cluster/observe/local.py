@@ -10,10 +10,12 @@ from cluster.embedded.nodes import Machine, worker_records
 from cluster.embedded.processes import is_alive
 from cluster.observe.groups import acknowledged, active, demands, groups, traffic
 from cluster.observe.inventory import Inventory, kept
+from cluster.observe.jobs import job_groups
 from cluster.observe.parallel import Looker, Unseen
 from cluster.observe.sights import DomainLooks, DomainSight
 from cluster.observe.workers import WorkerProcess, with_custody, workers
 from cluster.ports import Clock, Ledger
+from policies.model.inventory import Group
 from policies.model.snapshot import Gap, GapKind, Snapshot
 from policies.model.units import WorkerId
 
@@ -58,7 +60,7 @@ class LocalObserver:
             nodes=(inventory.node,) if inventory else (),
             devices=tuple(with_custody(device, custody) for device in inventory.devices) if inventory else (),
             workers=workers(records, self._processes(), self._sights, inventory.node.id) if inventory else (),
-            groups=tuple(sorted((g for sight in sights for g in groups(sight, now_ms)), key=lambda group: group.id)),
+            groups=tuple(sorted(self._groups(sights, now_ms), key=lambda group: group.id)),
             demands=tuple(sorted((d for sight in sights for d in demands(sight)), key=lambda demand: demand.claim)),
             gaps=tuple(gap for sight in sights for gap in _gaps(sight))
             + (inventory.gaps if inventory else _blind(seen)),
@@ -69,6 +71,10 @@ class LocalObserver:
     def close(self) -> None:
         """End the threads."""
         self._looker.close()
+
+    def _groups(self, sights: tuple[DomainSight, ...], now_ms: int) -> list[Group]:
+        serving = [group for sight in sights for group in groups(sight, now_ms)]
+        return [*serving, *job_groups(self._here)]
 
     def _renewed_inventory(self, seen: Inventory | Unseen, now_ms: int) -> Inventory | None:
         if isinstance(seen, Unseen):

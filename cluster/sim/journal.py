@@ -36,6 +36,7 @@ class Shared:
         self.outcomes: list[Outcome] = []
         self.devices: dict[DeviceId, DeviceRecord] = {}
         self.proofs: list[ScrubProof] = []
+        self.notes: list[tuple[str, str, dict[str, object]]] = []
 
 
 class MemoryJournal:
@@ -184,6 +185,10 @@ class MemoryRegistry:
             raise NotFound("claim", claim)
         removed = self._shared.claims.pop(claim)
         self._shared.claim_floor = max(self._shared.claim_floor, removed.generation)
+
+    def note(self, kind: str, subject: str, tenant: str | None = None, **body: object) -> None:
+        """Keep the note in memory."""
+        self._shared.notes.append((kind, subject, {"tenant": tenant, **body}))
 
     def put_policy(self, policy: Policy) -> None:
         """Make the policy the one in force."""

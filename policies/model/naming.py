@@ -25,5 +25,11 @@ def group_id(claim: ClaimId, worker: WorkerId, rung: int, edition: int = 0) -> G
     return GroupId(f"{readable}-r{rung}-{_short(claim, worker, str(rung), *(str(each) for each in range(edition)))}")
 
 
+def job_name(claim: ClaimId) -> str:
+    """Return the name of the claim's process: one, so that a job never runs twice at a time."""
+    readable = re.sub(r"[^a-z0-9]+", "-", claim.lower()).strip("-")[:32].strip("-")
+    return f"job-{readable}-{_short(claim)}"
+
+
 def _short(*parts: str) -> str:
     return hashlib.sha256("\x00".join(parts).encode()).hexdigest()[:DIGITS]

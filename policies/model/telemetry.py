@@ -210,6 +210,8 @@ class WorkerHolding:
     devices: tuple[DeviceId, ...]
     root_pid: int | None = None
     """Process that all of the worker's processes descend from; None where pods are used."""
+    job_pids: tuple[int, ...] = ()
+    """Further processes that the worker's processes descend from: those of jobs beside it."""
     pod: str = ""
     """Pod UID; empty where processes are used."""
     groups: tuple[GroupShare, ...] = ()

@@ -52,6 +52,22 @@ class Canary:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """The program of a job. It ends by itself; asked to leave before that, it is begun again later."""
+
+    command: tuple[str, ...]
+    """Program and arguments, given to it as they are: no shell reads them."""
+    folder: str = ""
+    """Where it runs, absolute; empty for a folder of its own that the platform keeps for the claim."""
+    environment: tuple[tuple[str, str], ...] = ()
+    """Names and values that it finds beside the platform's. Stored as they are: no place for secrets."""
+    checkpoint: str = ""
+    """Where it saves its work and looks for it when it begins, absolute; empty if it saves none."""
+    attempts: int = 3
+    """Times that it may fail in a row before the claim is suspended, >= 1."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
     """What a tenant asks for: an ordered ladder of shapes and a number of replicas."""
 
@@ -65,6 +81,8 @@ class Claim:
     """Best first, at least one. Scarcity moves down the ladder before it refuses service."""
     model: ModelId | None = None
     """Model that a serving claim answers for; None for jobs."""
+    job: Job | None = None
+    """Program of a job; None for serving claims, and for jobs that only keep devices for somebody."""
     min_replicas: int = 1
     """Fewer than this is no service: all of them or none (a gang when above one)."""
     desired_replicas: int = 1

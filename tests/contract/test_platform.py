@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,12 +22,17 @@ from policies.model.plan import (
     StopWorker,
 )
 from policies.model.snapshot import Snapshot
-from policies.model.units import ClaimId, ModelId, SecurityDomain, VariantId
+from policies.model.units import ClaimId, ModelId, SecurityDomain, TenantId, VariantId
+from policies.model.workload import Claim, ClaimKind, Job, Shape
 from tests.contract.platforms import Platform, simulated
 from tests.local_platform import Settling, local_platform
 
 CIVIL, DEFENCE = SecurityDomain.CIVIL, SecurityDomain.DEFENCE
 CLAIM = ClaimId("civil/justice:contract")
+JOB = Claim(
+    id=ClaimId("civil/justice:job"), tenant=TenantId("civil/justice"), kind=ClaimKind.JOB, ladder=(Shape(flavors=()),),
+    job=Job(command=("/bin/sleep", "600")),
+)  # fmt: skip
 
 
 @pytest.fixture(params=["simulated", "this machine over fakes"])
@@ -35,6 +41,7 @@ def platform(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Platfor
         yield simulated()
         return
     with local_platform(tmp_path) as local:
+        local.shared.claims[JOB.id] = JOB
         yield Platform(Settling(local), local.actuator, local.ledger, local.clock)
 
 
@@ -214,3 +221,26 @@ def test_the_outcome_names_every_action_in_the_order_of_the_plan(platform: Platf
     one, two = (start_worker(device) for device in platform.observer.observe().devices[:2])
     outcome = platform.do(one, two)
     assert [result.action for result in outcome.results] == [one, two]
+
+
+def test_a_job_is_asked_to_leave_then_ended_and_then_its_worker_can_go(platform: Platform) -> None:
+    worker = start_worker(platform.observer.observe().devices[0])
+    platform.do(worker)
+    platform.until(lambda seen: any(one.state is WorkerState.READY for one in seen.workers), "the worker is ready")
+    begin = replace(
+        start_group(worker), claim=JOB.id, group=group_id(JOB.id, worker.worker, 0), model=None, variant=None
+    )
+    assert platform.do(begin).results[0].status is OutcomeStatus.ACCEPTED
+    assert platform.do(begin).results[0].status is OutcomeStatus.ACCEPTED, "begun once, however often it is asked for"
+    seen = platform.until(lambda seen: any(one.running for one in seen.groups), "the job runs")
+    (group,) = seen.groups
+    assert (group.claim, group.variant, group.state) == (JOB.id, None, GroupState.RUNNING)
+    platform.do(StartRouting(domain=CIVIL, group=group.id, reason="contract"))
+    platform.do(StopRouting(domain=CIVIL, group=group.id, reason="contract"))
+    platform.until(
+        lambda seen: all(one.in_flight == 0 for one in seen.groups), "it has left, or only its place is kept"
+    )
+    platform.do(StopGroup(domain=CIVIL, group=group.id, reason="contract"))
+    platform.until(lambda seen: not seen.groups, "its group is gone")
+    stop = StopWorker(domain=CIVIL, worker=worker.worker, devices=worker.devices, reason="contract")
+    assert platform.do(stop).results[0].status is OutcomeStatus.ACCEPTED

@@ -9,7 +9,7 @@ from policies.model.inventory import Group, GroupState, Worker, WorkerState
 from policies.model.memory import ClaimMemory, Memory
 from policies.model.naming import group_id
 from policies.model.units import SecurityDomain
-from policies.model.workload import Shape
+from policies.model.workload import ClaimKind, Job, Shape
 from policies.planning import plan
 from tests.policies.situations import LONG_AGO_MS, NOW_MS, claim, device, rules, running, snapshot
 
@@ -52,3 +52,10 @@ def test_the_old_rung_answers_until_the_new_one_does_whatever_else_has_just_been
     )  # fmt: skip
     there = replace(seen, workers=(*seen.workers, worker), groups=(*seen.groups, started))
     assert ("stop_routing", old.id) in kinds(there, policy, decision.memory)
+
+
+def test_a_job_leaves_one_place_before_it_begins_at_another_since_a_program_runs_once():
+    seen, policy, memory, old = climbing(claim("civil/y:newcomer", submitted_at_ms=1))
+    job = Job(command=("/usr/bin/train",))
+    claims = tuple(replace(one, kind=ClaimKind.JOB, job=job) if one.id == old.claim else one for one in seen.claims)
+    assert ("stop_routing", old.id) in kinds(replace(seen, claims=claims), policy, memory)

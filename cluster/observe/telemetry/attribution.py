@@ -46,7 +46,8 @@ def foreign(processes: Attributed) -> tuple[ProcessUse, ...]:
 def _started(process: ProcessUse, worker: WorkerHolding) -> bool:
     if worker.pod:
         return process.pod == worker.pod
-    return worker.root_pid is not None and worker.root_pid in (process.pid, *process.ancestors)
+    roots = {worker.root_pid, *worker.job_pids} - {None}
+    return not roots.isdisjoint((process.pid, *process.ancestors))
 
 
 def _group(process: ProcessUse, worker: WorkerHolding) -> GroupShare | None:

@@ -48,6 +48,8 @@ class Root:
 
     pid: int | None = None
     pod: str = ""
+    jobs: tuple[int, ...] = ()
+    """Processes of its jobs, which do not descend from the worker's own."""
 
 
 class TelemetryObserver:
@@ -213,6 +215,7 @@ def _holding(worker: Worker, seen: Snapshot, root: Root) -> WorkerHolding:
         domain=worker.domain,
         devices=worker.devices,
         root_pid=root.pid,
+        job_pids=root.jobs,
         pod=root.pod,
         groups=shares,
     )
