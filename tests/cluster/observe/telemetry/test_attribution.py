@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,14 @@ def test_a_process_in_the_workers_pod_is_the_workers() -> None:
 def test_a_descendant_of_the_workers_root_is_the_workers() -> None:
     assert owner_of(process(ancestors=(200, 100, 1)), (worker(root_pid=100),)) is not None
     assert owner_of(process(ancestors=(200, 1)), (worker(root_pid=100),)) is None
+
+
+def test_a_process_of_a_job_beside_the_workers_own_processes_is_the_workers() -> None:
+    beside = replace(worker(root_pid=100), job_pids=(400,))
+    owner = owner_of(process(ancestors=(400, 1)), (beside,))
+    assert owner is not None
+    assert owner.worker == beside.worker
+    assert owner_of(process(ancestors=(500, 1)), (beside,)) is None
 
 
 def test_a_process_of_another_pod_is_foreign_even_if_it_takes_a_replicas_title() -> None:
