@@ -8,10 +8,11 @@ import httpx
 import openai
 import pytest
 
+from cluster.embedded.control import operator
 from cluster.embedded.platform import bring_up
 from cluster.embedded.processes import records
 from policies.model.units import TenantId
-from tests.e2e.bench import MODEL, Running, listening_beyond_loopback
+from tests.e2e.bench import MODEL, Running, listening_beyond_loopback, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
@@ -62,6 +63,20 @@ def test_the_console_lets_the_bearer_of_the_printed_address_in_once(platform: Ru
     second = httpx.get(address)
     assert second.headers["location"].endswith("login")
     assert httpx.post(f"{platform.settings.console_url}/tickets").status_code == HTTPStatus.UNAUTHORIZED
+
+
+def test_a_job_runs_on_its_part_of_a_device_and_its_claim_ends_with_it(platform: Running) -> None:
+    name, client = "civil/justice:greeting", operator(platform.settings)
+    shape = {"flavors": [], "gpu_millis": 250}
+    job = {"command": ["/bin/sh", "-c", "echo hello from $PARTAGE_DEVICES"]}
+    wish = {"id": name, "tenant": "civil/justice", "kind": "job", "ladder": [shape], "job": job}
+    client.call("PUT", f"/v1/claims/{name}", body=wish, headers={"If-None-Match": "*"})
+    until(lambda: name not in {one["claim"]["id"] for one in client.items("/v1/claims")}, "the claim has ended")
+    (end,) = [
+        one for one in client.get("/v1/events", newest=True, subject=name)["items"] if one["kind"] == "job.succeeded"
+    ]
+    assert '"exit_code":0' in str(end["body"]).replace(" ", "").replace("'", '"')
+    assert any(line.startswith("hello from GPU-") for line in client.get(f"/v1/claims/{name}/log")["lines"])
 
 
 def test_a_second_up_finds_everything_running(platform: Running) -> None:
