@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 from cluster.cli.columns import clock, group_columns, since, until
@@ -46,6 +47,7 @@ def claim_text(status: dict[str, Any], events: list[dict[str, Any]], now_ms: int
         f"Generation:  {claim['generation']}",
         f"Age:         {since(claim['submitted_at_ms'], now_ms)}",
         *_canary_lines(claim),
+        *_job_lines(claim),
         "Ladder:",
     ]
     for rung, shape in enumerate(claim["ladder"], 1):
@@ -59,6 +61,17 @@ def claim_text(status: dict[str, Any], events: list[dict[str, Any]], now_ms: int
     lines += ["Groups:", *(f"  {line}" for line in groups)]
     lines += ["Events:", *(f"  {event_line(event)}" for event in events[-EVENTS_SHOWN:])] if events else []
     return "\n".join(lines)
+
+
+def _job_lines(claim: dict[str, Any]) -> list[str]:
+    """Return what a job runs, and how often it may fail; nothing for a claim that names no program."""
+    job = claim.get("job")
+    if not job:
+        return []
+    program = " ".join(shlex.quote(word) for word in job["command"]).splitlines()
+    shown = printable(program[0]) + (" ..." if len(program) > 1 else "")
+    lines = [f"Program:     {shown}", f"Attempts:    {job['attempts']}"]
+    return lines + ([f"Checkpoint:  {printable(job['checkpoint'])}"] if job["checkpoint"] else [])
 
 
 def _canary_lines(claim: dict[str, Any]) -> list[str]:
@@ -111,6 +124,10 @@ def _more(event: dict[str, Any]) -> str:
     if event["kind"].startswith("device.") and "record" in body:
         record = body["record"]
         return f"  {record['scrub']}, domain {record['domain'] or 'none'}, worker {record['worker'] or 'none'}"
+    if event["kind"].startswith("job.") and "exit_code" in body:
+        took_s = max(0, body["ended_ms"] - body["began_ms"]) // 1000
+        of = f", failure {body['failures']}" if "failures" in body else ""
+        return f"  exit code {body['exit_code']} after {took_s} s{of}"
     return ""
 
 
