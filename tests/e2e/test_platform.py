@@ -9,6 +9,7 @@ import openai
 import pytest
 
 from cluster.embedded.control import operator
+from cluster.embedded.jobs import MODULE as JOB
 from cluster.embedded.platform import bring_up
 from cluster.embedded.processes import records
 from policies.model.units import TenantId
@@ -77,6 +78,7 @@ def test_a_job_runs_on_its_part_of_a_device_and_its_claim_ends_with_it(platform:
     ]
     assert '"exit_code":0' in str(end["body"]).replace(" ", "").replace("'", '"')
     assert any(line.startswith("hello from GPU-") for line in client.get(f"/v1/claims/{name}/log")["lines"])
+    until(lambda: not [one for one in records(platform.here.processes) if one.spec.module == JOB], "its place is free")
 
 
 def test_a_second_up_finds_everything_running(platform: Running) -> None:
