@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import TypeVar
 
 from policies.model.codec import digest
@@ -45,17 +46,25 @@ class _View:
     groups: dict[GroupId, Group]
     devices: dict[DeviceId, Device]
     siblings: dict[DeviceId, list[DeviceId]]
+    """Devices of each GPU of which something is to be bound anew."""
     claims: dict[ClaimId, Claim]
     bindings: dict[WorkerId, Binding]
-    placements: dict[GroupId, Placement]
+    missing: tuple[Binding, ...]
+    """Those that no worker carries out yet, in the decision's order."""
+    growing: tuple[Placement, ...]
+    """Groups that are to start or to change their size, in the decision's order."""
+    unrouted: tuple[Placement, ...]
+    """Groups that are there and receive no requests yet, in the decision's order."""
     reasons: dict[GroupId, EvictionReason]
     drains: dict[GroupId, int]
     holder: dict[DeviceId, Worker]
+    """The worker of each of the devices in ``siblings``, and of those to be bound."""
     on_device: dict[DeviceId, list[Group]]
-    """Groups that stand on each device."""
+    """Groups that stand on each device on which something grows."""
     placed_of: dict[ClaimId, list[Placement]]
+    """Placements of the claims of which a group goes."""
     bound_on: dict[DeviceId, list[int]]
-    """Places in ``decision.bindings``."""
+    """Places in ``decision.bindings`` of the devices of workers that stop."""
     newly_on: frozenset[DeviceId]
     """Devices on which a group is to start."""
     blind: frozenset[str]
@@ -91,32 +100,53 @@ def plan(snapshot: Snapshot, decision: Decision, policy: Policy, fencing_generat
 
 
 def _view(snapshot: Snapshot, decision: Decision, policy: Policy) -> _View:
-    siblings: dict[DeviceId, list[DeviceId]] = {}
-    for device in snapshot.devices:
-        siblings.setdefault(device.gpu, []).append(device.id)
+    """Return what planning looks at. Cost: a look at each thing that is there; more only for what changes."""
     clusters = {gap.subject for gap in snapshot.gaps if gap.kind is GapKind.CLUSTER}
-    known = {group.id for group in snapshot.groups}
+    devices = {device.id: device for device in snapshot.devices}
+    workers = {worker.id: worker for worker in sorted(snapshot.workers, key=_by_id)}
+    groups = {group.id: group for group in sorted(snapshot.groups, key=_by_id)}
+    bindings = {binding.worker: binding for binding in decision.bindings}
+    missing = tuple(binding for binding in decision.bindings if binding.worker not in workers)
+    gpus = {devices[one].gpu for binding in missing for one in binding.devices if one in devices}
+    siblings = _grouped((device.gpu, device.id) for device in snapshot.devices if device.gpu in gpus)
+    asked = {one for some in siblings.values() for one in some} | {one for new in missing for one in new.devices}
+    growing = tuple(new for new in decision.placements if _grows(groups.get(new.group), new))
+    filling = {device for new in growing for device in new.devices}
+    stopping = {one for name in workers.keys() - bindings.keys() for one in workers[name].devices}
+    waiting = {group.id for group in snapshot.groups if not group.routed}
+    leaving = {eviction.claim for eviction in decision.evictions}
     return _View(
         now_ms=decision.decided_at_ms,
         drain_deadline_ms=policy.bounds.drain_deadline_ms,
         decision=decision,
-        workers={worker.id: worker for worker in sorted(snapshot.workers, key=lambda one: one.id)},
-        groups={group.id: group for group in sorted(snapshot.groups, key=lambda one: one.id)},
-        devices={device.id: device for device in snapshot.devices},
+        workers=workers,
+        groups=groups,
+        devices=devices,
         siblings=siblings,
         claims={claim.id: claim for claim in snapshot.claims},
-        bindings={binding.worker: binding for binding in decision.bindings},
-        placements={placement.group: placement for placement in decision.placements},
+        bindings=bindings,
+        missing=missing,
+        growing=growing,
+        unrouted=tuple(new for new in decision.placements if new.group in waiting) if waiting else (),
         reasons={eviction.group: eviction.reason for eviction in decision.evictions},
         drains={drain.group: drain.since_ms for drain in decision.memory.drains},
-        holder={device: worker for worker in snapshot.workers for device in worker.devices},
-        on_device=_grouped((device, group) for group in snapshot.groups for device in group.devices),
-        placed_of=_grouped((placement.claim, placement) for placement in decision.placements),
-        bound_on=_grouped((device, at) for at, one in enumerate(decision.bindings) for device in one.devices),
-        newly_on=frozenset(one for new in decision.placements if new.group not in known for one in new.devices),
+        holder={one: worker for worker in snapshot.workers for one in worker.devices if one in asked},
+        on_device=_grouped((one, group) for group in snapshot.groups for one in group.devices if one in filling),
+        placed_of=_grouped((new.claim, new) for new in decision.placements if new.claim in leaving),
+        bound_on=_grouped(
+            (one, at) for at, new in enumerate(decision.bindings) for one in new.devices if one in stopping
+        ),
+        newly_on=frozenset(one for new in growing if new.group not in groups for one in new.devices),
         blind=frozenset(snapshot.adopting) | clusters,
         unseen=frozenset(gap.subject for gap in snapshot.gaps if gap.kind in (GapKind.NODE, GapKind.DEVICE)),
     )
+
+
+_by_id = attrgetter("id")
+
+
+def _grows(group: Group | None, placement: Placement) -> bool:
+    return group is None or group.replicas != placement.replicas
 
 
 def _grouped(pairs: Iterable[tuple[K, V]]) -> dict[K, list[V]]:
@@ -128,9 +158,10 @@ def _grouped(pairs: Iterable[tuple[K, V]]) -> dict[K, list[V]]:
 
 def _leaving(view: _View) -> Iterator[tuple[Group, SecurityDomain, str]]:
     """Yield the groups that go now, with their domain and why; those that wait for their replacement are left out."""
-    for group in view.groups.values():
+    for name in sorted(view.reasons.keys() & view.groups.keys()):
+        group = view.groups[name]
         domain = _domain_of(view, group)
-        if group.id not in view.reasons or domain is None or domain in view.blind:
+        if domain is None or domain in view.blind:
             continue
         if not _waits_for_replacement(view, group):
             yield group, domain, str(view.reasons[group.id])
@@ -205,9 +236,7 @@ def _why_stop(view: _View, worker: Worker) -> str:
 
 
 def _missing(view: _View) -> Iterator[Binding]:
-    for binding in view.decision.bindings:
-        if binding.worker not in view.workers and binding.domain not in view.blind:
-            yield binding
+    return (binding for binding in view.missing if binding.domain not in view.blind)
 
 
 def _scrubs(view: _View) -> Iterator[Action]:
@@ -265,7 +294,7 @@ def _grow(view: _View) -> Iterator[Action]:
 
 
 def _start_groups(view: _View, begun: Begun) -> Iterator[Action]:
-    for placement in view.decision.placements:
+    for placement in view.growing:
         worker = view.workers.get(placement.worker)
         if placement.group in view.groups or worker is None or worker.state is not WorkerState.READY:
             continue
@@ -323,7 +352,7 @@ def _per_device(view: _View, group: Group) -> tuple[int, int]:
 
 
 def _scale_groups(view: _View, begun: Begun) -> Iterator[Action]:
-    for placement in view.decision.placements:
+    for placement in view.growing:
         group, worker = view.groups.get(placement.group), view.workers.get(placement.worker)
         if group is None or worker is None or worker.domain in view.blind or group.replicas == placement.replicas:
             continue
@@ -335,7 +364,7 @@ def _scale_groups(view: _View, begun: Begun) -> Iterator[Action]:
 
 
 def _start_routing(view: _View) -> Iterator[Action]:
-    for placement in view.decision.placements:
+    for placement in view.unrouted:
         group, worker = view.groups.get(placement.group), view.workers.get(placement.worker)
         if group is None or worker is None or worker.domain in view.blind or group.state is not GroupState.RUNNING:
             continue
