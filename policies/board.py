@@ -165,6 +165,18 @@ class Shelf:
 
 
 @dataclass(slots=True)
+class Room:
+    """What is free on the hosts of one flavor; see ``policies.room``."""
+
+    order: list[tuple[int, NodeId]]
+    """Free millis, negative, and the host; sorted."""
+    free: dict[NodeId, int]
+    """The first of these, by host."""
+    read: int
+    """How many entries of ``Board.touched`` it knows."""
+
+
+@dataclass(slots=True)
 class Board:
     """The fleet as it would be, while one decision is being worked out."""
 
@@ -203,6 +215,7 @@ class Board:
     touched: list[NodeId] = field(default_factory=list)
     """Hosts on which something changed, in that order; a shelf reads on from where it stopped."""
     shelves: dict[Kind, Shelf] = field(default_factory=dict)
+    rooms: dict[FlavorId, Room] = field(default_factory=dict)
     moved: dict[Seat, int] = field(default_factory=dict)
     """How often more each replica was seated than taken away, since the board showed the snapshot."""
     rebound: set[DeviceId] = field(default_factory=set)
@@ -258,7 +271,7 @@ class Board:
 
     def begin_anew(self) -> None:
         """Forget what was found and kept on the way: what stands now is what the snapshot shows."""
-        for kept in (self.moved, self.rebound, self.holder, self.needed_at, self.shelves, self.touched):
+        for kept in (self.moved, self.rebound, self.holder, self.needed_at, self.shelves, self.rooms, self.touched):
             kept.clear()
         self.steps, self.market = 0, None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -14,7 +13,6 @@ from policies.fitting import find
 from policies.granting import choices, is_backing_off, need_of, seat_at, signature
 from policies.limits import is_allowed
 from policies.model.decision import EvictionReason, PendingReason
-from policies.model.units import NodeId
 from policies.reclaim import (
     Lot,
     Tier,
@@ -28,6 +26,7 @@ from policies.reclaim import (
     price_for,
     reason_for,
 )
+from policies.room import roomiest
 from policies.working import Allocation, has_base, is_search_over, keep, let_go, roll_back, stand, weak_hosts
 
 TRIED_PER_REPLICA = 8
@@ -119,14 +118,9 @@ def _hosts(cause: _Cause, need: Need) -> Weak:
     now = work.version, work.departures
     found = work.roomy.get(key)
     if found is None or found[0] != now:
-        found = work.roomy[key] = now, Weak(_roomiest(work, need, weak_hosts(work, cause.tier).nodes))
+        weak = weak_hosts(work, cause.tier).nodes
+        found = work.roomy[key] = now, Weak(roomiest(work.board, need.flavor, weak, HOSTS_LOOKED_AT))
     return found[1] if len(cause.busy) == 1 else Weak(found[1].nodes)
-
-
-def _roomiest(work: Allocation, need: Need, weak: frozenset[NodeId]) -> frozenset[NodeId]:
-    nodes, free = work.board.hosts_of.get(need.flavor, {}), work.board.node_free
-    order = [(node not in weak, -free[node], node) for node in nodes]
-    return frozenset(node for *_, node in heapq.nsmallest(HOSTS_LOOKED_AT, order))
 
 
 def _anybodys(cause: _Cause) -> Callable[[Seat], int | None]:
