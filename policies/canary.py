@@ -13,7 +13,7 @@ from policies.model.inventory import Group
 from policies.model.routing import Portion, Route
 from policies.model.snapshot import Snapshot
 from policies.model.units import ClaimId, VariantId
-from policies.model.workload import Canary, Claim, ClaimKind
+from policies.model.workload import Canary, Claim, ClaimKind, TrialKind
 
 WEIGHT_MAX = 100
 PERMILLE_OF_PERCENT = 10
@@ -58,13 +58,17 @@ def faults_of_canary(claim: Claim, known: Iterable[Claim]) -> Iterator[tuple[str
 def with_canary(route: Route, own: Route, canary: Canary) -> Route:
     """Return the main claim's route with the canary's groups in it.
 
-    While both have groups, the weight splits the requests. Groups of only one of them answer everything.
+    While both have groups, the weight splits the requests. Groups of only one of them answer everything; a shadow never
+    answers.
     """
-    if not own.groups:
+    is_shadow = canary.trial is TrialKind.SHADOW
+    if not own.groups or (is_shadow and not route.groups):
         return route
     lent = tuple(replace(group, claim=own.claim) for group in own.groups)
     permille = canary.weight_percent * PERMILLE_OF_PERCENT
     part = Portion(variant=lent[0].variant or VariantId(""), permille=permille, claim=own.claim)
+    if is_shadow:
+        return replace(route, groups=route.groups + lent, shadow=part)
     return replace(route, groups=route.groups + lent, canary=part if route.groups else None)
 
 
@@ -77,7 +81,7 @@ def promoted(main: Claim, canary: Claim) -> tuple[Claim, Claim]:
     """Return the main claim with the canary's ladder, and the canary answering all it can until the other is ready."""
     if canary.canary is None:
         raise ValueError(canary.id)  # callers promote canaries only
-    trial = replace(canary.canary, weight_percent=WEIGHT_MAX, promoted=True)
+    trial = replace(canary.canary, weight_percent=WEIGHT_MAX, promoted=True, trial=TrialKind.ANSWER)
     return replace(main, ladder=canary.ladder), replace(canary, canary=trial)
 
 

@@ -58,6 +58,10 @@ def _tenant(tenant: Tenant, known: dict[TenantId, Tenant]) -> Iterator[Fault]:
     yield from _parent(tenant, known)
     if tenant.fair_weight < 0:
         yield ("fair_weight",), f"{tenant.fair_weight} is negative"
+    for name in type(tenant.limits).__dataclass_fields__:
+        limit = getattr(tenant.limits, name)
+        if limit is not None and limit < 0:
+            yield ("limits", name), f"{limit} is negative; leave it out for no limit"
     if tenant.reclaim_deadline_s < 1:
         yield ("reclaim_deadline_s",), "a floor needs at least one second to be recovered"
     for index, quota in enumerate(tenant.quotas):

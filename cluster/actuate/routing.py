@@ -49,6 +49,10 @@ def promises(
                 priority=max(
                     (classes.get(claim.priority_class, 0) for claim in own if claim.tenant == tenant.id), default=0
                 ),
+                requests_per_minute=tenant.limits.requests_per_minute,
+                tokens_per_minute=tenant.limits.tokens_per_minute,
+                tokens_per_day=tenant.limits.tokens_per_day,
+                tokens_per_month=tenant.limits.tokens_per_month,
             )
             for tenant in sorted(tenants.values(), key=lambda tenant: tenant.id)
         ),
@@ -100,6 +104,9 @@ def _route(claim: Claim, apps: Mapping[str, ServeApp], routed: frozenset[GroupId
         ),
         min_replicas=claim.min_replicas,
         max_replicas=claim.max_replicas,
+        shared_with=claim.access.shared_with,
+        aliases=claim.access.aliases,
+        fallback=claim.access.fallback,
     )
 
 

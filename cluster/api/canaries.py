@@ -16,7 +16,7 @@ from cluster.api.problems import ApiRefusal
 from policies.canary import WEIGHT_MAX, promoted, trials, weighted
 from policies.model.catalogue import Model
 from policies.model.units import ClaimId, VariantId
-from policies.model.workload import Canary, Claim, Shape
+from policies.model.workload import Canary, Claim, Shape, TrialKind
 
 routes = APIRouter(prefix="/v1/claims", tags=["canaries"])
 
@@ -33,6 +33,8 @@ class CanaryWish:
     weight_percent: Weight = 10
     """Part of the claim's requests that it answers."""
     replicas: Annotated[int, Field(ge=1, le=REPLICAS_MAX, strict=True)] = 1
+    trial: TrialKind = TrialKind.ANSWER
+    """Whether it answers its part, or is only sent copies of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +81,7 @@ def start_canary(
         desired_replicas=wish.replicas,
         max_replicas=wish.replicas,
         submitted_at_ms=parts.clock.now_ms(),
-        canary=Canary(of=main.id, weight_percent=wish.weight_percent),
+        canary=Canary(of=main.id, weight_percent=wish.weight_percent, trial=wish.trial),
     )
     checked = accepted(trial, trial.id, parts.journal.policy(), parts.models(), claims)
     kept = parts.registry.by(caller.name).put_claim(checked, expected_generation=0)

@@ -11,11 +11,13 @@ from cluster.api.problems import ApiRefusal
 from policies.canary import faults_of_canary
 from policies.model.catalogue import Model
 from policies.model.policy import Policy
-from policies.model.workload import Claim, ClaimKind, Job, Shape
+from policies.model.workload import Claim, ClaimKind, Job, ModelAccess, Shape
 
 NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
 REPLICAS_MAX = 10_000
 RUNGS_MAX = 64
+ALIASES_MAX = 16
+ALIAS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
 DEVICES_MAX = 1_024
 MEMORY_MAX_MIB = 16_777_216
 YEAR_S = 366 * 86_400
@@ -62,6 +64,7 @@ def _faults(claim: Claim, claim_id: str, policy: Policy, models: tuple[Model, ..
         yield "/priority_class", f"{claim.priority_class!r} is none of {known}"
     yield from _replica_faults(claim)
     yield from _model_faults(claim, models)
+    yield from _access_faults(claim, policy, models)
     yield from _ladder_faults(claim)
     yield from _job_faults(claim)
 
@@ -83,6 +86,30 @@ def _model_faults(claim: Claim, models: tuple[Model, ...]) -> Iterator[tuple[str
     known = {model.id for model in models}
     if claim.model is not None and known and claim.model not in known:
         yield "/model", f"the catalogue has no model {claim.model!r}; it has {', '.join(sorted(known))}"
+
+
+def _access_faults(claim: Claim, policy: Policy, models: tuple[Model, ...]) -> Iterator[tuple[str, str]]:
+    access, known = claim.access, {model.id for model in models}
+    if access != ModelAccess() and claim.kind is not ClaimKind.SERVING:
+        yield "/access", "only a serving claim has a model that others could call"
+    if len(access.aliases) > ALIASES_MAX:
+        yield "/access/aliases", f"at most {ALIASES_MAX} aliases, not {len(access.aliases)}"
+    for index, alias in enumerate(access.aliases):
+        if not ALIAS.fullmatch(alias):
+            yield f"/access/aliases/{index}", f"an alias is letters, digits and . _ : / - as in {ALIAS.pattern}"
+        if alias in known:
+            yield f"/access/aliases/{index}", f"{alias!r} is a model of the catalogue; its name cannot mean another"
+    domains = {tenant.id: tenant.domain for tenant in policy.tenants}
+    for index, tenant in enumerate(access.shared_with):
+        if tenant not in domains:
+            yield f"/access/shared_with/{index}", f"the policy knows no tenant {tenant!r}"
+        elif domains[tenant] is not domains.get(claim.tenant):
+            yield (
+                f"/access/shared_with/{index}",
+                f"{tenant} is of the other domain; models are shared within one",
+            )
+    if access.fallback is not None and (access.fallback == claim.model or (known and access.fallback not in known)):
+        yield "/access/fallback", f"{access.fallback!r} is no other model of the catalogue"
 
 
 def _ladder_faults(claim: Claim) -> Iterator[tuple[str, str]]:

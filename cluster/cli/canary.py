@@ -49,6 +49,7 @@ def start(
     variant: Annotated[str, typer.Argument(metavar="VARIANT", help="Another variant of the claim's model.")],
     weight: Weight = 10,
     replicas: Annotated[int, typer.Option("--replicas", min=1, help="Replicas of the variant.")] = 1,
+    shadow: Annotated[bool, typer.Option("--shadow", help="Send copies; their answers are thrown away.")] = False,
     context: ContextName = None,
     token_file: TokenFile = None,
 ) -> None:
@@ -58,9 +59,11 @@ def start(
     """
     from cluster.cli.contexts import connect
 
-    body = {"variant": variant, "weight_percent": weight, "replicas": replicas}
+    trial = "shadow" if shadow else "answer"
+    body = {"variant": variant, "weight_percent": weight, "replicas": replicas, "trial": trial}
     made = connect(context, token_file).call("POST", _path(claim), body=body).body
-    say(f"{made['canary']['claim']['id']} is asked for: {variant} is to answer {weight} % of the requests of {claim}")
+    part = f"get copies of {weight} %" if shadow else f"answer {weight} %"
+    say(f"{made['canary']['claim']['id']} is asked for: {variant} is to {part} of the requests of {claim}")
     say(f"look at both with: partage model canary show {claim} --watch")
 
 

@@ -9,9 +9,9 @@ from typing import Any
 from policies.model.codec import digest
 from policies.model.decision import ClaimState, Reason
 from policies.model.policy import Policy
-from policies.model.tenancy import Quota, Tenant
+from policies.model.tenancy import GatewayLimits, Quota, Tenant
 from policies.model.units import UNLIMITED, ClaimId, FlavorId, ModelId, SecurityDomain, TenantId
-from policies.model.workload import Claim, ClaimKind, Shape
+from policies.model.workload import Claim, ClaimKind, ModelAccess, Shape
 
 Object = dict[str, Any]
 
@@ -35,6 +35,15 @@ def claim_of(tenant: TenantId, name: str, spec: Object, created: str) -> Claim:
         duration_s=spec.get("durationSeconds"),
         suspended=bool(spec.get("suspended")),
         spread=bool(spec.get("spread")),
+        access=_access(spec.get("access") or {}),
+    )
+
+
+def _access(spec: Object) -> ModelAccess:
+    return ModelAccess(
+        aliases=tuple(spec.get("aliases") or ()),
+        shared_with=tuple(TenantId(each) for each in spec.get("sharedWith") or ()),
+        fallback=ModelId(spec["fallback"]) if spec.get("fallback") else None,
     )
 
 
@@ -59,6 +68,16 @@ def tenant_of(spec: Object) -> Tenant:
         fair_weight=spec.get("fairWeight", 1),
         floor_millis=tuple((FlavorId(e["flavor"]), e["floorMillis"]) for e in quotas if "floorMillis" in e),
         reclaim_deadline_s=spec.get("reclaimDeadlineSeconds", 120),
+        limits=_limits(spec.get("limits") or {}),
+    )
+
+
+def _limits(spec: Object) -> GatewayLimits:
+    return GatewayLimits(
+        requests_per_minute=spec.get("requestsPerMinute"),
+        tokens_per_minute=spec.get("tokensPerMinute"),
+        tokens_per_day=spec.get("tokensPerDay"),
+        tokens_per_month=spec.get("tokensPerMonth"),
     )
 
 

@@ -22,6 +22,20 @@ class Quota:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayLimits:
+    """What a tenant may send through its domain's gateway with its own keys; tenants below it have their own limits."""
+
+    requests_per_minute: int | None = None
+    """Requests let in within a minute; None: no limit."""
+    tokens_per_minute: int | None = None
+    """Tokens in and out within a minute; None: no limit."""
+    tokens_per_day: int | None = None
+    """Budget of tokens by calendar day in UTC; None: no budget."""
+    tokens_per_month: int | None = None
+    """Budget of tokens by calendar month in UTC; None: no budget."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Tenant:
     """An organisation in a security domain. Inner nodes of the tree share out to their children."""
 
@@ -39,6 +53,8 @@ class Tenant:
     """Promise per flavor: with demand, usage returns to this within the reclaim deadline."""
     reclaim_deadline_s: int = 120
     """Seconds within which the floor is recovered while healthy capacity exists."""
+    limits: GatewayLimits = GatewayLimits()
+    """What it may send through its gateway; unlimited unless said."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -39,6 +39,27 @@ class Shape:
     """Requests that one replica answers at once within its promise; used to turn demand into replicas."""
 
 
+class TrialKind(StrEnum):
+    """What becomes of the requests that a canary receives."""
+
+    ANSWER = "answer"
+    """It answers them."""
+    SHADOW = "shadow"
+    """It gets copies; the main claim answers, the copies' answers are thrown away and charged to nobody."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelAccess:
+    """Who may call a serving claim's model beside its own tenant, under which names, and what answers in its stead."""
+
+    aliases: tuple[str, ...] = ()
+    """Further names under which clients may ask for the model."""
+    shared_with: tuple[TenantId, ...] = ()
+    """Further tenants of the same domain that may call it; each is charged for what it uses."""
+    fallback: ModelId | None = None
+    """Model that answers while this one has no replica or sheds; the caller must be allowed to call it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Canary:
     """What makes a claim a trial: it answers a part of another claim's requests, with a variant of its own."""
@@ -49,6 +70,8 @@ class Canary:
     """Part of the main claim's requests that it answers while both have replicas, 0..100."""
     promoted: bool = False
     """Whether the main claim was given its ladder: it ends as soon as the main claim runs nothing else."""
+    trial: TrialKind = TrialKind.ANSWER
+    """Whether it answers its part, or is only sent copies of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +128,8 @@ class Claim:
     """Counts the owner's changes; used for optimistic concurrency."""
     canary: Canary | None = None
     """Set on a claim that tries a variant on part of another claim's requests; None for any other."""
+    access: ModelAccess = ModelAccess()
+    """How clients reach the model of a serving claim."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

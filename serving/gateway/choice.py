@@ -69,7 +69,7 @@ def choose(route: Route, places: Sequence[Place], wish: Wish) -> Place | None:
     """Return the place for a request, None if there is no room. ``places`` are sorted by rung."""
     free = [place for place in places if place.in_flight < place.slots]
     if route.shadow is not None:
-        free = [place for place in free if place.routed.variant != route.shadow.variant]
+        free = [place for place in free if not route.shadow.means(place.routed)]
     if route.canary is not None and not route.canary.permille:
         free = _without(route.canary, places, free)
     if wish.avoid:

@@ -7,7 +7,16 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from policies.model.routing import ClaimLoad, GatewayLoad, GroupLoad, Route, RoutedGroup, RoutingTable, VariantLoad
+from policies.model.routing import (
+    ClaimLoad,
+    GatewayLoad,
+    GroupLoad,
+    Portion,
+    Route,
+    RoutedGroup,
+    RoutingTable,
+    VariantLoad,
+)
 from policies.model.units import ClaimId, VariantId
 from serving import demand
 from serving.gateway.choice import Place, Score, Wish, burden, choose
@@ -176,9 +185,9 @@ class Dispatcher:
         self._count(line)
         return lease
 
-    def copy_to(self, line: Line, variant: str, cost: int = 0) -> Lease | None:
-        """Return a lease on an idle place of the shadow variant's groups, or None; copies never wait."""
-        free = [p for p in line.places if p.routed.variant == variant and p.in_flight < p.slots]
+    def copy_to(self, line: Line, shadow: Portion, cost: int = 0) -> Lease | None:
+        """Return a lease on an idle place of the shadow's groups, or None; copies never wait."""
+        free = [p for p in line.places if shadow.means(p.routed) and p.in_flight < p.slots]
         return self._admit(line, min(free, key=burden), cost) if free else None
 
     def give_back(self, lease: Lease, *, used: int | None, failed: bool = False) -> None:

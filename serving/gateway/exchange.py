@@ -272,7 +272,7 @@ class Gateway:
         shadow = line.route.shadow
         if shadow is None or lot >= shadow.permille:
             return
-        lease = self.dispatcher.copy_to(line, str(shadow.variant), tally.request.cost)
+        lease = self.dispatcher.copy_to(line, shadow, tally.request.cost)
         if lease is not None:
             task = asyncio.get_running_loop().create_task(self._shadow(lease, tally))
             self._copies.add(task)

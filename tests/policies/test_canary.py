@@ -11,7 +11,7 @@ from policies.canary import concluded, faults_of_canary, promoted, trials, with_
 from policies.model.inventory import Group, GroupState
 from policies.model.routing import Route, RoutedGroup
 from policies.model.snapshot import Snapshot
-from policies.model.workload import Canary, Claim, ClaimKind, Shape
+from policies.model.workload import Canary, Claim, ClaimKind, Shape, TrialKind
 from serving.gateway.choice import Place, Wish, choose
 
 MAIN = Claim(
@@ -28,6 +28,27 @@ TRIAL = replace(
     ladder=(Shape(flavors=("H100",), variant="q4"),),
     canary=Canary(of=MAIN.id, weight_percent=10),
 )
+
+
+def routed(name: str, variant: str) -> RoutedGroup:
+    return RoutedGroup(group=name, variant=variant, rung=0, replicas=1, concurrency=4)
+
+
+def test_a_shadow_gets_copies_and_never_answers_though_the_main_claim_has_no_replica() -> None:
+    main = Route(claim=MAIN.id, tenant=MAIN.tenant, model="small", groups=(), min_replicas=1, max_replicas=4)
+    own = replace(main, claim=TRIAL.id, groups=(routed("new", "q4"),))
+    shadow = Canary(of=MAIN.id, weight_percent=30, trial=TrialKind.SHADOW)
+    assert with_canary(main, own, shadow).groups == ()
+    served = replace(main, groups=(routed("old", "q4"),))
+    both = with_canary(served, own, shadow)
+    assert (both.canary, both.shadow.permille, both.shadow.claim) == (None, 300, TRIAL.id)
+    places = [Place(routed=each) for each in both.groups]
+    assert {choose(both, places, Wish(lot=lot)).routed.group for lot in range(0, 1000, 50)} == {"old"}
+
+
+def test_a_shadow_that_is_promoted_answers() -> None:
+    trial = replace(TRIAL, canary=replace(TRIAL.canary, trial=TrialKind.SHADOW))
+    assert promoted(MAIN, trial)[1].canary.trial is TrialKind.ANSWER
 
 
 def faults(claim: Claim, *known: Claim) -> list[str]:

@@ -211,6 +211,8 @@ def test_all_faults_of_a_document_are_told_at_once_in_the_order_of_its_lines():
         ("fair_weight: 2", "fair_weight: two", "expected a whole number"),
         ("revision: default-1", "revision: 2026", "expected text; put it in quotes"),
         ("quotas:", "quotes:", "unknown field"),
+        ("fair_weight: 2", "limits: {tokens_per_day: -1}", "leave it out for no limit"),
+        ("fair_weight: 2", "limits: {tokens_per_week: 1}", "unknown field"),
     ],
 )
 def test_a_fault_of_form_says_what_is_expected_in_the_words_of_a_document(old, new, word):

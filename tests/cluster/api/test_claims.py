@@ -151,3 +151,19 @@ def test_p32_what_a_tenant_reads_does_not_change_with_what_others_ask_for(platfo
     whole_truth = platform.call("GET", f"{path}/why").json()
     assert any(claim.startswith("defence/") for claim in whole_truth["blockers"])
     assert "defence" not in platform.call("GET", "/v1/reasons", key).text
+
+
+@pytest.mark.parametrize(
+    ("access", "pointer"),
+    [
+        ({"aliases": ["two words"]}, "/access/aliases/0"),
+        ({"shared_with": ["defence/cyber"]}, "/access/shared_with/0"),
+        ({"shared_with": ["civil/nobody"]}, "/access/shared_with/0"),
+        ({"fallback": "smollm2-135m-instruct"}, "/access/fallback"),
+    ],
+)
+def test_a_model_is_shared_within_its_domain_under_names_that_clients_can_send(
+    platform: Platform, access: dict[str, Any], pointer: str
+) -> None:
+    refused = platform.call("PUT", CHAT, json=body(platform, access=access), headers={"If-Match": "*"})
+    assert (refused.status_code, [error["pointer"] for error in refused.json()["errors"]]) == (422, [pointer])

@@ -46,9 +46,8 @@ def test_lint_proves_the_floors_on_a_snapshot(tmp_path: Path, capsys: pytest.Cap
     device = {"flavor": "H100-80GB", "node": "n", "memory_mib": 81_559, "domain": None, "scrub": "clean"}
     devices = [device | {"id": name, "gpu": name} for name in ("GPU-1", "GPU-2")]
     for count, status, word in ((2, 0, "yes"), (1, 1, "the floors of all domains need 2 whole GPUs")):
-        seen = {"generation": 1, "observed_at_ms": 1, "devices": devices[:count]}
-        (tmp_path / "seen.json").write_text(
-            json.dumps(seen | {"nodes": [{"id": "n", "cpu_millis": 1, "memory_mib": 1}]})
-        )
+        nodes = [{"id": "n", "cpu_millis": 1, "memory_mib": 1}]
+        seen = {"generation": 1, "observed_at_ms": 1, "devices": devices[:count], "nodes": nodes}
+        (tmp_path / "seen.json").write_text(json.dumps(seen))
         assert outcome(["policy", "lint", str(POLICY), "--snapshot", str(tmp_path / "seen.json")]) == status
         assert word in capsys.readouterr().out
