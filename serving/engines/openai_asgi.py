@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
+import re
+import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -12,17 +15,29 @@ from serving.engines.protocol import Call, EngineSpec, Piece, PieceKind
 Message = MutableMapping[str, Any]
 App = Callable[[Message, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]]
 
-PATHS = {"chat": "/v1/chat/completions", "completions": "/v1/completions", "embeddings": "/v1/embeddings"}
+PATHS = {
+    "chat": "/v1/chat/completions",
+    "completions": "/v1/completions",
+    "embeddings": "/v1/embeddings",
+    "transcriptions": "/v1/audio/transcriptions",
+}
+FORM_FIELDS = ("model", "language", "prompt", "response_format", "temperature")
+_SOUND_TOKEN_MS = 80
+"""Time of a sound that one token stands for, in the models of the catalogue."""
+_CHARACTERS_PER_TOKEN = 4
 _OK, _REFUSED, _NO_SUCH_PATH, _SERVER_FAULT = 200, 400, 404, 500
 LEAVE_LIMIT_S = 1.0
 """Longest wait for an application to stop by itself once its client has gone."""
+_UNSAFE = re.compile(r"[^\w.-]")
 _EVENT_END, _DATA, _DONE = b"\n\n", b"data: ", b"[DONE]"
 
 
 async def answer_of(app: App, spec: EngineSpec, call: Call) -> AsyncIterator[Piece]:
     """Yield the application's answer as pieces; closing the iterator is a client that goes away."""
-    body = _body(call)
-    exchange = _Exchange(app, PATHS[call.operation], json.dumps(body).encode())
+    if call.operation == "transcriptions":
+        exchange = _Exchange(app, PATHS[call.operation], *_form(call.body))
+    else:
+        exchange = _Exchange(app, PATHS[call.operation], json.dumps(_body(call)).encode(), b"application/json")
     usage: dict[str, Any] = {}
     try:
         status = await exchange.status()
@@ -32,6 +47,10 @@ async def answer_of(app: App, spec: EngineSpec, call: Call) -> AsyncIterator[Pie
         documents = exchange.events() if call.is_stream else _one(exchange)
         async for document in documents:
             usage = document.get("usage") or usage
+            if call.operation == "transcriptions":
+                yield Piece(PieceKind.DATA, json.dumps(document).encode())
+                usage = _of_sound(document)
+                continue
             if not call.is_stream or document.get("choices") or call.wants_usage:
                 yield Piece(PieceKind.DATA, json.dumps(document | _names(spec)).encode())
         yield Piece(PieceKind.USAGE, json.dumps(usage).encode())
@@ -48,6 +67,28 @@ def _body(call: Call) -> dict[str, Any]:
     if call.priority:
         body["priority"] = -call.priority  # lower runs first there
     return body
+
+
+def _form(body: dict[str, Any]) -> tuple[bytes, bytes]:
+    """Return a transcription as the form that the application reads, and its content type."""
+    boundary = secrets.token_hex(16).encode()
+    parts = [
+        b'Content-Disposition: form-data; name="%b"\r\n\r\n%b' % (name.encode(), str(body[name]).encode())
+        for name in FORM_FIELDS
+        if name in body
+    ]
+    name = _UNSAFE.sub("_", str(body.get("filename", "sound"))).encode()
+    head = b'Content-Disposition: form-data; name="file"; filename="%b"\r\n' % name
+    parts.append(head + b"Content-Type: application/octet-stream\r\n\r\n" + base64.b64decode(body["file"]))
+    whole = b"".join(b"--%b\r\n%b\r\n" % (boundary, part) for part in parts) + b"--%b--\r\n" % boundary
+    return whole, b"multipart/form-data; boundary=" + boundary
+
+
+def _of_sound(document: dict[str, Any]) -> dict[str, int]:
+    """Return tokens for a transcription, which tells its seconds only."""
+    seconds = int((document.get("usage") or {}).get("seconds", 0))
+    read, told = seconds * 1_000 // _SOUND_TOKEN_MS, -(-len(str(document.get("text", ""))) // _CHARACTERS_PER_TOKEN)
+    return {"prompt_tokens": read, "completion_tokens": told, "total_tokens": read + told}
 
 
 def _names(spec: EngineSpec) -> dict[str, str]:
@@ -73,7 +114,7 @@ async def _one(exchange: _Exchange) -> AsyncIterator[dict[str, Any]]:
 class _Exchange:
     """One request to the application, which runs in a task of its own."""
 
-    def __init__(self, app: App, path: str, body: bytes) -> None:
+    def __init__(self, app: App, path: str, body: bytes, content_type: bytes) -> None:
         self._arrived: asyncio.Queue[Message | None] = asyncio.Queue()
         self._request: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
         self._gone = asyncio.Event()
@@ -88,7 +129,7 @@ class _Exchange:
             "raw_path": path.encode(),
             "query_string": b"",
             "root_path": "",
-            "headers": [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))],
+            "headers": [(b"content-type", content_type), (b"content-length", b"%d" % len(body))],
             "client": None,
             "server": None,
         }

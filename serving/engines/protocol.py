@@ -34,9 +34,9 @@ class Call:
     """One request to an engine."""
 
     operation: str
-    """``chat``, ``completions`` or ``embeddings``."""
+    """``chat``, ``completions``, ``embeddings`` or ``transcriptions``."""
     body: dict[str, Any]
-    """The request as OpenAI's API defines it; parameters were checked by the gateway."""
+    """The request as OpenAI's API defines it, a sound as ``file`` in base64; parameters were checked by the gateway."""
     priority: int = 0
     """Higher is scheduled first by engines that can."""
 

@@ -31,8 +31,10 @@ class Synthetic:
 
     async def answer(self, call: Call) -> AsyncIterator[Piece]:
         """See ``Engine``. The answer has exactly ``max_tokens`` tokens, or 16."""
-        if call.operation == "embeddings":
-            yield Piece(PieceKind.REFUSED, b'{"status":400,"message":"a synthetic model does not do embeddings"}')
+        if call.operation not in ("chat", "completions"):
+            yield Piece(
+                PieceKind.REFUSED, b'{"status":400,"message":"a synthetic model does chats and completions only"}'
+            )
             return
         async with self._slots:
             async for piece in self._answer(call):

@@ -40,7 +40,7 @@ class Transformers:
 
     async def answer(self, call: Call) -> AsyncIterator[Piece]:
         """See ``Engine``."""
-        if call.operation == "embeddings" or call.body.get("tools"):
+        if call.operation not in ("chat", "completions") or call.body.get("tools"):
             told = {"status": 400, "message": f"model {self._spec.model} does not do this on engine transformers"}
             yield Piece(PieceKind.REFUSED, json.dumps(told).encode())
             return

@@ -32,6 +32,7 @@ from serving.gateway.metrics import CONTENT_TYPE
 from serving.gateway.request import OPERATIONS, RESPONSES, Request, parse, parse_response
 from serving.gateway.speech import ChatSpeech, ResponseSpeech, Speech
 from serving.gateway.tally import ANSWERED
+from serving.gateway.transcription import SOUND_LIMIT_BYTES, parse_transcription
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -42,6 +43,9 @@ Headers = list[tuple[bytes, bytes]]
 
 BODY_LIMIT_BYTES = 8 * 1024 * 1024
 MODELS = "/v1/models"
+SOUNDS = "/v1/audio/transcriptions"
+ASKING = {*OPERATIONS, RESPONSES, SOUNDS}
+"""Paths that ask a model."""
 PATH_SHOWN = 100
 """Characters of a path or a name that an error repeats."""
 _JSON = b"application/json"
@@ -80,14 +84,8 @@ class HttpGateway:
             await exchange.error(EngineBroke("The gateway failed. Quote the request id to the operators."))
 
     async def _route(self, exchange: _Exchange) -> None:
-        operation = OPERATIONS.get(exchange.path)
-        if operation is not None and exchange.method == "POST":
-            key = self._gateway.identify(exchange.header(b"authorization"))
-            await self._infer(exchange, key, parse(operation, await exchange.body()), ChatSpeech())
-        elif exchange.path == RESPONSES and exchange.method == "POST":
-            key = self._gateway.identify(exchange.header(b"authorization"))
-            speech = ResponseSpeech(exchange.request_id, self._gateway.clock() // 1000)
-            await self._infer(exchange, key, parse_response(await exchange.body()), speech)
+        if exchange.path in ASKING and exchange.method == "POST":
+            await self._asked(exchange)
         elif exchange.path == MODELS and exchange.method == "GET":
             await self._models(exchange)
         elif exchange.path.startswith(MODELS + "/") and exchange.method == "GET":
@@ -101,11 +99,24 @@ class HttpGateway:
             await self._metrics(exchange)
         elif exchange.path == "/-/healthz":
             await exchange.json(200, b'{"status":"ok"}')
-        elif operation is not None or exchange.path in (RESPONSES, MODELS):
+        elif exchange.path in ASKING or exchange.path == MODELS:
             wanted = "GET" if exchange.path == MODELS else "POST"
             raise WrongMethod(f"Not allowed to {exchange.method} on {exchange.path}. (Hint: use {wanted}.)")
         else:
             raise NoSuchPath(f"Invalid URL ({exchange.method} {exchange.path[:PATH_SHOWN]})")
+
+    async def _asked(self, exchange: _Exchange) -> None:
+        key = self._gateway.identify(exchange.header(b"authorization"))
+        speech: Speech = ChatSpeech()
+        if exchange.path == RESPONSES:
+            request = parse_response(await exchange.body())
+            speech = ResponseSpeech(exchange.request_id, self._gateway.clock() // 1000)
+        elif exchange.path == SOUNDS:
+            sound = await exchange.body(SOUND_LIMIT_BYTES)
+            request = parse_transcription(exchange.header(b"content-type"), sound)
+        else:
+            request = parse(OPERATIONS[exchange.path], await exchange.body())
+        await self._infer(exchange, key, request, speech)
 
     async def _infer(self, exchange: _Exchange, key: KeyRecord, request: Request, speech: Speech) -> None:
         tally = self._gateway.open(key, request, exchange.request_id, exchange.header(b"x-session-id"))

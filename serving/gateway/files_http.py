@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from email import message_from_bytes
-from email.message import Message
 from typing import Any, Protocol
 from urllib.parse import parse_qsl
 
 from policies.model.routing import KeyRecord
 from serving.gateway.batch import BatchRunner
 from serving.gateway.errors import BadRequest, NoSuchPath
+from serving.gateway.forms import form, text_of
 from serving.gateway.request import OPERATIONS
 from serving.gateway.shelf import IN_PROGRESS, Batch, Shelf, StoredFile, checked, new_batch_id
 
@@ -75,8 +74,8 @@ class FilesHttp:
         await found(exchange, key, name, now_s)
 
     async def _upload(self, exchange: Exchange, key: KeyRecord, _: str, now_s: int) -> None:
-        parts = _parts(exchange.header(b"content-type"), await exchange.body(FILE_LIMIT_BYTES))
-        purpose, file = _text(parts.get("purpose")), parts.get("file")
+        parts = form(exchange.header(b"content-type"), await exchange.body(FILE_LIMIT_BYTES))
+        purpose, file = text_of(parts.get("purpose")), parts.get("file")
         if purpose not in PURPOSES:
             raise BadRequest("'purpose' must be 'batch'.", param="purpose")
         if file is None:
@@ -135,21 +134,6 @@ class FilesHttp:
         batch = self._shelf.batch(key.tenant, name)
         ended = self._runner.cancel(batch) if batch.status == IN_PROGRESS else batch
         await _send(exchange, ended.document())
-
-
-def _parts(content_type: str, raw: bytes) -> dict[str, Message]:
-    """Return the parts of a multipart form by name."""
-    if not content_type.startswith("multipart/form-data"):
-        raise BadRequest("Files are uploaded as multipart/form-data.")
-    whole = message_from_bytes(b"Content-Type: " + content_type.encode("latin-1") + b"\r\n\r\n" + raw)
-    found = whole.get_payload()
-    parts = [part for part in found if isinstance(part, Message)] if isinstance(found, list) else []
-    return {str(part.get_param("name", header="content-disposition")): part for part in parts}
-
-
-def _text(part: Message | None) -> str:
-    content = part.get_payload(decode=True) if part is not None else b""
-    return content.decode("utf-8", "replace").strip() if isinstance(content, bytes) else ""
 
 
 def _asked(raw: bytes) -> dict[str, Any]:

@@ -43,6 +43,8 @@ PARAMETERS = {
     "embeddings": _names("model input encoding_format dimensions user"),
 }
 """Accepted parameters by operation. Others are refused: engines know more, such as the slot of another tenant."""
+TRANSCRIPTIONS = "transcriptions"
+"""Operation of sounds that become texts."""
 RESPONSES = "/v1/responses"
 """Answered by the operation ``chat``, told in another way; not for batches."""
 OPERATIONS = {

@@ -13,9 +13,12 @@ import openai
 import pytest
 
 from policies.model.routing import TenantShare
+from serving.engines.openai_asgi import answer_of
 from serving.engines.protocol import Call, EngineSpec, Piece
 from serving.engines.synthetic import Synthetic
 from serving.gateway.door import Door
+from serving.gateway.forms import form, text_of
+from serving.ledger import Ledger, read
 from tests.serving.fakes import JUSTICE, MODEL, World, group, key_of, route, table
 from tests.serving.test_batches import CHAT, BatchWorld
 
@@ -71,6 +74,49 @@ def test_chats_whole_and_streamed() -> None:
         assert usage.completion_tokens == 5
 
     run(story)
+
+
+class Transcribing:
+    """vLLM's way with sounds: a form in, text and seconds out."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[str, bytes, str]] = []
+
+    async def __call__(self, scope, receive, send) -> None:
+        given = form(dict(scope["headers"])[b"content-type"].decode(), (await receive())["body"])
+        sound = given["file"]
+        self.heard.append((text_of(given["model"]), sound.get_payload(decode=True), sound.get_filename()))
+        told = {"text": "The bridge is closed.", "usage": {"type": "duration", "seconds": 2}}
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": json.dumps(told).encode()})
+
+    def expect(self, groups: frozenset[str]) -> None: ...
+
+    async def answer(self, group: str, operation: str, body: bytes, priority: int, affinity: str = ""):
+        spec = EngineSpec(group=group, model=MODEL, variant="v", engine="vllm")
+        async for piece in answer_of(self, spec, Call(operation=operation, body=json.loads(body))):
+            yield piece
+
+
+def test_sounds_become_texts_and_are_metered_by_their_length(tmp_path: Path) -> None:
+    async def tell() -> None:
+        app = Transcribing()
+        world = World(backend=app, ledger=Ledger(tmp_path))
+        world.gateway.apply(table(route(group("g1"))))
+        sound = b"RIFF\x00\r\n--x\r\n\xff" * 10
+        async with client_of(world) as client:
+            told = await client.audio.transcriptions.create(model=MODEL, file=("speech one.wav", sound), language="en")
+            assert told.text == "The bridge is closed."
+            with pytest.raises(openai.BadRequestError, match=r"as .json. only"):
+                await client.audio.transcriptions.create(model=MODEL, file=("a.wav", sound), response_format="srt")
+            with pytest.raises(openai.BadRequestError, match="file"):
+                await client.audio.transcriptions.create(model=MODEL, file=("a.wav", b""))
+        assert app.heard == [(MODEL, sound, "speech_one.wav")]
+        world.ledger.flush()
+        (record,) = read(tmp_path)
+        assert (record.operation, record.prompt_tokens) == ("transcriptions", 25)
+
+    asyncio.run(tell())
 
 
 def test_completions_and_the_list_of_models() -> None:
