@@ -297,7 +297,7 @@ def draw(rows: list[Flooded], promised_ms: tuple[int, int], file: Path) -> None:
     for bound_ms, color in zip(promised_ms, ("C0", "C2"), strict=True):
         axes.axhline(bound_ms / 1000, color=color, linestyle=":", label=f"promised, {bound_ms / 1000:.1f} s")
     axes.set(xlabel="flood of another tenant, times the capacity", ylabel="p99 of a modest tenant, s", yscale="log")
-    axes.legend()
+    axes.legend(loc="center right", fontsize=8)
     figure.tight_layout()
     figure.savefig(file, dpi=120)
     plt.close(figure)
