@@ -180,8 +180,11 @@ def _multiple_sites(board: Board, need: Need, node: NodeId) -> Iterator[Site]:
 
 
 def carries(board: Board, worker: Worker, need: Need) -> bool:
-    """Say whether a replica of the claim is on the worker: a group cannot grow onto further devices once started."""
-    return any(seat.claim == need.claim for one in worker.devices for seat in board.seats.get(one, ()))
+    """Say whether a replica of the claim runs on the worker: a group cannot grow onto further devices once started."""
+    return any(
+        seat.claim == need.claim and seat.group is not None
+        for one in worker.devices for seat in board.seats.get(one, ())
+    )  # fmt: skip
 
 
 def _is_loose(board: Board, need: Need, device: Device) -> bool:

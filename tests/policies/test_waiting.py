@@ -11,7 +11,7 @@ from policies.model.decision import PendingReason
 from policies.model.inventory import DeviceHealth, GroupState
 from policies.model.memory import ClaimMemory, Memory
 from policies.model.tenancy import Quota
-from policies.model.workload import ClaimKind, Reservation
+from policies.model.workload import ClaimKind, Reservation, Shape
 from tests.policies.looking import FOUR, code, granted
 from tests.policies.situations import LONG_AGO_MS, NOW_MS, claim, device, rules, running, snapshot
 from tests.simulation.world import fleet
@@ -145,3 +145,26 @@ def test_nothing_is_lent_of_what_is_kept_while_nobody_knows_when_it_will_be_used
     seen = snapshot(FOUR, [*busy, large, job], *runs)
     decision = decide(seen, rules(civil=8000, defence=0, floor=0), memory, NOW_MS)
     assert {one.claim: one.granted_replicas for one in decision.reasons}[job.id] == 0
+
+
+def test_a_gang_finds_room_on_a_worker_that_holds_more_devices_than_one_replica_needs():
+    made = fleet(rules(civil=4000, defence=0, floor=0), 4, flavor="A")
+    wide, gang = claim("civil/x:wide", devices=4), claim("civil/x:gang", devices=2, least=2)
+    made.claims = {wide.id: wide}
+    made.settle()
+    made.claims = {gang.id: gang}
+    made.settle()
+    assert made.running(gang.id) == 2
+
+
+def test_who_runs_on_a_better_rung_than_it_has_a_right_to_makes_room_on_a_lower_one():
+    """One device, half of it promised to each tenant: neither waits because the other came first."""
+    made = fleet(rules(civil=1000, defence=0, floor=0, cooldown_ms=1_000), 1, flavor="A")
+    both = tuple(Shape(flavors=("A",), gpu_millis=millis, variant=f"v{millis}") for millis in (1000, 500))
+    early, late = claim("civil/x:early", ladder=both), claim("civil/y:late", millis=500, submitted_at_ms=1)
+    made.claims = {early.id: early}
+    made.settle()
+    made.claims[late.id] = late
+    made.run(30)
+    made.settle()
+    assert (made.running(early.id), made.running(late.id)) == (1, 1)
