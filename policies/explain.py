@@ -181,7 +181,7 @@ def _state(wish: Ask, granted: int, code: PendingReason, *, is_blind: bool) -> C
 
 def _code(facts: Known, wish: Ask, lots: list[Lot], seats: list[Seat]) -> PendingReason | None:
     work = facts.work
-    if lots[0].is_kept if len(lots) == 1 else all(lot.is_kept for lot in lots):
+    if len(seats) >= wish.wanted and all(lot.is_kept for lot in lots):
         return _progress(work, seats)
     return _why_not_all(facts, wish, lots)
 

@@ -29,6 +29,7 @@ LEFT_OUT = ("policies/model/", "policies/packing/")
 """Nouns without rules, and the replay of traces, which is compiled to machine code and has a definition beside it."""
 SLOW = ("test_decided_places", "test_placement_twins")
 """Files of ``tests/policies`` that hold whole replays against each other; no mutant has to get past these."""
+BESIDE = ("tests/scenarios", "tests/simulation")
 TIMEOUT_S = 400
 
 
@@ -53,7 +54,7 @@ def known_tests(tree: Path) -> Tests:
     folder = tree / "tests" / "policies"
     files = sorted(f"tests/policies/{one.name}" for one in folder.glob("test_*.py") if one.stem not in SLOW)
     out = tree / "reach.json"
-    command = [sys.executable, "-B", "-m", "tests.mutation.chosen", "reach", str(out), *files, "tests/scenarios"]
+    command = [sys.executable, "-B", "-m", "tests.mutation.chosen", "reach", str(out), *files, *BESIDE]
     if subprocess.run(command, cwd=tree, check=False).returncode != 0:
         sys.exit("the tests fail without any mutant")
     entering: dict[str, list[str]] = {}

@@ -140,3 +140,26 @@ def test_a_whole_device_comes_free_of_its_fragments_and_everybody_runs_again():
     assert all(made.running(one.id) == 1 for one in (*halves, whole))
     moved = [one for one in made.groups.values() if one.id not in {group.id for (group,) in groups}]
     assert len(moved) == 2, "one half moved beside another, and the whole device went to who waited"
+
+
+@settings(max_examples=60, deadline=None)
+@given(PARTS, st.randoms(use_true_random=False), st.integers(2, 6), st.sampled_from((500, 1000)))
+def test_what_was_not_found_for_one_by_moving_others_is_not_there_for_its_equals(parts, dice, count, size):
+    """Equals that wait share a failed search; where each is searched for by itself the same is decided."""
+    claims, runs, free = [], [], {one.id: 1000 for one in FOUR}
+    for index, (millis, name) in enumerate(parts):
+        one = claim(f"civil/{name}:c{index:02}", millis=millis, submitted_at_ms=dice.randrange(5))
+        places = [place for place, left in free.items() if left >= millis]
+        if places:
+            free[place := dice.choice(places)] -= millis
+            claims.append(one)
+            runs.append(running(one, (place,)))
+    alike = [claim(f"{dice.choice(('defence/x', 'defence/y', 'civil/x'))}:w{index}", millis=size, submitted_at_ms=index)
+             for index in range(count)]  # fmt: skip
+    apart = [replace(one, duration_s=100 + index) for index, one in enumerate(alike)]  # has no meaning when serving
+    told = [
+        [(one.claim, one.code, one.granted_replicas) for one in decide(
+            snapshot(FOUR, [*claims, *wishes], *together(runs)), rules(), Memory(), NOW_MS).reasons]
+        for wishes in (alike, apart)
+    ]  # fmt: skip
+    assert told[0] == told[1]

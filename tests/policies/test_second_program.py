@@ -18,7 +18,7 @@ from policies.model.workload import Shape
 from tests.policies.looking import FOUR
 from tests.policies.situations import NOW_MS, claim, rules, running, snapshot
 
-ONE, TWO = claim("civil/x:one"), claim("defence/x:two", least=0, most=3)
+ONE, TWO = claim("civil/x:one"), claim("defence/x:two", least=0, most=4)
 POLICY = replace(
     rules(floor=1000),
     overlays=(ModeOverlay(mode=OperatingMode.CRISIS, waived_floors=("civil",)),),
@@ -65,6 +65,25 @@ def test_a_floor_is_broken_for_nobody_as_it_is_for_somebody(beneficiary):
 def test_a_floor_that_is_demanded_and_can_be_met_is_guaranteed():
     less = replace(SOUND, entitlements=tuple(replace(one, guaranteed_millis=0) for one in SOUND.entitlements))
     assert rules_broken(less) == {"floors_are_guaranteed"}
+
+
+def test_more_than_there_is_is_promised_to_nobody():
+    more = replace(SOUND, entitlements=tuple(
+        replace(one, entitled_millis=5000) if one.tenant == "civil" else one for one in SOUND.entitlements
+    ))  # fmt: skip
+    assert rules_broken(more) == {"sums_within_capacity"}
+
+
+def test_a_device_is_not_filled_twice_by_one_group():
+    place = next(one for one in SOUND.placements if one.claim == TWO.id)
+    twice = replace(SOUND, placements=(
+        *(one for one in SOUND.placements if one is not place), replace(place, replicas=2)
+    ))  # fmt: skip
+    assert "sums_within_capacity" in rules_broken(twice)
+
+
+def test_a_decision_of_another_picture_of_the_world_is_refused():
+    assert rules_broken(SOUND, replace(SEEN, generation=SEEN.generation + 1)) == {"decision_is_of_this_snapshot"}
 
 
 def test_a_floor_that_the_sound_devices_cannot_meet_is_no_fault_of_the_decision():
