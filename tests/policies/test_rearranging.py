@@ -142,7 +142,7 @@ def test_a_whole_device_comes_free_of_its_fragments_and_everybody_runs_again():
     assert len(moved) == 2, "one half moved beside another, and the whole device went to who waited"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(PARTS, st.randoms(use_true_random=False), st.integers(2, 6), st.sampled_from((500, 1000)))
 def test_what_was_not_found_for_one_by_moving_others_is_not_there_for_its_equals(parts, dice, count, size):
     """Equals that wait share a failed search; where each is searched for by itself the same is decided."""
