@@ -38,6 +38,8 @@ from policies.model.workload import Claim, Job
 
 KILL_AFTER_MS = 2_000
 """Between the last word and the kill: the time to save its work a job had before, while it drained."""
+LOG_BYTES = 64 << 20
+"""A run whose log is longer than this when it begins writes a new one; of the older ones the latest is kept."""
 SUCCEEDED, FAILED, GAVE_UP = "job.succeeded", "job.failed", "job.gave_up"
 
 log = logging.getLogger(__name__)
@@ -79,6 +81,7 @@ class LocalJobs:
     clock: Clock
     simulated: bool
     kill_after_ms: int = KILL_AFTER_MS
+    log_bytes: int = LOG_BYTES
     stops: dict[GroupId, threading.Thread] = field(default_factory=dict)
     """Stops that run in the background."""
 
@@ -141,6 +144,7 @@ class LocalJobs:
                 raise GroupStopping(run.group)
         run = self._run(action, claim.job)
         Path(run.folder).mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._turn_over(self.here.processes.log_file(job_name(action.claim)))
         start(bare(self.here), specification(run), {}, self.clock)
 
     def _run(self, action: StartGroup, job: Job) -> JobRun:
@@ -170,6 +174,10 @@ class LocalJobs:
             checkpoint=job.checkpoint,
             end_file=str(self.here.processes.records / f"{name}.end"),
         )
+
+    def _turn_over(self, log: Path) -> None:
+        if log.exists() and log.stat().st_size > self.log_bytes:
+            log.replace(log.with_suffix(".log.1"))
 
     def _ask(self, group: GroupId) -> None:
         for record, _ in self._of(group):

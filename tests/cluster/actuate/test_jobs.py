@@ -14,7 +14,7 @@ import pytest
 from cluster.actuate.jobs import FAILED, GAVE_UP, SUCCEEDED, JobBook, LocalJobs
 from cluster.actuate.refusals import GroupStopping, NoJobEngine, WorkerNotBound
 from cluster.clock import SystemClock
-from cluster.embedded.jobs import runs
+from cluster.embedded.jobs import counted, keep_tries, runs
 from cluster.embedded.nodes import Machine, machine
 from cluster.embedded.processes import is_alive, records, stop
 from cluster.observe.jobs import job_groups
@@ -22,7 +22,7 @@ from cluster.settings import from_environment
 from cluster.sim.journal import MemoryLedger, MemoryRegistry, Shared
 from policies.model.codec import to_json
 from policies.model.inventory import Group, GroupState
-from policies.model.naming import group_id, worker_id
+from policies.model.naming import group_id, job_name, worker_id
 from policies.model.plan import (
     Action,
     Plan,
@@ -239,15 +239,29 @@ def test_a_job_that_fails_says_how_and_is_given_up_after_as_many_attempts_as_it_
     assert site.log().count("no data") == 2
 
 
-def test_a_claim_that_its_owner_changes_begins_to_count_anew(site: Site) -> None:
-    claim = a_job(*python("raise SystemExit(3)"), attempts=2)
-    for generation in (1, 2):
-        site.ask_for(replace(claim, generation=generation))
-        site.do(site.start)
-        site.until_it_failed()
-        site.do(StopGroup(domain=CIVIL, group=site.start.group, reason="DRAIN"))
-    assert site.notes() == [FAILED, FAILED]
-    assert not site.shared.claims[NAME].suspended
+def test_each_run_counts_once_and_a_claim_that_its_owner_changed_is_counted_anew(site: Site) -> None:
+    def count(generation: int, launch: str) -> int | None:
+        tries = counted(site.here, NAME, generation, launch)
+        if tries is not None:
+            keep_tries(site.here, NAME, tries)
+        return None if tries is None else tries.failures
+
+    assert [count(1, "a"), count(1, "a"), count(1, "b")] == [1, None, 2]
+    assert count(2, "b") is None, "a run from before the change is not counted under it"
+    assert count(2, "c") == 1
+
+
+def test_a_log_that_has_grown_long_is_begun_anew_and_the_one_before_is_kept(site: Site) -> None:
+    logs = site.here.settings.logs
+    logs.mkdir(parents=True)
+    log = logs / f"{job_name(NAME)}.log"
+    log.write_text("earlier words\n" * 10)
+    site.ask_for(a_job("/bin/echo", "later words"))
+    replace(site.jobs, log_bytes=100).take(site.start)
+    site.until(lambda _: SUCCEEDED in site.notes())
+    assert "later words" in log.read_text()
+    assert "earlier" not in log.read_text()
+    assert "earlier words" in log.with_suffix(".log.1").read_text()
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from policies.document import parse_claims
+from policies.model.codec import to_json
 from policies.model.naming import job_name
 from policies.model.units import ClaimId
 from tests.cluster.api.platform import Platform
@@ -85,3 +89,10 @@ def test_a_job_that_was_suspended_does_not_call_it_its_owners_doing(platform: Pl
     reason = platform.call("GET", f"{PATH}/why").json()
     assert reason["code"] == "SUSPENDED"
     assert "its events say which" in reason["sentence"]
+
+
+def test_the_example_in_the_documentation_is_a_claim_that_is_accepted(platform: Platform) -> None:
+    text = (Path(__file__).parents[3] / "docs" / "jobs.md").read_text()
+    (example,) = parse_claims(text.partition("```yaml\n")[2].partition("```")[0])
+    made = platform.call("PUT", PATH, json=json.loads(to_json(example)), headers={"If-None-Match": "*"})
+    assert made.status_code == 200, made.text
