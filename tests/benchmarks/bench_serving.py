@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import signal
 import subprocess
 import sys
 import time
@@ -53,6 +54,7 @@ class Part:
 
 def main() -> int:
     options = _options()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # whoever stops this does not leave a platform behind
     PICTURES.mkdir(exist_ok=True)
     began_s, load = time.monotonic(), _load()
     head, kept = sections(PAGE.read_text(encoding="utf-8") if PAGE.exists() else "")
