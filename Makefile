@@ -43,7 +43,7 @@ test-engines:       ## the engines on PyTorch (vLLM on processors, transformers)
 e2e: $(STAMP)       ## only the tests with real Ray and a real model
 	$(PY) -m pytest -q -m e2e
 
-bench-gateway: $(STAMP) ## the flood, the replay, a change under load, then the gateway beside Ray Serve and LiteLLM; writes docs/serving.md
+bench-gateway: $(STAMP) ## the flood, the replay, a change and a move between domains under load, then the gateway beside Ray Serve and LiteLLM; writes docs/serving.md
 	$(PY) -m tests.benchmarks.bench_serving
 
 sim: $(STAMP)       ## one simulated story again: make sim SEED=7 STEPS=92
