@@ -207,12 +207,20 @@ def _entry(event: dict[str, Any]) -> Entry:
     )
 
 
+def _action(action: dict[str, Any]) -> str:
+    """Return what an action of a plan does, to what, and why, in a few words."""
+    whom = next((action[key] for key in ("claim", "group", "worker", "device") if action.get(key)), "")
+    what = str(action.get("kind", "")).replace("_", " ")
+    why = f" ({action['reason']})" if action.get("reason") else ""
+    return f"{what} {whom}{why}".strip()
+
+
 def _whys(body: dict[str, Any]) -> list[Any]:
     found: list[Any] = []
     for key in ("reason", "reasons", "actions", "evictions", "moves"):
         value = body.get(key)
         if isinstance(value, list):
-            found += value
+            found += [_action(each) if isinstance(each, dict) else each for each in value]
         elif value:
             found.append(value)
     return found

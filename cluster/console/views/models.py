@@ -23,9 +23,18 @@ def models(scene: Scene, words: Words) -> Markup:
         running[owners.get(group.claim, ""), str(group.variant or "")].append(group)
     nodes = {worker.id: worker.node for worker in scene.workers}
     named = {str(worker): str(node) for worker, node in nodes.items()}
-    cards = [_model(model, scene, (running, named), words) for model in scene.models]
-    empty = None if cards else tag("p", words("models.none"), class_="empty")
-    return join(tag("h2", words("models.title")), empty, *cards)
+    asked = set(owners.values())
+    served = [_model(model, scene, (running, named), words) for model in scene.models if model.id in asked]
+    others = [_model(model, scene, (running, named), words) for model in scene.models if model.id not in asked]
+    empty = None if served or others else tag("p", words("models.none"), class_="empty")
+    return join(tag("h2", words("models.title")), empty, *served, _others(others, words))
+
+
+def _others(cards: list[Markup], words: Words) -> Markup | None:
+    """Return the models that nobody asks for, folded away so that those that are served are found at once."""
+    if not cards:
+        return None
+    return tag("details", tag("summary", words("models.others", count=len(cards))), *cards, id="models-others")
 
 
 def _model(

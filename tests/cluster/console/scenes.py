@@ -71,6 +71,22 @@ MISTRAL = Model(
 )
 
 
+UNUSED = replace(
+    MISTRAL,
+    id="mistral-medium-3.5-128b",
+    licence="modified MIT (not above a revenue threshold without a licence of the publisher)",
+    variants=tuple(
+        replace(
+            variant,
+            id=f"mistral-medium-3.5-128b-{variant.id}",
+            provenance="published: recipes of the engine (August 2026), weights 134 GB, at least 154 GB on 8 devices",
+        )
+        for variant in MISTRAL.variants
+    ),
+)
+"""Words as long as those of the shipped catalogue."""
+
+
 def claim(tenant, name, **fields):
     shape = Shape(flavors=("H100-80GB",), variant="fp8")
     known = {"kind": ClaimKind.SERVING, "model": "mistral-small-3.2", "ladder": (shape,), "max_replicas": 4}
@@ -166,7 +182,7 @@ def morning(viewer=OPERATOR):
         workers=tuple(workers),
         groups=tuple(groups),
         readings=tuple(readings),
-        models=(MISTRAL,),
+        models=(MISTRAL, UNUSED),
         traffic=(
             VariantLoad(claim=chat.id, variant="fp8", completed=4_812, failed=3, first_p50_ms=184, first_p95_ms=410),
             VariantLoad(claim=trial.id, variant="int4", completed=853, failed=9, first_p50_ms=131, first_p95_ms=305),

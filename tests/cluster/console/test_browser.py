@@ -226,13 +226,13 @@ def test_both_variants_stand_side_by_side_and_one_is_promoted_only_after_a_quest
 
 def test_a_trial_is_started_with_a_part_of_the_requests_and_stays_open_while_it_is_chosen(open_page, stage):
     page = open_page("models")
-    page.locator(".model summary").click()
+    page.locator(".trial + details summary").click()
     page.get_by_role("button", name="Try int4 for defence/cyber:triage").click()
     page.fill("#dialog-weight", "2")
     page.click("#dialog-go")
     shown(page, ".notice", "int4 is asked for as a canary of defence/cyber:triage")
     assert stage.tell(ping=True) == [["try", "defence/cyber:triage", "int4", 2]]
-    assert page.locator(".model details").get_attribute("open") is not None
+    assert page.locator(".trial + details").get_attribute("open") is not None
 
 
 def test_every_device_says_in_words_what_its_colour_says(open_page):
@@ -299,6 +299,8 @@ def test_light_and_dark_are_chosen_and_remembered(open_page):
 @pytest.mark.parametrize("view", ["", "models", "cluster"])
 def test_nothing_is_wider_than_the_screen(open_page, view, width):
     page = open_page(view, viewport={"width": width, "height": 844})
+    for summary in page.locator("#models-others > summary").all():
+        summary.click()
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 

@@ -152,3 +152,9 @@ def test_a_wrong_token_and_a_silent_control_plane_are_told_apart(source, operato
 
 def _fields(wish):
     return {name: getattr(wish, name) for name in wish.__slots__}
+
+
+def test_the_timeline_says_what_was_done_in_words_and_never_as_data(source, operator):
+    whys = [why for entry in asked(source.scene(operator)).timeline for why in entry.whys]
+    assert any(why.startswith("start group civil/justice:assistant") for why in whys)
+    assert not any("{" in why for why in whys)
