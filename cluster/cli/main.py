@@ -46,11 +46,26 @@ class Commands(typer.core.TyperGroup):
         if name and not name.startswith("-") and self.get_command(ctx, name) is None:
             if name in COMMANDS:
                 raise UsageError(f"`{name}` {ABSENT}", ctx)
-            import difflib
+            raise UsageError(_unknown(name, self.list_commands(ctx), "partage"), ctx)
+        return super().resolve_command(ctx, args)
 
-            near = difflib.get_close_matches(name, self.list_commands(ctx), 1, 0.5)
-            hint = f"did you mean {near[0]!r}?" if near else "`partage --help` lists the commands"
-            raise UsageError(f"there is no command {name!r}; {hint}", ctx)
+
+def _unknown(name: str, known: list[str], group: str) -> str:
+    """Return what is told of a name that is no command: the nearest one, or where they are listed."""
+    import difflib
+
+    near = difflib.get_close_matches(name, known, 1, 0.5)
+    hint = f"did you mean {near[0]!r}?" if near else f"`{group} --help` lists the commands"
+    return f"there is no command {name!r}; {hint}"
+
+
+class Group(typer.core.TyperGroup):
+    """A group of commands that answers an unknown name with the nearest known one."""
+
+    def resolve_command(self, ctx: Context, args: list[str]) -> tuple[str | None, Command | None, list[str]]:
+        """Return the command; an unknown name is answered with the nearest known one."""
+        if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
+            raise UsageError(_unknown(args[0], self.list_commands(ctx), ctx.command_path), ctx)
         return super().resolve_command(ctx, args)
 
 
@@ -69,6 +84,7 @@ def as_command(found: Any, name: str) -> Command:
     command: Command
     if isinstance(found, typer.Typer):
         found.rich_markup_mode = None
+        found.info.cls = Group
         command = typer.main.get_group(found)
     else:
         alone = typer.Typer(add_completion=False, rich_markup_mode=None)

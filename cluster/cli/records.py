@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cluster.cli.columns import clock
 from cluster.cli.exits import Exit
 from cluster.cli.reading import ContextName, OutputKind, TokenFile
 from cluster.cli.screen import Output, say, show
@@ -69,13 +70,15 @@ def export(
 ) -> None:
     """Write every record as it is sealed."""
     from cluster.cli.contexts import connect
+    from cluster.cli.watching import waiting_line
 
     count = 0
     target = sys.stdout if str(file) == "-" else file.open("w", encoding="utf-8")
-    with target:
+    with target, waiting_line() as tell:
         for record in _records(connect(context, token_file)):
             target.write(json.dumps(record, sort_keys=True, ensure_ascii=False) + "\n")
             count = record["seq"]
+            tell(f"{count} records, the last of {clock(record['at_ms'])}")
     say(f"{count} records exported")
 
 

@@ -122,3 +122,14 @@ def test_the_first_screen_loads_nothing_and_is_the_same_by_every_door(capsys: py
 def test_a_completion_script_is_printed_for_each_shell(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert outcome(["completion", shell]) == 0
     assert "_PARTAGE_COMPLETE" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [(["policy", "lnt"], "did you mean 'lint'?"), (["model", "canary", "xyz"], "there is no command 'xyz'")],
+)
+def test_an_unknown_command_of_a_group_is_answered_with_the_nearest(
+    words: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert outcome(words) == 2
+    assert told in capsys.readouterr().err
