@@ -23,6 +23,7 @@ class StopRouting:
     """The gateway sends no new request to the group."""
 
     kind: Literal["stop_routing"] = "stop_routing"
+    """Names the action."""
     domain: SecurityDomain
     """Security domain."""
     group: GroupId
@@ -36,6 +37,7 @@ class StopGroup:
     """The group's application is gone. Only planned once drained or past its drain deadline."""
 
     kind: Literal["stop_group"] = "stop_group"
+    """Names the action."""
     domain: SecurityDomain
     """Security domain."""
     group: GroupId
@@ -51,6 +53,7 @@ class StopWorker:
     """The worker's process or pod is gone. Only planned once it carries no group."""
 
     kind: Literal["stop_worker"] = "stop_worker"
+    """Names the action."""
     domain: SecurityDomain
     """Security domain."""
     worker: WorkerId
@@ -66,6 +69,7 @@ class ScrubDevice:
     """The device is wiped, verified and proved clean. Only planned once no worker holds it."""
 
     kind: Literal["scrub_device"] = "scrub_device"
+    """Names the action."""
     device: DeviceId
     """Device concerned."""
     node: NodeId
@@ -83,6 +87,7 @@ class StartWorker:
     """A worker of the domain is bound to the devices. Only planned once each is clean or this domain held it last."""
 
     kind: Literal["start_worker"] = "start_worker"
+    """Names the action."""
     domain: SecurityDomain
     """Security domain."""
     worker: WorkerId
@@ -100,6 +105,7 @@ class StartGroup:
     """The group's application exists on its worker with this many replicas."""
 
     kind: Literal["start_group"] = "start_group"
+    """Names the action."""
     domain: SecurityDomain
     """Security domain."""
     group: GroupId
@@ -133,6 +139,7 @@ class ScaleGroup:
     """The group has this many replicas."""
 
     kind: Literal["scale_group"] = "scale_group"
+    """Names the action."""
     domain: SecurityDomain
     """Security domain."""
     group: GroupId
@@ -148,6 +155,7 @@ class StartRouting:
     """The gateway sends requests to the group. Only planned once a replica runs."""
 
     kind: Literal["start_routing"] = "start_routing"
+    """Names the action."""
     domain: SecurityDomain
     """Security domain."""
     group: GroupId

@@ -8,6 +8,12 @@ import pytest
 
 from policies.document import parse_policy
 from policies.errors import DocumentInvalid
+from policies.model.codec import schema
+from policies.model.decision import Decision
+from policies.model.plan import Plan
+from policies.model.policy import Policy
+from policies.model.snapshot import Snapshot
+from policies.model.workload import Claim
 
 DEFAULT = Path(__file__).parents[2] / "policies" / "profiles" / "default.yaml"
 
@@ -35,3 +41,12 @@ def test_a_fault_is_named_with_its_line_and_path(old, new, line, path):
         parse_policy(text, "policy.yaml")
     assert (caught.value.line, caught.value.path) == (line, path)
     assert str(caught.value).startswith(f"policy.yaml:{line}:")
+
+
+@pytest.mark.parametrize("noun", [Policy, Snapshot, Decision, Claim, Plan], ids=lambda noun: noun.__name__)
+def test_every_field_that_others_read_or_write_is_described_and_no_other_is_accepted(noun):
+    described = schema(noun)
+    for name, one in [(noun.__name__, described), *described.get("$defs", {}).items()]:
+        if "properties" in one:
+            assert one["additionalProperties"] is False, name
+            assert [field for field, text in one["properties"].items() if not text.get("description")] == [], name
