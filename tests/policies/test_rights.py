@@ -10,7 +10,7 @@ from policies.decide import decide
 from policies.entitlement import fill
 from policies.fairness import in_fair_order
 from policies.model.decision import PendingReason
-from policies.model.inventory import GroupState, Node
+from policies.model.inventory import GroupState, Node, ScrubState
 from policies.model.memory import Hold, Memory
 from policies.model.tenancy import Quota
 from policies.model.units import SecurityDomain
@@ -47,7 +47,7 @@ def test_inside_a_tenant_nobody_takes_from_an_equal_although_its_right_is_strong
     """The wide one is larger than the quota and borrows; the narrow one would be inside it."""
     wide, narrow = claim("civil/x:wide", devices=2), claim("civil/x:narrow", submitted_at_ms=1)
     seen = snapshot(FOUR[:2], [wide, narrow], running(wide, ("G0", "G1")))
-    decision = decided(seen, rules(civil=2000, defence=0, floor=0))
+    decision = decided(seen, rules(civil=1000, defence=0, floor=0))
     assert granted(decision, wide.id) == 1
     assert not decision.evictions
 
@@ -70,6 +70,14 @@ def test_a_domain_that_was_not_seen_keeps_nobody_of_the_other_domain_waiting():
     assert granted(decision, goes_on.id) == 1
     assert code(decision, blind.id) is PendingReason.TELEMETRY_STALE
     assert not decision.evictions
+
+
+@pytest.mark.parametrize(("adopting", "served"), [((), 1), ((SecurityDomain.CIVIL,), 0)])
+def test_a_device_that_a_domain_held_last_is_taken_by_nobody_else_while_that_domain_is_not_seen(adopting, served):
+    """Its worker may still be there: what was not seen is not free."""
+    dirty = device("G0", domain=SecurityDomain.CIVIL, scrub=ScrubState.DIRTY)
+    taker = claim("defence/x:taker")
+    assert granted(decided(snapshot([dirty], [taker], adopting=adopting), rules()), taker.id) == served
 
 
 def test_of_two_replicas_of_which_one_is_enough_the_one_that_runs_stays():

@@ -82,6 +82,15 @@ def test_a_device_is_not_filled_twice_by_one_group():
     assert "sums_within_capacity" in rules_broken(twice)
 
 
+def test_a_device_of_a_replica_on_several_is_not_filled_twice_either():
+    wide, beside = claim("civil/x:wide", devices=2), claim("civil/y:beside")
+    seen = snapshot(FOUR, [wide, beside], running(wide, ("G0", "G1")), running(beside, ("G2",)))
+    decision = decide(seen, rules(civil=4000), Memory(), NOW_MS)
+    first, second = sorted(decision.placements, key=lambda one: len(one.devices))
+    both = replace(decision, placements=(second, replace(first, worker=second.worker, devices=second.devices[:1])))
+    assert "sums_within_capacity" in rules_broken(both, seen, rules(civil=4000))
+
+
 def test_a_decision_of_another_picture_of_the_world_is_refused():
     assert rules_broken(SOUND, replace(SEEN, generation=SEEN.generation + 1)) == {"decision_is_of_this_snapshot"}
 

@@ -57,6 +57,7 @@ def test_backfill_never_delays_a_reservation():
                                                                min_runtime_s=10_000)))  # fmt: skip
     decision = decide(snapshot(FOUR, [fixed, brief], reservations=(kept,)), borrow, Memory(), NOW_MS)
     assert code(decision, fixed.id) is PendingReason.RESERVATION_AHEAD
+    assert granted(decision, brief.id) == 1
 
 
 def test_a_job_whose_deadline_is_near_goes_before_its_equals():
