@@ -265,7 +265,8 @@ def _serve_leftover(work: Allocation, open_: Sequence[Lot]) -> None:
 def _may_run_on(work: Allocation, lot: Lot) -> bool:
     if not has_base(work, lot):
         return False
-    return _is_protected(work, lot) or is_allowed(work, lot, first_option(lot), Tier.LEFTOVER)
+    may_stay = any(is_allowed(work, lot, first_option(lot), tier) for tier in (Tier.LEFTOVER, Tier.GUARANTEED))
+    return may_stay or _is_protected(work, lot)
 
 
 def _is_protected(work: Allocation, lot: Lot) -> bool:

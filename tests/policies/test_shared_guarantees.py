@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from policies.decide import decide
 from policies.invariants import check_decision
-from policies.model.inventory import DeviceHealth
-from policies.model.memory import Memory
+from policies.model.inventory import DeviceHealth, UsageState
+from policies.model.memory import ClaimMemory, Memory
 from policies.model.tenancy import Quota
 from policies.model.workload import Reservation, Shape
 from tests.policies.looking import FEW, FOUR, granted
@@ -49,6 +49,20 @@ def test_of_reservations_that_are_more_than_there_is_the_one_that_begins_first_i
     seen = snapshot(FOUR, wishes, reservations=(early, kept_for("civil/y", 3000)))
     decision = decide(seen, rules(floor=0), Memory(), NOW_MS)
     assert (granted(decision, "defence/x:a"), granted(decision, "civil/y:b")) == (3, 1)
+
+
+def test_who_idles_inside_its_guarantee_is_not_sent_away_for_nobody_when_all_else_is_reserved():
+    """Civil uses what is there of its reservation; the third device is defence's floor, whatever it does there."""
+    idles, wants = claim("defence/x:idles"), claim("defence/x:wants", least=3)
+    uses = claim("civil/x:uses", least=2)
+    workers, groups = running(idles, ("G0",))
+    idle = [replace(one, usage=UsageState.TRULY_IDLE) for one in groups]
+    memory = Memory(claims=(ClaimMemory(claim=idles.id, idle_since_ms=1),))
+    seen = snapshot(FOUR[:3], [idles, wants, uses], (workers, idle), running(uses, ("G1",), ("G2",)),
+                    reservations=(kept_for("civil", 4000),))  # fmt: skip
+    decision = decide(seen, rules(floor=1000), memory, NOW_MS)
+    assert not decision.evictions
+    assert not check_decision(seen, decision, rules(floor=1000))
 
 
 def test_two_halves_of_a_guarantee_serve_one_whole_replica():
