@@ -42,7 +42,7 @@ def test_a_canary_is_a_claim_of_its_own_that_shares_the_requests_of_another(plat
     assert made.status_code == 201, made.text
     claim = made.json()["canary"]["claim"]
     assert claim["id"] == TRIAL
-    assert claim["canary"] == {"of": MAIN, "weight_percent": 5, "promoted": False}
+    assert claim["canary"] == {"of": MAIN, "weight_percent": 5, "promoted": False, "trial": "answer"}
     assert [shape["variant"] for shape in claim["ladder"]] == [SMALLER]
     platform.turns()
     found = platform.call("GET", HERE).json()
@@ -118,7 +118,12 @@ def test_a_promoted_variant_becomes_the_main_claims_and_the_canary_ends_by_itsel
     platform.turns()
     promoted = platform.call("POST", f"{HERE}/promote").json()
     assert [shape["variant"] for shape in promoted["main"]["claim"]["ladder"]] == [SMALLER]
-    assert promoted["canary"]["claim"]["canary"] == {"of": MAIN, "weight_percent": 100, "promoted": True}
+    assert promoted["canary"]["claim"]["canary"] == {
+        "of": MAIN,
+        "weight_percent": 100,
+        "promoted": True,
+        "trial": "answer",
+    }
     served = []
     for _ in range(60):
         live(platform, turns=1)
