@@ -80,6 +80,8 @@ def _canary_lines(claim: dict[str, Any]) -> list[str]:
     if not trial:
         return []
     fate = "; promoted, ends by itself" if trial["promoted"] else ""
+    if trial["trial"] == "shadow":
+        return [f"Shadow:      gets copies of {trial['weight_percent']} % of the requests of {trial['of']}{fate}"]
     return [f"Canary:      {trial['weight_percent']} % of the requests of {trial['of']}{fate}"]
 
 

@@ -8,7 +8,7 @@ from cluster.console.words import Words
 from policies.canary import WEIGHT_MAX, trials
 from policies.model.catalogue import Model
 from policies.model.routing import VariantLoad
-from policies.model.workload import Canary
+from policies.model.workload import Canary, TrialKind
 
 CLAIMS_SHOWN = 12
 """Claims of one model that a trial can be started for by button; others by the command line."""
@@ -62,6 +62,8 @@ def _state(main: ClaimView, trial: ClaimView, canary: Canary, words: Words) -> s
     if not _runs(trial):
         why = trial.reason.sentence if trial.reason else words("state.unknown")
         return words("trial.waits", variant=_variants(trial), claim=main.claim.id, why=why)
+    if canary.trial is TrialKind.SHADOW:
+        return words("trial.shadows", variant=_variants(trial), part=canary.weight_percent, claim=main.claim.id)
     if not _runs(main):
         return words("trial.alone", variant=_variants(trial), claim=main.claim.id)
     return words("trial.splits", variant=_variants(trial), part=canary.weight_percent)
