@@ -63,7 +63,7 @@ def main() -> int:
         if name in options.parts:
             before = _load()
             text, failed = part.measure(options)
-            texts.append(f"{text.rstrip()}\n\nLoad {before} before this part began.\n")
+            texts.append(f"{text.rstrip()}\n\nLoad {before} before this part began, {_load()} at its end.\n")
             missed += failed
         else:
             texts += [kept[heading] for heading in part.headings if heading in kept]
