@@ -23,6 +23,8 @@ class State:
         self.datasources = {"Prometheus": {"id": 1, "uid": "prom-1", "name": "Prometheus", "type": "prometheus"}}
         self.writes = 0
         self.requests = []
+        self.bodies = []
+        """``(path below /api, body)`` of every write."""
         self.fault = None
         """``(status, content type, body)`` given to every request."""
 
@@ -58,6 +60,8 @@ class Handler(BaseHTTPRequestHandler):
         if method == "POST" and token == VIEWER:
             return self._json(403, {"message": "You'll need additional permissions to perform this action."})
         body = json.loads(raw) if raw and raw != b"null" else None
+        if method == "POST":
+            state.bodies.append(("/".join(path), body))
         route = ROUTES.get((method, tuple(path[: 2 if path[0] in ("dashboards", "datasources") else 1])))
         if route is None:
             return self._json(404, {"message": "Not found"})
@@ -129,7 +133,8 @@ def post_dashboard(state, path, _query, body):
     content.update(id=number, version=version)
     meta = {"folderUid": folder, "version": version, "provisioned": False}
     state.dashboards[content["uid"]] = {"dashboard": content, "meta": meta}
-    return 200, {"id": number, "uid": content["uid"], "status": "success", "version": version}
+    answer = {"id": number, "uid": content["uid"], "status": "success", "version": version, "folderUid": folder}
+    return 200, answer | {"title": content["title"], "url": f"/d/{content['uid']}/board"}
 
 
 def get_annotations(state, _path, query, _body):
