@@ -7,6 +7,7 @@ import platform
 import re
 import sys
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -16,7 +17,7 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from policies.model.catalogue import Model
+from policies.model.catalogue import Model, Variant
 from policies.model.codec import to_plain
 from serving import energy, ledger, report
 from serving.catalogue import ABOUT, DEFAULT_MODEL, SHIPPED, Entry, entries, find, find_variant, require_complete
@@ -37,34 +38,46 @@ usage = typer.Typer(no_args_is_help=True, help="What tenants used, from the gate
 Home = Annotated[Path, typer.Option(envvar="PARTAGE_HOME", help="State of the platform.")]
 Cache = Annotated[Path, typer.Option(envvar="PARTAGE_CACHE", help="Where weights are.")]
 Output = Annotated[str, typer.Option("--output", "-o", help="table, json or yaml.")]
+ListOutput = Annotated[str, typer.Option("--output", "-o", help="table, wide, json or yaml.")]
 
 
 @model.command("list")
-def list_models(home: Home = STATE, output: Output = "table") -> None:
-    """Show every model with its variants, best first."""
+def list_models(home: Home = STATE, output: ListOutput = "table") -> None:
+    """Show every model with its variants, best first; `-o wide` also what their figures and licences rest on."""
     found = _known(home)
-    if output != "table":
+    if output not in ("table", "wide"):
         _print([to_plain(entry.model) for entry in found], output)
         return
-    table = Table("MODEL", "VARIANT", "ENGINE", "PRECISION", "WEIGHTS MiB", "KV B/TOKEN", "QUALITY", "TOK/S", box=None)
-    for name in ("FIGURES", "LICENCE"):
-        table.add_column(name)
+    columns = VARIANT_COLUMNS | (FURTHER_COLUMNS if output == "wide" else {})
+    table = Table(box=None, pad_edge=False)
+    for title in columns:
+        table.add_column(title, justify="right" if title in NUMBERS else "left")
     for entry in found:
         for variant in entry.model.variants:
-            quality = max((shape.quality for shape in variant.shapes), default=0)
-            table.add_row(
-                entry.model.id,
-                variant.id,
-                variant.engine,
-                variant.precision,
-                str(variant.weights_mib),
-                str(variant.kv_bytes_per_token or "not known"),
-                str(quality),
-                str(variant.tokens_per_s or "not known"),
-                variant.provenance.partition(":")[0],
-                entry.model.licence.partition(" (")[0],
-            )
+            table.add_row(*(cell(entry.model, variant) for cell in columns.values()))
     _screen().print(table)
+
+
+def _quality(_: Model, variant: Variant) -> str:
+    return str(max((shape.quality for shape in variant.shapes), default=0))
+
+
+VARIANT_COLUMNS: dict[str, Callable[[Model, Variant], str]] = {
+    "VARIANT": lambda _, variant: variant.id,
+    "ENGINE": lambda _, variant: variant.engine,
+    "PRECISION": lambda _, variant: variant.precision,
+    "MiB": lambda _, variant: str(variant.weights_mib),
+    "QUALITY": _quality,
+    "TOK/S": lambda _, variant: str(variant.tokens_per_s or "-"),
+}
+"""What fits 80 columns."""
+FURTHER_COLUMNS: dict[str, Callable[[Model, Variant], str]] = {
+    "KV B/TOKEN": lambda _, variant: str(variant.kv_bytes_per_token or "-"),
+    "FIGURES": lambda _, variant: variant.provenance.partition(":")[0],
+    "MODEL": lambda model, _: model.id,
+    "LICENCE": lambda model, _: model.licence.partition(" (")[0],
+}
+NUMBERS = frozenset({"MiB", "QUALITY", "TOK/S", "KV B/TOKEN"})
 
 
 @model.command()

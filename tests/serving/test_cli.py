@@ -37,11 +37,12 @@ def record(**changes: object) -> UsageRecord:
     return UsageRecord(**(plain | changes))
 
 
-def test_the_list_shows_each_variant_and_whether_its_figures_are_measured(tmp_path: Path) -> None:
+def test_the_list_fits_a_terminal_and_the_wide_one_says_whether_figures_are_measured(tmp_path: Path) -> None:
     status, said = partage("model", "list", home=tmp_path)
     assert status == 0
     assert "smollm2-135m-q4-0" in said
-    assert "measured" in said
+    assert max(len(line.rstrip()) for line in said.splitlines()) <= 80
+    assert "measured" in partage("model", "list", "-o", "wide", home=tmp_path)[1]
     status, said = partage("model", "list", "-o", "json", home=tmp_path)
     assert {model["id"] for model in json.loads(said)} >= {"smollm2-135m-instruct"}
 
