@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from policies.admission import Ask
 from policies.entitlement import Share, entitle, tree
+from policies.model.memory import Memory
+from policies.model.policy import Policy
+from policies.model.snapshot import Snapshot
 from policies.model.units import WHOLE_GPU_MILLIS, DeviceId, FlavorId, TenantId
-from policies.survey import Survey
+from policies.model.workload import Reservation
+from policies.survey import Survey, survey
 
 
 def healthy_capacity(survey: Survey) -> dict[FlavorId, int]:
@@ -59,6 +64,21 @@ def reserved_now(survey: Survey, flavor: FlavorId, capacity: int) -> dict[Tenant
         least = asked[one.tenant] - max(0, _promised(survey, flavor, asked) - most)
         kept[one.tenant] = max(kept.get(one.tenant, 0), least)
     return kept
+
+
+def kept_at_start(snapshot: Snapshot, policy: Policy, asked: Reservation) -> int:
+    """Return how many millis of the reservation would be kept when it begins, on the devices that are sound now.
+
+    What floors need and earlier reservations keep is left to them. Never more than was asked for.
+    """
+    others = tuple(one for one in snapshot.reservations if one.id != asked.id)
+
+    def kept(reservations: tuple[Reservation, ...]) -> int:
+        seen = survey(replace(snapshot, reservations=reservations), policy, Memory(), asked.starts_at_ms)
+        capacity = healthy_capacity(seen).get(asked.flavor, 0)
+        return reserved_now(seen, asked.flavor, capacity).get(asked.tenant, 0)
+
+    return max(0, kept((*others, asked)) - kept(others))
 
 
 def _promised(survey: Survey, flavor: FlavorId, reserved: Mapping[TenantId, int]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Response
@@ -14,6 +15,7 @@ from cluster.refusals import Conflict, NotFound
 from policies.model.codec import digest
 from policies.model.units import WHOLE_GPU_MILLIS
 from policies.model.workload import Reservation
+from policies.quota import kept_at_start
 
 routes = APIRouter(prefix="/v1/reservations", tags=["reservations"])
 
@@ -105,3 +107,10 @@ def _faults(parts: Parts, asked: Reservation, name: str, now_ms: int) -> Iterato
         yield "/flavor", f"there is no device of the kind {asked.flavor!r}"
     elif not 1 <= asked.gpu_millis <= there:
         yield "/gpu_millis", f"between 1 and {there} thousandths of these devices can be kept"
+    elif (kept := _kept(parts, asked)) < asked.gpu_millis:
+        yield "/gpu_millis", f"the floors of others and earlier reservations leave {kept} thousandths when it begins"
+
+
+def _kept(parts: Parts, asked: Reservation) -> int:
+    seen = replace(parts.view.latest().snapshot, reservations=parts.journal.reservations())
+    return kept_at_start(seen, parts.journal.policy(), asked)

@@ -108,3 +108,15 @@ def put(platform: Platform, claim: dict[str, Any]) -> None:
 def borrowed(platform: Platform) -> int:
     entries = platform.parts.view.latest().decision.entitlements
     return sum(entry.borrowed_millis for entry in entries if entry.tenant == SecurityDomain.CIVIL)
+
+
+def test_no_reservation_is_made_of_what_the_floors_of_others_need(platform: Platform) -> None:
+    refused = platform.call("PUT", PATH, json=wish(platform, gpu_millis=4000), headers=NEW)
+    assert refused.status_code == 422, refused.text
+    assert refused.json()["errors"] == [
+        {
+            "pointer": "/gpu_millis",
+            "detail": "the floors of others and earlier reservations leave 3000 thousandths when it begins",
+        }
+    ]
+    assert platform.call("PUT", PATH, json=wish(platform, gpu_millis=3000), headers=NEW).status_code == 200
