@@ -22,6 +22,7 @@ from cluster.client import Client
 from cluster.clock import SystemClock
 from cluster.demo.story import Stage, play, prepare
 from cluster.demo.traffic import Asked, Traffic
+from cluster.embedded.kept_ready import until_kept_ready
 from cluster.embedded.platform import bring_up, take_down
 from tests.e2e.bench import settings_in
 
@@ -66,6 +67,7 @@ def tell() -> Told:
     settings, said = settings_in(folder), list[str]()
     try:
         bring_up(settings, said.append)
+        until_kept_ready(settings, said.append)
         client = Client(url=settings.api_url, token=settings.operator_token.read_text().strip())
         clock = SystemClock()
         lines, _ = prepare(client, settings)

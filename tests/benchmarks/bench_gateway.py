@@ -26,7 +26,7 @@ import httpx
 from tests.benchmarks.gateway_load import Load
 from tests.benchmarks.gateway_sides import KEY, MODEL
 
-SIDES = ("upstream", "litellm", "serve", "serve-haproxy", "partage", "partage-haproxy", "partage-door")
+SIDES = ("upstream", "litellm", "serve", "serve-haproxy", "partage-serve", "partage-haproxy", "partage-door")
 LITELLM = "litellm[proxy]==1.106.2"
 MASTER_KEY = "sk-bench-7c1f0a3e9d5b48a2"
 CONNECTIONS = (1, 16, 64)

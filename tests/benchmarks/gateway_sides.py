@@ -196,7 +196,12 @@ def serve_bare(port: int, folder: Path) -> None:
     serve.run(front.bind(deployed.bind()), name="bare", route_prefix="/")
 
 
-SIDES = {"partage": serve_partage, "partage-door": serve_partage_door, "serve": serve_bare}
+SIDES = {
+    "partage": serve_partage,
+    "partage-serve": serve_partage,
+    "partage-door": serve_partage_door,
+    "serve": serve_bare,
+}
 
 if __name__ == "__main__":
     asyncio.set_event_loop_policy(None)
