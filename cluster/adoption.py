@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from policies.model.catalogue import Model
 from policies.model.inventory import Device, Group
+from policies.model.naming import tenant_of
 from policies.model.snapshot import Snapshot
-from policies.model.units import ClaimId, DeviceId, TenantId, VariantId
+from policies.model.units import ClaimId, DeviceId, VariantId
 from policies.model.workload import Claim, ClaimKind, Shape
 
 
@@ -56,7 +57,7 @@ def _claim(
     replicas = sum(group.replicas for group in groups)
     return Claim(
         id=name,
-        tenant=TenantId(name.partition(":")[0]),
+        tenant=tenant_of(name),
         kind=ClaimKind.SERVING if variants else ClaimKind.JOB,
         model=model.id if model else None,
         ladder=_ladder(groups, model, devices),

@@ -9,9 +9,11 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from cluster.loop import Turn
 from policies.isolation import price_of_isolation
 from policies.model.decision import Entitlement
+from policies.model.naming import tenant_of
 from policies.model.policy import OperatingMode, Policy
 from policies.model.snapshot import GapKind, Snapshot
 from policies.model.tenancy import Quota
+from policies.model.units import TenantId
 
 CLAIMS_LABELLED = 2_000
 """Claims with series of their own; the counts by state hold all of them."""
@@ -102,7 +104,7 @@ def _claims(turn: Turn) -> Iterator[Metric]:
         "partage_claim_replicas", "Replicas granted and wanted.", labels=["domain", "tenant", "claim", "part"]
     )
     for reason in turn.decision.reasons[:CLAIMS_LABELLED]:
-        tenant = reason.claim.partition(":")[0]
+        tenant = tenant_of(reason.claim)
         replicas.add_metric([_domain(tenant), tenant, reason.claim, "granted"], reason.granted_replicas)
         replicas.add_metric([_domain(tenant), tenant, reason.claim, "wanted"], reason.wanted_replicas)
     yield replicas
@@ -113,7 +115,7 @@ def _claims(turn: Turn) -> Iterator[Metric]:
         (
             (
                 _domain(reason.claim),
-                reason.claim.partition(":")[0],
+                tenant_of(reason.claim),
                 classes.get(reason.claim, ""),
                 reason.state.value,
                 reason.code.value if reason.code else "",
@@ -126,9 +128,9 @@ def _claims(turn: Turn) -> Iterator[Metric]:
 def _waits(turn: Turn) -> Iterator[Metric]:
     waiting = {memory.claim: memory.waiting_since_ms for memory in turn.decision.memory.claims}
     classes = {claim.id: claim.priority_class for claim in turn.snapshot.claims}
-    oldest: dict[tuple[str, str, str], float] = {}
+    oldest: dict[tuple[str, TenantId, str], float] = {}
     for reason in turn.decision.reasons:
-        tenant = reason.claim.partition(":")[0]
+        tenant = tenant_of(reason.claim)
         began = waiting.get(reason.claim)
         key = (_domain(tenant), tenant, classes.get(reason.claim, ""))
         waited = (turn.decision.decided_at_ms - began) / 1000 if began is not None else 0

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from cluster.loop import Turn
 from policies.model.inventory import GroupState, ScrubState, WorkerState
+from policies.model.naming import tenant_of
 from policies.model.units import DeviceId, SecurityDomain
 
 MOVES_REMEMBERED = 200
@@ -102,7 +103,7 @@ class Moves:
 
         A move that is no longer wanted before the device was given up is forgotten: it never was one.
         """
-        wanted = {device: binding.domain for binding in turn.decision.bindings for device in binding.devices}
+        wanted = _wanted(turn)
         held = {device.id: device.domain for device in turn.snapshot.devices}
         self._open = {
             name: move
@@ -130,7 +131,7 @@ class Moves:
 
 def begun(turn: Turn) -> list[Move]:
     """Return a move for each device that the decision gives to a domain which does not hold it now."""
-    wanted = {device: binding.domain for binding in turn.decision.bindings for device in binding.devices}
+    wanted = _wanted(turn)
     placed = {device: placement.claim for placement in turn.decision.placements for device in placement.devices}
     decided = Stage(name="decided", at_ms=turn.decision.decided_at_ms)
     return [
@@ -139,11 +140,16 @@ def begun(turn: Turn) -> list[Move]:
             from_domain=device.domain,
             to_domain=wanted[device.id],
             stages=(decided,),
-            tenant=placed.get(device.id, "").partition(":")[0],
+            tenant=tenant_of(placed.get(device.id, "")),
         )
         for device in turn.snapshot.devices
         if device.id in wanted and device.domain is not None and device.domain is not wanted[device.id]
     ]
+
+
+def _wanted(turn: Turn) -> dict[DeviceId, SecurityDomain]:
+    """Return the domain that the decision gives each device to."""
+    return {device: binding.domain for binding in turn.decision.bindings for device in binding.devices}
 
 
 def advance(move: Move, turn: Turn) -> Move:

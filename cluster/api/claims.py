@@ -30,7 +30,7 @@ from policies.canary import trials
 from policies.explain import releasable
 from policies.model.decision import Reason
 from policies.model.inventory import Group
-from policies.model.naming import job_name
+from policies.model.naming import job_name, tenant_of
 from policies.model.plan import OutcomeStatus, StartGroup
 from policies.model.routing import VariantLoad
 from policies.model.units import ClaimId
@@ -76,7 +76,7 @@ def why(parts: Platform, caller: Anyone, claim_id: str) -> Reason:
 @routes.get("/{claim_id:path}/log")
 def job_log(parts: Platform, caller: Anyone, claim_id: str, lines: Lines = 100) -> JobLog:
     """Return the last lines that the claim's job wrote, all of its runs one after another; also after it has ended."""
-    caller.require_sight("claim", claim_id, claim_id.partition(":")[0])
+    caller.require_sight("claim", claim_id, tenant_of(claim_id))
     written = tail(parts.settings.logs / f"{job_name(ClaimId(claim_id))}.log", lines)
     if written is None:
         raise NotFound("log", claim_id)
@@ -175,11 +175,6 @@ def _told(reason: Reason, refusal: str | None) -> Reason:
 def visible_reason(caller: Caller, reason: Reason) -> Reason:
     """Return the reason as far as it may be told to the caller: to a tenant nothing that rests on others' claims."""
     return reason if caller.tenant is None else releasable(reason, lambda claim: caller.may_see(tenant_of(claim)))
-
-
-def tenant_of(claim: str) -> str:
-    """Return whose the claim is, by its name."""
-    return claim.partition(":")[0]
 
 
 def visible(parts: Parts, caller: Caller, claim_id: str) -> Claim:

@@ -14,6 +14,7 @@ from policies.decide import decide
 from policies.invariants import Violation
 from policies.model.codec import digest
 from policies.model.decision import Decision, Reason
+from policies.model.naming import tenant_of
 from policies.model.plan import Outcome, Plan
 from policies.model.snapshot import Snapshot
 
@@ -72,7 +73,7 @@ def reasons(parts: Platform, caller: Anyone, limit: Limit = 500, cursor: Cursor 
     seen = [
         visible_reason(caller, reason)
         for reason in parts.view.latest().decision.reasons
-        if caller.may_see(reason.claim.partition(":")[0])
+        if caller.may_see(tenant_of(reason.claim))
     ]
     return page_of(parts, seen, lambda reason: reason.claim, limit, cursor)
 

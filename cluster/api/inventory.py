@@ -15,6 +15,7 @@ from cluster.moves import Move
 from cluster.refusals import NotFound
 from policies.model.decision import Entitlement
 from policies.model.inventory import Cordon, Device, Group, Node, Worker
+from policies.model.naming import tenant_of
 from policies.model.policy import Policy
 from policies.model.tenancy import Quota, Tenant
 from policies.model.units import UNLIMITED
@@ -124,7 +125,7 @@ def uncordon(parts: Platform, caller: Operator, subject: Subject) -> None:
 
 def visible_groups(turn: Turn, caller: Caller) -> list[Group]:
     """Return the groups of claims that the caller may see."""
-    return [group for group in turn.snapshot.groups if caller.may_see(group.claim.partition(":")[0])]
+    return [group for group in turn.snapshot.groups if caller.may_see(tenant_of(group.claim))]
 
 
 def _share(entry: Entitlement, policy: Policy) -> Share:

@@ -12,6 +12,7 @@ from cluster.api.claims import visible_reason
 from cluster.api.parts import Anyone, Platform
 from policies.decide import decide
 from policies.model.decision import Decision, Reason
+from policies.model.naming import tenant_of
 from policies.model.units import ClaimId, FlavorId, ModelId, TenantId
 from policies.model.workload import Claim, ClaimKind, Shape
 
@@ -66,7 +67,7 @@ def offer(parts: Platform, caller: Anyone, wish: Wish) -> Offer:
     variant = claim.ladder[reason.rung].variant if reason.rung is not None else None
     known = {eviction.group for eviction in before.evictions}
     losers = [eviction.claim for eviction in after.evictions if eviction.group not in known]
-    own = {loser for loser in losers if caller.may_see(loser.partition(":")[0])}
+    own = {loser for loser in losers if caller.may_see(tenant_of(loser))}
     return Offer(
         sampled_at_ms=turn.snapshot.observed_at_ms,
         granted_replicas=reason.granted_replicas,

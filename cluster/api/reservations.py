@@ -13,6 +13,7 @@ from cluster.api.parts import Anyone, Cursor, IfMatch, IfNoneMatch, Limit, Opera
 from cluster.api.problems import ApiRefusal
 from cluster.refusals import Conflict, NotFound
 from policies.model.codec import digest
+from policies.model.naming import tenant_of
 from policies.model.units import WHOLE_GPU_MILLIS
 from policies.model.workload import Reservation
 from policies.quota import kept_at_start
@@ -34,7 +35,7 @@ def list_reservations(parts: Platform, caller: Anyone, limit: Limit = 500, curso
 @routes.get("/{name:path}")
 def get_reservation(parts: Platform, caller: Anyone, name: str, response: Response) -> Reservation:
     """Return one reservation; its digest is the ETag."""
-    caller.require_sight("reservation", name, name.partition(":")[0])
+    caller.require_sight("reservation", name, tenant_of(name))
     found = _stored(parts, name)
     if found is None:
         raise NotFound("reservation", name)

@@ -27,6 +27,7 @@ from cluster.refusals import NoPolicy, NotFound, Refusal
 from policies.explain import releasable
 from policies.model.catalogue import Model
 from policies.model.decision import Decision, Reason
+from policies.model.naming import tenant_of
 from policies.model.policy import Policy
 from policies.model.units import ClaimId, TenantId
 from policies.soundness import faults_of_policy
@@ -279,7 +280,7 @@ def _namespace_of(spec: Any, **_: Any) -> dict[str, str] | None:
 
 
 def _are_of_one(claim: ClaimId, other: ClaimId) -> bool:
-    return claim.partition(":")[0] == other.partition(":")[0]
+    return tenant_of(claim) == tenant_of(other)
 
 
 def _words(reason: Reason) -> tuple[Any, ...]:

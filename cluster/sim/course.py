@@ -14,6 +14,7 @@ from cluster.sim.trace import Arrival
 from cluster.sim.world import World
 from policies.invariants import Violation
 from policies.model.decision import EvictionReason
+from policies.model.naming import tenant_of
 from policies.model.plan import ScrubDevice, StopRouting
 from policies.model.policy import Policy
 from policies.model.units import WHOLE_GPU_MILLIS, ClaimId, GroupId, TenantId
@@ -205,7 +206,7 @@ class Course:
 
     def _pass(self, pause_ms: int, turn: Turn) -> None:
         for group in self.world.groups.values():
-            tenant = TenantId(group.claim.partition(":")[0])
+            tenant = tenant_of(group.claim)
             held = self.world.shares[group.id] * max(len(group.devices), group.replicas)
             self.gpu_ms[tenant] = self.gpu_ms.get(tenant, 0) + held * pause_ms // WHOLE_GPU_MILLIS
         floors = {(one.id, flavor): amount for one in self.policy.tenants for flavor, amount in one.floor_millis}

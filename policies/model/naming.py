@@ -5,10 +5,15 @@ from __future__ import annotations
 import hashlib
 import re
 
-from policies.model.units import ClaimId, DeviceId, GroupId, SecurityDomain, WorkerId
+from policies.model.units import ClaimId, DeviceId, GroupId, SecurityDomain, TenantId, WorkerId
 
 DIGITS = 12
 """Of a name's hash: with 48 bits, 100,000 workers share a name once in 50,000 sites."""
+
+
+def tenant_of(claim: str) -> TenantId:
+    """Return whose a claim, or a reservation, is by its name; the whole name where it has no colon."""
+    return TenantId(claim.partition(":")[0])
 
 
 def worker_id(domain: SecurityDomain, devices: tuple[DeviceId, ...]) -> WorkerId:

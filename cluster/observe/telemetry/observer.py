@@ -14,6 +14,7 @@ from cluster.observe.telemetry.store import Seen, TelemetryStore
 from cluster.ports import Observer
 from policies.health import HealthMemory
 from policies.model.inventory import Device, DeviceHealth, Group, UsageState, Worker
+from policies.model.naming import tenant_of
 from policies.model.snapshot import Gap, GapKind, Snapshot
 from policies.model.telemetry import (
     NOT_READ,
@@ -24,7 +25,7 @@ from policies.model.telemetry import (
     Reading,
     WorkerHolding,
 )
-from policies.model.units import WHOLE_GPU_MILLIS, ClaimId, DeviceId, GroupId, NodeId, TenantId, WorkerId
+from policies.model.units import WHOLE_GPU_MILLIS, DeviceId, GroupId, NodeId, WorkerId
 from policies.usage_state import UsageBounds, UsageEvidence, UsageMemory, forget_if_stale, weigh
 
 WORST_LAST = (DeviceHealth.HEALTHY, DeviceHealth.SUSPECT, DeviceHealth.QUARANTINED, DeviceHealth.RETIRED)
@@ -219,11 +220,6 @@ def _holding(worker: Worker, seen: Snapshot, root: Root) -> WorkerHolding:
         pod=root.pod,
         groups=shares,
     )
-
-
-def tenant_of(claim: ClaimId) -> TenantId:
-    """Return the tenant that the claim's name begins with."""
-    return TenantId(claim.partition(":")[0])
 
 
 def _share(group: Group, groups: list[Group], seen: Snapshot) -> int:

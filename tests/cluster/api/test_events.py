@@ -80,7 +80,6 @@ def test_a_stream_ends_soon_after_its_key_was_revoked(platform: Platform) -> Non
         return [first, *[event async for event in stream]]
 
     told = asyncio.run(asyncio.wait_for(events_after_revoking(), 10))
-    assert len(told) >= 1
     assert not any("civil/justice:new" in event for event in told)
 
 
