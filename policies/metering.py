@@ -14,6 +14,10 @@ from policies.model.units import WHOLE_GPU_MILLIS, ClaimId, DeviceId, GroupId, T
 UNATTRIBUTED = TenantId("")
 """Stands for what nobody held: free devices, foreign processes."""
 NO_CLAIM = ClaimId("")
+MOST_POWER_MW = 5_000_000
+"""No board draws more; a counter that moves faster is not being read."""
+SLACK_MS = 1_000
+"""A board's counter moves in steps, so an interval may hold a little of the one before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +45,9 @@ def energy_between(before: DeviceSample | None, now: DeviceSample) -> Reading:
         return last
     if last < first:
         return Missing(MissingCause.COUNTER_RESET, f"energy_mj {first} to {last}")
+    interval_ms = max(0, now.at_ms - before.at_ms) + SLACK_MS
+    if (last - first) * 1000 > MOST_POWER_MW * interval_ms:
+        return Missing(MissingCause.IMPOSSIBLE, f"energy_mj {first} to {last} in {interval_ms} ms")
     return last - first
 
 

@@ -76,6 +76,12 @@ def test_memory_is_metered_by_process() -> None:
     assert [row.memory_mib_seconds for row in rows] == [2_000, 6_000, 0]
 
 
+def test_a_counter_that_moves_faster_than_any_board_can_draw_is_charged_to_nobody() -> None:
+    wild = energy_between(board(1_000), board(2**52))
+    assert isinstance(wild, Missing)
+    assert wild.cause is MissingCause.IMPOSSIBLE
+
+
 def test_energy_across_a_reset_is_not_known() -> None:
     answer = energy_between(board(5_000), board(10))
     assert isinstance(answer, Missing)

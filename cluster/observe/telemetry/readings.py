@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from policies.metering import MOST_POWER_MW
 from policies.model.telemetry import Missing, MissingCause, Reading
 
 SENTINELS_FROM = 0x7FFF_FFFF_FFFF_FFF0
@@ -21,8 +22,8 @@ MOST = {
     "busy_percent": 100,
     "memory_busy_percent": 100,
     "sm_percent": 100,
-    "power_mw": 5_000_000,
-    "power_limit_mw": 5_000_000,
+    "power_mw": MOST_POWER_MW,
+    "power_limit_mw": MOST_POWER_MW,
     "temperature_c": 130,
     "memory_temperature_c": 130,
     "sm_clock_mhz": 10_000,
@@ -37,17 +38,28 @@ MOST = {
     "rows_uncorrected": 1 << 20,
     "rows_pending": 1,
     "rows_failed": 1,
-    "pages_retired": 1 << 20,
+    "pages_single": 1 << 20,
+    "pages_double": 1 << 20,
     "pages_pending": 1,
+    "energy_mj": 1 << 53,
+    "pcie_replays": 1 << 48,
+    "nvlink_tx_kib": 1 << 60,
+    "nvlink_rx_kib": 1 << 60,
+    "nvlink_flit": 1 << 48,
+    "nvlink_data": 1 << 48,
+    "nvlink_replay": 1 << 48,
+    "nvlink_recovery": 1 << 48,
 }
-"""Largest value that the quantity can have. Names left out are bounded by the sentinels alone."""
+"""Largest value that the quantity can have: 1 << 53 mJ are 57 years at the largest power named here, 1 << 60 KiB are
+decades of the fastest links. Beyond it a counter is not being read, and its differences would be charged to somebody.
+"""
 LEAST = {"temperature_c": 1, "memory_temperature_c": 1, "memory_total_mib": 1, "power_limit_mw": 1}
 """Smallest value; 0 where left out. Nothing here runs below freezing, and a GPU without memory is none."""
 
 
 def plausible(name: str, value: float | Missing) -> Reading:
     """Return the value as an integer if it can be true of this quantity, else why not. Fractions are rounded."""
-    least, most = LEAST.get(name, 0), MOST.get(name, SENTINELS_FROM - 1)
+    least, most = LEAST.get(name, 0), MOST[name]
     if type(value) is int and least <= value <= most and value not in SENTINELS_32:
         return value
     if isinstance(value, Missing):

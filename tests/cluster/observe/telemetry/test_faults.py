@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pynvml
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
@@ -213,7 +213,9 @@ def test_f05_a_tenants_usage_becomes_unknown_and_not_idle_when_nobody_looks(rig:
 NUMBERS = st.one_of(
     st.integers(0, 2**32 - 1), st.sampled_from([0, 1, 100, 101, 255, 2**31 - 1, 0x7FFF_FFF0, 2**32 - 1])
 )
-LARGE = st.one_of(st.integers(0, 2**63 - 1), st.sampled_from([2**63 - 14, 2**63 - 1, 0, 2**40]))
+LARGE = st.one_of(
+    st.integers(0, 2**63 - 1), st.integers(2**62, 2**63 - 1), st.sampled_from([2**63 - 14, 2**63 - 1, 0, 2**40])
+)
 REALS = st.floats(allow_nan=True, allow_infinity=True)
 INSANE = st.fixed_dictionaries(
     {},
@@ -236,6 +238,8 @@ INSANE = st.fixed_dictionaries(
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(INSANE, min_size=1, max_size=4))
+@example([{"energy_mj": 2**62 + 512}])  # no sentinel, and as a float more than 2**62
+@example([{"energy_mj": 2**63 - 17}])
 def test_f06_insane_values_break_neither_json_nor_metrics_nor_the_decision(
     object_rig: Rig, rounds: list[dict[str, object]]
 ) -> None:
