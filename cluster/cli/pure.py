@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cluster.cli.documents import noun_in, policy_in, snapshot_in
 from cluster.cli.exits import Exit
 from cluster.cli.reading import ContextName, OutputKind, TokenFile
-from cluster.cli.screen import Column, Output, say, show, warn_if_simulated
+from cluster.cli.screen import Column, Output, printable, say, show, warn_if_simulated
+
+if TYPE_CHECKING:
+    from policies.invariants import Violation
+    from policies.model.decision import Decision
+    from policies.model.policy import Policy
+    from policies.model.snapshot import Snapshot
 
 SnapshotFile = Annotated[Path, typer.Option("--snapshot", help="File from `partage snapshot save`.")]
 PolicyFile = Annotated[Path, typer.Option("--policy", help="Policy document (YAML), or one saved as JSON.")]
@@ -54,31 +60,51 @@ REASON_COLUMNS = [
 
 def check(
     snapshot: SnapshotFile,
-    policy: PolicyFile,
     decision: Annotated[Path, typer.Option("--decision", help="Decision as JSON, from `partage decide -o json`.")],
+    policy: Annotated[
+        Path | None, typer.Option("--policy", help="Policy that it was taken under (YAML or JSON): checks all rules.")
+    ] = None,
     output: OutputKind = Output.TABLE,
 ) -> None:
-    """Let the second program check a decision and the plan that it leads to. Exit status 1 if it objects."""
-    from policies.invariants import Violation, check_decision
-    from policies.invariants import check as checked
-    from policies.model.codec import digest, to_plain
-    from policies.model.decision import Decision
-    from policies.planning import plan as plan_moves
+    """Let the second program check a decision, and with its policy the plan that it leads to.
 
-    seen, rules = snapshot_in(snapshot), policy_in(policy)
-    decided = noun_in(Decision, decision)
-    plan = plan_moves(seen, decided, rules, 0)
-    other = Violation(rule="decision_is_of_this_policy", subject=rules.revision, sentence="it is of other rules")
-    strange = (other,) if decided.policy_digest != digest(rules) else ()
-    found = (*strange, *check_decision(seen, decided, rules), *checked(seen, plan, rules, decided.memory))
-    violations = [to_plain(violation) for violation in found]
+    Without `--policy` only what follows from the two files: devices, domains, gangs, ladders, who leaves and what is
+    said of it. Exit status 1 if there is an objection, one line for each.
+    """
+    from policies.invariants import check_alone
+    from policies.model.codec import to_plain
+    from policies.model.decision import Decision
+
+    seen, decided = snapshot_in(snapshot), noun_in(Decision, decision)
+    actions, violations = 0, check_alone(seen, decided)
+    if policy is not None:
+        actions, violations = _checked_by_rules(seen, decided, policy_in(policy))
     if output.is_data:
-        show(violations, [], output)
-    for violation in violations if output == Output.TABLE else ():
-        typer.echo(", ".join(f"{key}: {value}" for key, value in violation.items()))
+        show([to_plain(violation) for violation in violations], [], output)
+    for violation in () if output.is_data else violations:
+        subject = "" if violation.subject in violation.sentence else f"{violation.subject}: "
+        typer.echo(printable(f"{violation.rule}: {subject}{violation.sentence}"))
     if violations:
         raise typer.Exit(Exit.ERROR)
-    say(f"{len(plan.actions)} actions, no objection")
+    told = f"{actions} actions" if policy else "quotas, floors, classes, modes and moves need --policy"
+    say(f"no objection; {told}")
+
+
+def _checked_by_rules(seen: Snapshot, decided: Decision, rules: Policy) -> tuple[int, tuple[Violation, ...]]:
+    """Return how many actions the decision leads to, and what is wrong with it; a sound one's plan is checked too."""
+    from policies.invariants import Violation, check_decision
+    from policies.invariants import check as checked
+    from policies.model.codec import digest
+    from policies.planning import plan as plan_moves
+
+    found = check_decision(seen, decided, rules)
+    if decided.policy_digest != digest(rules):
+        sentence = f"it was taken under rules with the digest {decided.policy_digest}, these have {digest(rules)}"
+        found = (Violation(rule="decision_is_of_this_policy", subject=rules.revision, sentence=sentence), *found)
+    if found:
+        return 0, found
+    plan = plan_moves(seen, decided, rules, 0)
+    return len(plan.actions), checked(seen, plan, rules, decided.memory)
 
 
 def schema(noun: Annotated[str, typer.Argument(help=f"One of: {', '.join(NOUNS)}.")]) -> None:

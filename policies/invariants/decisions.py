@@ -86,8 +86,8 @@ def _hosts_carry_what_starts(world: World, decision: Decision) -> Iterator[Viola
     taken: defaultdict[NodeId, list[int]] = defaultdict(lambda: [0, 0])
     growing: set[NodeId] = set()
     for placement in decision.placements:
-        shape = shape_of(world, placement.claim, placement.rung)
-        device, group = world.devices.get(placement.devices[0]), world.groups.get(placement.group)
+        shape, group = shape_of(world, placement.claim, placement.rung), world.groups.get(placement.group)
+        device = world.devices.get(placement.devices[0]) if placement.devices else None
         if shape is None or device is None:
             continue
         taken[device.node][0] += placement.replicas * shape.cpu_millis

@@ -28,8 +28,9 @@ _TAKEN_FOR_NOBODY = (EvictionReason.REBALANCE, EvictionReason.RECLAIM, EvictionR
 def floors_hold(world: World, decision: Decision) -> Iterator[Violation]:
     """Find tenants that still ask for more and are put below their floor by what leaves for others or for nobody."""
     after = {(one.tenant, one.flavor): one for one in decision.entitlements}
-    before = _held_before(world)
-    lacking = {world.claims[r.claim].tenant for r in decision.reasons if r.granted_replicas < r.wanted_replicas}
+    before, held = _held_before(world), held_after(world, decision)
+    wanting = {one.claim for one in decision.reasons if one.granted_replicas < one.wanted_replicas}
+    lacking = {world.claims[one].tenant for one in wanting if one in world.claims}
     mode = _mode_now(world)
     if decision.mode != mode:
         yield Violation(rule="the_mode_is_in_force", subject=decision.mode, sentence=f"the mode in force is {mode}")
@@ -47,9 +48,10 @@ def floors_hold(world: World, decision: Decision) -> Iterator[Violation]:
                 continue
             promised = min(due, one.demand_millis, before[tenant.id, flavor])
             least = _least_lost_to_others(world, decision, tenant.id, flavor)
-            fits = least is not None and one.held_millis + least <= one.guaranteed_millis
-            if one.held_millis < promised and fits:
-                sentence = f"{tenant.id} would hold {one.held_millis} of {flavor}, below its floor of {floor}"
+            left = held[tenant.id, flavor]
+            fits = least is not None and left + least <= one.guaranteed_millis
+            if left < promised and fits:
+                sentence = f"{tenant.id} would hold {left} of {flavor}, below its floor of {floor}"
                 yield Violation(rule="no_victim_below_its_floor", subject=tenant.id, sentence=sentence)
 
 
@@ -104,9 +106,10 @@ def _least_lost_to_others(world: World, decision: Decision, tenant: TenantId, fl
     for eviction in decision.evictions:
         loser, winner = world.claims.get(eviction.claim), world.claims.get(eviction.beneficiary or ClaimId(""))
         is_taken = eviction.reason in _TAKEN_FOR_NOBODY if winner is None else eviction.reason not in _NO_LOSS
-        if loser is None or not is_taken:
+        group = world.groups.get(eviction.group)
+        if loser is None or group is None or not is_taken:
             continue
-        group, device = world.groups[eviction.group], world.devices.get(world.groups[eviction.group].devices[0])
+        device = world.devices.get(group.devices[0])
         shape = shape_of(world, group.claim, group.rung)
         is_its = _any_below(tenant, {loser.tenant}) and (winner is None or not _any_below(tenant, {winner.tenant}))
         if is_its and shape is not None and device is not None and device.flavor == flavor:
@@ -125,9 +128,19 @@ def _any_below(top: TenantId, tenants: set[TenantId]) -> bool:
     return any(one == top or one.startswith(f"{top}/") for one in tenants)
 
 
+def held_after(world: World, decision: Decision) -> defaultdict[tuple[str, FlavorId], int]:
+    """Return what each tenant and all below it hold of each flavor by the decision's placements, whatever it says."""
+    alone: defaultdict[tuple[TenantId, FlavorId], int] = defaultdict(int)
+    for one in decision.placements:
+        claim, shape = world.claims.get(one.claim), shape_of(world, one.claim, one.rung)
+        device = world.devices.get(one.devices[0]) if one.devices else None
+        if claim is not None and shape is not None and device is not None:
+            alone[claim.tenant, device.flavor] += _counts(world, shape, device.flavor) * one.replicas
+    return _with_all_above(alone)
+
+
 def _held_before(world: World) -> defaultdict[tuple[str, FlavorId], int]:
     """Return what each tenant and all below it held in claims that had their minimum: fewer is no service."""
-    held: defaultdict[tuple[str, FlavorId], int] = defaultdict(int)
     alone: defaultdict[tuple[TenantId, FlavorId], int] = defaultdict(int)
     working: defaultdict[ClaimId, int] = defaultdict(int)
     for group in world.groups.values():
@@ -138,6 +151,11 @@ def _held_before(world: World) -> defaultdict[tuple[str, FlavorId], int]:
         if claim is None or shape is None or device is None or working[group.claim] < claim.min_replicas:
             continue
         alone[claim.tenant, device.flavor] += _counts(world, shape, device.flavor) * group.replicas
+    return _with_all_above(alone)
+
+
+def _with_all_above(alone: defaultdict[tuple[TenantId, FlavorId], int]) -> defaultdict[tuple[str, FlavorId], int]:
+    held: defaultdict[tuple[str, FlavorId], int] = defaultdict(int)
     for (tenant, flavor), millis in alone.items():
         parts = tenant.split("/")
         for depth in range(1, len(parts) + 1):

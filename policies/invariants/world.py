@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from policies.model.decision import Decision
 from policies.model.inventory import Device, Group, Node, Worker
-from policies.model.policy import Policy
+from policies.model.policy import ModeDeclaration, OperatingMode, Policy
 from policies.model.snapshot import GapKind, Snapshot
+from policies.model.tenancy import Tenant
 from policies.model.units import (
     ClaimId,
     DeviceId,
@@ -67,6 +69,27 @@ def world_of(snapshot: Snapshot, policy: Policy, now_ms: int, drains: dict[Group
     )  # fmt: skip
 
 
+def unwritten(decision: Decision) -> Policy:
+    """Return a policy that promises and forbids nothing: the tenants and the mode that the decision names."""
+    names, domains = {one.tenant for one in decision.entitlements}, {domain.value: domain for domain in SecurityDomain}
+    tenants = tuple(
+        Tenant(id=name, domain=domains[root], parent=_above(name, names))
+        for name in sorted(names) if (root := name.split("/")[0]) in domains
+    )  # fmt: skip
+    is_declared = decision.mode in set(OperatingMode) - {OperatingMode.NORMAL}
+    declaration = ModeDeclaration(
+        mode=OperatingMode(decision.mode), declared_at_ms=decision.decided_at_ms,
+        expires_at_ms=decision.decided_at_ms + 1, approvers=("", "-"),
+    ) if is_declared else None  # fmt: skip
+    return Policy(revision="", tenants=tenants, priority_classes=(), declaration=declaration)
+
+
+def _above(name: TenantId, names: set[TenantId]) -> TenantId | None:
+    parts = name.split("/")
+    above = (TenantId("/".join(parts[:end])) for end in range(len(parts) - 1, 0, -1))
+    return next((one for one in above if one in names), None)
+
+
 def _least_memory(snapshot: Snapshot) -> dict[FlavorId, int]:
     least: dict[FlavorId, int] = {}
     for device in snapshot.devices:
@@ -77,4 +100,4 @@ def _least_memory(snapshot: Snapshot) -> dict[FlavorId, int]:
 def shape_of(world: World, claim: ClaimId, rung: int) -> Shape | None:
     """Return what one replica of the claim takes on this rung; None if the claim or the rung is not known."""
     known = world.claims.get(claim)
-    return known.ladder[rung] if known is not None and rung < len(known.ladder) else None
+    return known.ladder[rung] if known is not None and 0 <= rung < len(known.ladder) else None

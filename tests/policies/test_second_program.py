@@ -8,7 +8,7 @@ import pytest
 
 from policies.decide import decide
 from policies.invariants import check_decision
-from policies.model.decision import Eviction, EvictionReason
+from policies.model.decision import ClaimState, Eviction, EvictionReason, PendingReason
 from policies.model.inventory import DeviceHealth
 from policies.model.memory import Memory
 from policies.model.policy import ModeDeclaration, ModeOverlay, OperatingMode
@@ -30,6 +30,8 @@ SEEN = snapshot(FOUR, [ONE, TWO], running(ONE, ("G0",)))
 SOUND = decide(SEEN, POLICY, Memory(), NOW_MS)
 GROUP = SEEN.groups[0].id
 
+NOTHING = {"granted_replicas": 0, "state": ClaimState.WAITING, "code": PendingReason.WAITING_FOR_QUOTA}
+
 
 def rules_broken(decision, seen=SEEN, policy=POLICY) -> set[str]:
     return {one.rule for one in check_decision(seen, decision, policy)}
@@ -41,7 +43,7 @@ def without_it(reason: EvictionReason, beneficiary: str | None = None, seen=SEEN
     decided = decide(seen, POLICY, Memory(), NOW_MS)
     return replace(
         decided, evictions=(gone,), placements=tuple(one for one in decided.placements if one.claim != ONE.id),
-        reasons=tuple(replace(one, granted_replicas=0) if one.claim == ONE.id else one for one in decided.reasons),
+        reasons=tuple(replace(one, **NOTHING) if one.claim == ONE.id else one for one in decided.reasons),
         entitlements=tuple(
             replace(one, held_millis=0) if one.tenant.startswith("civil") else one for one in decided.entitlements
         ),
@@ -110,8 +112,7 @@ def test_who_is_moved_has_a_place_afterwards():
 
 
 def test_nobody_leaves_for_a_claim_that_gets_no_place():
-    nobody = replace(SOUND, evictions=without_it(EvictionReason.PREEMPT, "civil/y:waits").evictions)
-    assert rules_broken(nobody) == {"victims_make_room"}
+    assert "victims_make_room" in rules_broken(without_it(EvictionReason.PREEMPT, "civil/y:waits"))
 
 
 def test_who_may_not_be_preempted_does_not_leave_for_nobody_either():
