@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from cluster.collecting import not_collecting
 from cluster.completion import complete
 from cluster.ports import Actuator, Clock, Journal, Observer
 from cluster.refusals import Refusal
@@ -55,8 +56,9 @@ class Loop:
         policy, memory = journal.policy(), journal.memory()
         snapshot = complete(self.observer.observe(), journal)
         observed = self.clock.monotonic_ms()
-        decision = self.decider.decide(snapshot, policy, memory, self.clock.now_ms())
-        plan = plan_moves(snapshot, decision, policy, journal.fencing_generation())
+        with not_collecting():
+            decision = self.decider.decide(snapshot, policy, memory, self.clock.now_ms())
+            plan = plan_moves(snapshot, decision, policy, journal.fencing_generation())
         decided = self.clock.monotonic_ms()
         violations = check(snapshot, plan, policy, decision.memory)
         outcome = None

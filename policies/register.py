@@ -11,7 +11,7 @@ N = TypeVar("N")
 K = TypeVar("K", bound=str)
 
 MUCH = 16
-"""If more than one in so many came or went, all are sorted again."""
+"""If more than one in so many came or went, all are sorted again; if so many were exchanged, all are looked up."""
 
 
 @dataclass(slots=True)
@@ -62,8 +62,11 @@ class Register(Generic[K, N]):
             self._told = tuple(map(self.known.__getitem__, self._names))
         elif self._unsorted or self._renewed:
             names, nouns = self._brought_up(sorted(self._unsorted))
-            for name in self._renewed - self._unsorted:
-                nouns[bisect_left(names, name)] = self.known[name]
+            if len(self._renewed) * MUCH > len(names):
+                nouns = list(map(self.known.__getitem__, names))
+            else:
+                for name in self._renewed - self._unsorted:
+                    nouns[bisect_left(names, name)] = self.known[name]
             self._names, self._told = names, tuple(nouns)
         self._unsorted.clear()
         self._renewed.clear()

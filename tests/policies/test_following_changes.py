@@ -36,6 +36,8 @@ def test_a_change_brings_the_first_list_to_the_second_and_names_nothing_that_sta
         dice = Dice(seed)
         before = edited(dice, CLAIMS, 5, "m")
         after = edited(dice, before, most, "n")
+        if seed % 2:
+            after = [replace(one) for one in after]  # an observer may make every noun anew
         change = between(tuple(before), tuple(after), lambda one: one.id)
         known = {one.id: one for one in before}
         stayed = {one.id for one in after if known.get(one.id) == one}
