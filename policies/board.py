@@ -199,8 +199,8 @@ class Board:
     worker_of: dict[DeviceId, Worker] = field(default_factory=dict)
     needed_at: dict[DeviceId, int] = field(default_factory=dict)
     """When a device that is kept will be used, where that follows from jobs that end: until then it may be lent."""
-    holder: dict[DeviceId, tuple[ClaimId, tuple[int, int]]] = field(default_factory=dict)
-    """Claims for which devices were freed, with the strength of their right."""
+    holder: dict[DeviceId, dict[ClaimId, tuple[int, int]]] = field(default_factory=dict)
+    """Claims for which devices were freed, several where they are to share one, with the strength of their right."""
     node_free: dict[NodeId, int] = field(default_factory=dict)
     node_cpu: dict[NodeId, int] = field(default_factory=dict)
     """Free CPU millis of each host."""

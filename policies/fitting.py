@@ -58,7 +58,7 @@ def _for_anybody(need: Need) -> Need:
 
 
 def _hosts_kept_for(board: Board, need: Need) -> list[NodeId]:
-    kept = (device for device, (claim, _) in board.holder.items() if claim == need.claim)
+    kept = (device for device, claims in board.holder.items() if need.claim in claims)
     return sorted({board.survey.devices[one].node for one in kept})
 
 

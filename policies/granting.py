@@ -189,7 +189,7 @@ def signature(work: Allocation, need: Need) -> Signature:
     if not holder:
         return need.kind, need.avoid_nodes, need.avoid_devices, None, None
     if not work.holding:
-        work.holding.update(name for claim, _ in holder.values() for name in (claim, claim.partition(":")[0]))
+        work.holding.update(name for some in holder.values() for one in some for name in (one, one.partition(":")[0]))
     names = (need.claim, need.claim.partition(":")[0])
     holding = next((one for one in names if one in work.holding), None)
     strength = (*need.strength, need.ends_ms if work.board.needed_at else None)

@@ -20,7 +20,7 @@ def recall_holds(work: Allocation) -> None:
         missing = [lot for lot in work.of_claim.get(hold.claim, ()) if lot.missing and lot.tier is not Tier.NONE]
         if missing and work.survey.now_ms < hold.expires_at_ms and hold.device in work.survey.devices:
             strength = max(_strength(work, lot) for lot in missing)
-            work.board.holder[hold.device] = (hold.claim, strength)
+            work.board.holder.setdefault(hold.device, {})[hold.claim] = strength
 
 
 def keep_for_the_large(work: Allocation) -> None:
@@ -40,7 +40,7 @@ def keep_for_the_large(work: Allocation) -> None:
             if begins is not None:
                 work.board.needed_at[device] = begins
             work.kept_for[device] = lot.ask.claim.id
-            work.board.holder[device] = (lot.ask.claim.id, _strength(work, lot))
+            work.board.holder.setdefault(device, {})[lot.ask.claim.id] = _strength(work, lot)
 
 
 def _strength(work: Allocation, lot: Lot) -> tuple[int, int]:
@@ -122,8 +122,8 @@ def ends_ms(survey: Survey, claim: Claim) -> int | None:
 
 
 def _is_open_to(work: Allocation, device: DeviceId, claim: ClaimId) -> bool:
-    holder = work.board.holder.get(device)
-    return holder is None or holder[0] == claim
+    holders = work.board.holder.get(device)
+    return holders is None or claim in holders
 
 
 def _is_free(work: Allocation, device: DeviceId) -> bool:

@@ -18,6 +18,8 @@ EFFORT = {
 """What must be done to use a place, in classes: what was freed for the claim, then what disturbs nothing."""
 APART = 1 + max(EFFORT.values())
 """Devices on one NVLink island come before those on two, whatever must be done first: a scrub is over in seconds."""
+NOBODY: dict[ClaimId, tuple[int, int]] = {}
+"""Holds a device that is kept for no claim."""
 NOWHERE: Order = (1 << 30, 0, 0, 0, ())
 """After every place."""
 
@@ -28,8 +30,7 @@ def order(board: Board, need: Need, site: Site) -> Order:
     Several devices on one NVLink island come before all that are apart, save those that were freed for the claim. What
     another domain's worker came to hold is no longer kept: a kubelet may have given it a device for another.
     """
-    kept = (board.holder.get(one) for one in site.devices)
-    is_kept = board.holder and all(one is not None and one[0] == need.claim for one in kept)
+    is_kept = board.holder and all(need.claim in board.holder.get(one, ()) for one in site.devices)
     effort = EFFORT[site.reach] + APART * divided(board, site.node, site.devices)
     if is_kept and site.reach is not Reach.FOREIGN:
         effort = 0
@@ -55,8 +56,9 @@ def candidates(board: Board, need: Need, node: NodeId) -> Iterator[Device]:
 
 
 def _is_kept_from(board: Board, device: Device, need: Need) -> bool:
-    claim, strength = board.holder.get(device.id, (need.claim, need.strength))
-    if claim != need.claim and _binds(claim, strength, need) and not _ends_before(board, device, need):
+    holders = board.holder.get(device.id, NOBODY)
+    is_foreign = bool(holders) and need.claim not in holders and not _ends_before(board, device, need)
+    if is_foreign and any(_binds(claim, strength, need) for claim, strength in holders.items()):
         return True
     return device.domain is not None and device.domain != need.domain and device.domain in board.survey.blind
 
@@ -133,7 +135,7 @@ def ending_for(board: Board, need: Need, device: DeviceId) -> list[Worker]:
 def _unbound(board: Board, need: Need, device: Device) -> Reach:
     if not board.is_idle(device.id):
         return Reach.SHARED
-    if device.id in board.holder and board.holder[device.id][0] == need.claim:
+    if need.claim in board.holder.get(device.id, ()):
         return Reach.HELD
     is_foreign = any(_last_domain(board, one) not in (None, need.domain) for one in board.siblings[device.gpu])
     return Reach.LEFT if is_foreign else Reach.UNBOUND

@@ -76,9 +76,9 @@ def _holds(work: Allocation) -> tuple[Hold, ...]:
     survey = work.survey
     before = {(hold.device, hold.claim): hold.expires_at_ms for hold in work.memory.holds}
     fresh = survey.now_ms + survey.policy.bounds.victim_hold_ms
-    found: dict[DeviceId, Hold] = {}
+    found: dict[tuple[DeviceId, ClaimId], Hold] = {}
     for device, claim in work.kept_for.items():
-        found[device] = Hold(device=device, claim=claim, expires_at_ms=fresh)
+        found[device, claim] = Hold(device=device, claim=claim, expires_at_ms=fresh)
     placed = {seat.claim for seat in work.board.moved if seat.group is None}
     lots = [lot for claim in placed for lot in work.of_claim[claim] if lot.is_kept]
     for lot in sorted(lots, key=lambda lot: (lot.ask.tenant.id, lot.order)):
@@ -86,7 +86,7 @@ def _holds(work: Allocation) -> tuple[Hold, ...]:
             if seat.group is None:
                 for device in seat.devices:
                     expires = before.get((device, seat.claim), fresh)
-                    found[device] = Hold(device=device, claim=seat.claim, expires_at_ms=expires)
+                    found[device, seat.claim] = Hold(device=device, claim=seat.claim, expires_at_ms=expires)
     return tuple(hold for _, hold in sorted(found.items()) if survey.now_ms < hold.expires_at_ms)
 
 

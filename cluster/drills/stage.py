@@ -10,7 +10,6 @@ import logging
 import queue
 import sys
 import threading
-from dataclasses import replace
 from typing import Any
 
 from cluster.main import PLATFORMS, Adapters, Kept, lead_and_run
@@ -19,7 +18,7 @@ from cluster.settings import from_environment
 from cluster.sim.actuator import SimActuator
 from cluster.sim.observer import SimObserver
 from cluster.sim.world import Pace, Traffic, World
-from policies.model.snapshot import Gap, GapKind, Snapshot
+from policies.model.snapshot import Snapshot
 from policies.model.units import ClaimId, DeviceId
 
 NODES = ("gpu-node-1", "gpu-node-2")
@@ -34,8 +33,6 @@ class DirectedObserver:
     def __init__(self, inner: Observer, world: World, clock: Clock, orders: queue.SimpleQueue[dict[str, Any]]) -> None:
         self._inner, self._world, self._clock, self._orders = inner, world, clock, orders
         self._halted = False
-        self._blind: tuple[str, ...] = ()
-        self._blind_since_ms = 0
 
     def observe(self) -> Snapshot:
         """Return what is seen. Raises ``RuntimeError`` while the director holds the control plane down."""
@@ -45,15 +42,14 @@ class DirectedObserver:
             traffic.observed_at_ms = self._clock.now_ms()
         if self._halted:
             raise RuntimeError("the drill holds the control plane down")
-        seen = self._inner.observe()
-        return replace(seen, gaps=seen.gaps + tuple(_unseen(device, self._blind_since_ms) for device in self._blind))
+        return self._inner.observe()
 
     def _obey(self, order: dict[str, Any]) -> None:
         match order:
             case {"lose": device}:
                 self._world.lose(DeviceId(device))
             case {"hide": devices}:
-                self._blind, self._blind_since_ms = tuple(sorted(devices)), self._clock.now_ms()
+                self._world.hidden = set(devices)
             case {"traffic": claim, "replicas": replicas}:
                 self._world.traffic[ClaimId(claim)] = Traffic(
                     replicas=int(replicas), observed_at_ms=self._clock.now_ms()
@@ -62,11 +58,6 @@ class DirectedObserver:
                 self._halted = bool(halted)
             case _:
                 logging.getLogger("partage.drill").warning("the director said something unknown: %s", order)
-
-
-def _unseen(device: str, since_ms: int) -> Gap:
-    """Return what a real observer says of a device that it no longer hears of; it keeps the last picture."""
-    return Gap(kind=GapKind.DEVICE, subject=device, cause="timeout", since_ms=since_ms)
 
 
 def directed(kept: Kept) -> Adapters:

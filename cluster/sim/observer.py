@@ -12,20 +12,26 @@ from cluster.refusals import StaleGeneration
 from cluster.sim.world import Scrub, World
 from policies.model.inventory import Device
 from policies.model.proof import DeviceRecord, ScrubProof, ScrubStep
-from policies.model.snapshot import Snapshot
+from policies.model.snapshot import Gap, GapKind, Snapshot
+from policies.model.units import DeviceId
 from policies.model.workload import Demand
 
 Noun = TypeVar("Noun")
 
 
 class SimObserver:
-    """Sees the world as it is, and the ledger's word on who holds each device."""
+    """Sees the world as it is, and the ledger's word on who holds each device.
+
+    A device that telemetry does not see stays in the list as it was last seen, with a gap beside it; one that was never
+    seen is a gap alone.
+    """
 
     def __init__(self, world: World, ledger: Ledger, clock: Clock) -> None:
         self._world = world
         self._ledger = ledger
         self._clock = clock
         self._generation = 0
+        self._last: dict[DeviceId, tuple[Device, int]] = {}
 
     def observe(self) -> Snapshot:
         """Return what is seen now."""
@@ -34,24 +40,25 @@ class SimObserver:
         finish_scrubs(self._world, self._ledger, now)
         records = {record.device: record for record in self._ledger.devices()}
         world = self._world
+        self._last |= {one.id: (one, now) for one in world.devices.values() if one.id not in world.hidden}
         return Snapshot(
             generation=self._generation,
             observed_at_ms=now,
             flavors=world.flavors,
             nodes=_sorted(world.nodes),
-            devices=tuple(
-                _seen(device, records.get(device.id))
-                for device in _sorted(world.devices)
-                if device.id not in world.hidden
-            ),
+            devices=tuple(_seen(device, records.get(device.id)) for device, _ in _sorted(self._last)),
             workers=_sorted(world.workers),
             groups=_sorted(world.groups),
             demands=tuple(
                 Demand(claim=claim, replicas=traffic.replicas, observed_at_ms=traffic.observed_at_ms)
                 for claim, traffic in sorted(world.traffic.items())
             ),
-            gaps=world.gaps(now),
+            gaps=tuple(self._gap(device) for device in sorted(world.hidden)),
         )
+
+    def _gap(self, device: DeviceId) -> Gap:
+        since_ms = self._last[device][1] if device in self._last else 0
+        return Gap(kind=GapKind.DEVICE, subject=device, cause="timeout", since_ms=since_ms)
 
 
 def finish_scrubs(world: World, ledger: Ledger, now_ms: int) -> None:

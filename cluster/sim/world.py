@@ -15,7 +15,6 @@ from policies.model.inventory import (
     Worker,
     WorkerState,
 )
-from policies.model.snapshot import Gap, GapKind
 from policies.model.units import ClaimId, DeviceId, FlavorId, GroupId, NodeId, SecurityDomain, WorkerId
 
 H100 = Flavor(id=FlavorId("H100-80GB"), model="NVIDIA H100 80GB HBM3", memory_mib=81_559)
@@ -108,12 +107,6 @@ class World:
     def repair(self, device: DeviceId) -> None:
         """Put a lost device back."""
         self.devices[device] = replace(self.devices[device], health=DeviceHealth.HEALTHY)
-
-    def gaps(self, now_ms: int) -> tuple[Gap, ...]:
-        """Return what is not seen now."""
-        return tuple(
-            Gap(kind=GapKind.DEVICE, subject=device, cause="timeout", since_ms=now_ms) for device in sorted(self.hidden)
-        )
 
     def _complete(self, at_ms: int, what: str, whom: str) -> None:
         match what:

@@ -92,7 +92,7 @@ class Memory:
     drains: tuple[Drain, ...] = ()
     """Groups about to stop, sorted."""
     holds: tuple[Hold, ...] = ()
-    """Devices kept for claims, sorted by device."""
+    """Devices kept for claims, sorted by device and claim."""
     claims: tuple[ClaimMemory, ...] = ()
     """What is known of single claims, sorted by claim."""
     evictions_ms: tuple[int, ...] = ()

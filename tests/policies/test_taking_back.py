@@ -61,6 +61,14 @@ def test_p7_freed_capacity_goes_to_the_claim_that_it_was_freed_for():
     assert granted(decide(seen, rules(civil=4000), held, NOW_MS), waiting.id) == 1
 
 
+def test_p7_two_claims_that_are_to_share_a_freed_device_both_have_it_kept_until_they_start():
+    halves = [claim("civil/x:first", millis=500), claim("civil/x:second", millis=500)]
+    seen = snapshot([device("G0")], halves)
+    begun = decide(seen, rules(floor=0), Memory(), NOW_MS)
+    again = decide(seen, rules(floor=0), begun.memory, NOW_MS + 1000)
+    assert [granted(again, one.id) for one in halves] == [1, 1]
+
+
 def test_p26_a_hold_that_expired_no_longer_keeps_anybody_out():
     rival = claim("civil/x:rival")
     seen = snapshot([device("G0")], [rival, claim("civil/x:first", submitted_at_ms=NOW_MS)])
