@@ -252,13 +252,15 @@ def _serve_leftover(work: Allocation, open_: Sequence[Lot]) -> None:
         if not lot.missing and not lot.ask.idle and _may_run_on(work, lot):
             keep(work, lot)
     waiting = [lot for lot in open_ if lot.missing and lot.ask.domain not in work.survey.blind]
+    if any(lot.order[2] is bool(lot.seats) for lot in waiting):
+        waiting.sort(key=serving_order)  # somebody has other replicas than when the queues were put in order
     work.departures += 1
-    for lot in in_fair_order(work, sorted((lot for lot in waiting if not lot.ask.idle), key=serving_order)):
+    for lot in in_fair_order(work, [lot for lot in waiting if not lot.ask.idle]):
         granted(work, lot, Tier.LEFTOVER, grant)
     for lot in open_:
         if not lot.is_kept and not lot.missing and _may_run_on(work, lot):
             keep(work, lot)
-    for lot in in_fair_order(work, sorted((lot for lot in waiting if lot.ask.idle), key=serving_order)):
+    for lot in in_fair_order(work, [lot for lot in waiting if lot.ask.idle]):
         grant(work, lot, Tier.LEFTOVER)
 
 

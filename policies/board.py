@@ -174,6 +174,8 @@ class Room:
     """The first of these, by host."""
     read: int
     """How many entries of ``Board.touched`` it knows."""
+    stale: set[NodeId] = field(default_factory=set)
+    """Hosts that changed before the board was last begun anew, and were not looked at since."""
 
 
 @dataclass(slots=True)
@@ -270,8 +272,14 @@ class Board:
         self.touched.append(node)
 
     def begin_anew(self) -> None:
-        """Forget what was found and kept on the way: what stands now is what the snapshot shows."""
-        for kept in (self.moved, self.rebound, self.holder, self.needed_at, self.shelves, self.rooms, self.touched):
+        """Forget what was found and kept on the way: what stands now is what the snapshot shows.
+
+        Hosts stay in the order of what is free on them: only those that changed are put elsewhere when it is asked for.
+        """
+        for room in self.rooms.values():
+            room.stale.update(self.touched[room.read :])
+            room.read = 0
+        for kept in (self.moved, self.rebound, self.holder, self.needed_at, self.shelves, self.touched):
             kept.clear()
         self.steps, self.market = 0, None
 

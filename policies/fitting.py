@@ -8,6 +8,7 @@ from dataclasses import replace
 from policies.board import Board, Need, Order, Shelf, Site
 from policies.model.units import ClaimId, NodeId
 from policies.places import order, sites_on
+from policies.room import with_free
 
 ANYBODY = ClaimId("")
 """Asks for no claim in particular: sees every free place, whosever it is kept for."""
@@ -79,9 +80,8 @@ def _shelf(board: Board, need: Need) -> Shelf:
     shelf = board.shelves.get(need.kind)
     nodes = board.hosts_of.get(need.flavor, {})
     if shelf is None:
-        shelf, free, least = Shelf([], 0), board.node_free, need.gpu_millis * need.devices
-        board.shelves[need.kind] = shelf
-        changed = {node for node in nodes if free[node] >= least}
+        shelf = board.shelves[need.kind] = Shelf([], 0)
+        changed = set(with_free(board, need.flavor, need.gpu_millis * need.devices))
     else:
         changed = {node for node in board.touched[shelf.read :] if node in nodes}
     shelf.read = len(board.touched)

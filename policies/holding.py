@@ -31,8 +31,8 @@ def keep_for_the_large(work: Allocation) -> None:
     the way have announced their ends, the claim's start is known: until then the devices are open to jobs that will
     have left by then, and to nothing else.
     """
-    lacking = work.layout.queues.lacking
-    waiting = [lot for tenant in sorted(lacking) for lot in lacking[tenant] if _is_large_and_waits(work, lot)]
+    large = work.layout.queues.large
+    waiting = [lot for tenant in sorted(large) for lot in large[tenant] if _is_waiting(work, lot)]
     waiting.sort(key=lambda lot: (_strength(work, lot), -lot.ask.claim.submitted_at_ms), reverse=True)
     for lot in waiting[:LARGE_CLAIMS]:
         kept, begins = _best_host(work, lot, first_option(lot))
@@ -66,10 +66,9 @@ def _right_alone(work: Allocation, lot: Lot) -> Tier:
     return Tier.ENTITLED if option.charge * lot.size <= share.entitled else Tier.NONE
 
 
-def _is_large_and_waits(work: Allocation, lot: Lot) -> bool:
-    if lot.is_kept or not lot.is_base or lot.seats or lot.tier is Tier.NONE or lot.ask.domain in work.survey.blind:
-        return False
-    if lot.ask.claim.ladder[first_option(lot).rung].devices == 1:
+def _is_waiting(work: Allocation, lot: Lot) -> bool:
+    """Say whether the lot has nothing, is entitled to a place, and has waited for long enough."""
+    if lot.is_kept or lot.seats or lot.tier is Tier.NONE or lot.ask.domain in work.survey.blind:
         return False
     remembered = work.survey.remembered.get(lot.ask.claim.id)
     since = remembered.waiting_since_ms if remembered is not None else None

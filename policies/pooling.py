@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from itertools import pairwise
 
 from policies.limits import guaranteed, not_lent
@@ -68,12 +68,13 @@ def _has_any_left(work: Allocation, sure: Sure, parent: TenantId) -> bool:
     )
 
 
-def _in_order(work: Allocation, tenants: Iterable[TenantId]) -> Iterator[Lot]:
+def _in_order(work: Allocation, tenants: Collection[TenantId]) -> Iterator[Lot]:
     """Yield the lots that may be raised: those for which capacity was freed, then by the order of their queues."""
     freed_for = {hold.claim for hold in work.memory.holds if hold.expires_at_ms > work.survey.now_ms}
-    queues = [[lot for lot in work.open[tenant] if lot.ask.claim.id in freed_for] for tenant in sorted(tenants)]
-    for some in (queues if freed_for else [], [work.open[tenant] for tenant in sorted(tenants)]):
-        yield from heapq.merge(*(filter(_is_candidate, queue) for queue in some), key=lambda lot: lot.order)
+    freed = [lot for claim in freed_for for lot in work.of_claim.get(claim, ()) if lot.ask.tenant.id in tenants]
+    yield from filter(_is_candidate, sorted(freed, key=lambda lot: (lot.order, lot.ask.tenant.id)))
+    queues = [work.open[tenant] for tenant in sorted(tenants)]
+    yield from heapq.merge(*(filter(_is_candidate, queue) for queue in queues), key=lambda lot: lot.order)
 
 
 def _is_candidate(lot: Lot) -> bool:

@@ -21,6 +21,8 @@ class Queues:
     lots: dict[TenantId, list[Lot]] = field(default_factory=dict)
     lacking: dict[TenantId, list[Lot]] = field(default_factory=dict)
     """Those that miss replicas; a tenant that never had any is left out."""
+    large: dict[TenantId, list[Lot]] = field(default_factory=dict)
+    """Minimums among these that need several devices of one host; a tenant that never had any is left out."""
     lowerable: dict[TenantId, int] = field(default_factory=dict)
     """Lots of each tenant that have a lower rung than their best."""
     ending: dict[TenantId, int] = field(default_factory=dict)
@@ -39,7 +41,8 @@ class Queues:
             self._note(lot, 1)
         for tenant, queue in self.lots.items():
             queue.sort(key=in_order)
-            self.lacking[tenant] = [lot for lot in queue if len(lot.seats) < lot.size]
+            self.lacking[tenant] = lacking = [lot for lot in queue if len(lot.seats) < lot.size]
+            self.large[tenant] = [lot for lot in lacking if _is_large(lot)]
 
     def add(self, lots: Iterable[Lot]) -> None:
         """Put further lots into their queues."""
@@ -48,6 +51,8 @@ class Queues:
             insort(self.lots.setdefault(tenant, []), lot, key=in_order)
             if lot.missing:
                 insort(self.lacking.setdefault(tenant, []), lot, key=in_order)
+            if lot.missing and _is_large(lot):
+                insort(self.large.setdefault(tenant, []), lot, key=in_order)
             self._note(lot, 1)
 
     def remove(self, lots: Iterable[Lot]) -> None:
@@ -57,6 +62,8 @@ class Queues:
             _take_out(self.lots[tenant], lot)
             if lot.missing:
                 _take_out(self.lacking[tenant], lot)
+            if lot.missing and _is_large(lot):
+                _take_out(self.large[tenant], lot)
             self._note(lot, -1)
 
     def _note(self, lot: Lot, sign: int) -> None:
@@ -67,6 +74,12 @@ class Queues:
             self.ending[tenant] = self.ending.get(tenant, 0) + sign
         if ask.upgrades:
             (self.climbing.add if sign > 0 else self.climbing.discard)(ask.claim.id)
+
+
+def _is_large(lot: Lot) -> bool:
+    """Say whether the lot is a minimum whose first shape is more than one device."""
+    options = lot.ask.options
+    return lot.is_base and bool(options) and lot.ask.claim.ladder[options[0].rung].devices > 1
 
 
 def _take_out(queue: list[Lot], lot: Lot) -> None:

@@ -40,6 +40,15 @@ def _from(order: list[tuple[int, NodeId]], some: AbstractSet[NodeId], count: int
     return found
 
 
+def with_free(board: Board, flavor: FlavorId, least: int) -> list[NodeId]:
+    """Return the hosts of the flavor with so many free millis or more, those with most first.
+
+    Cost: the hosts that changed since it was last asked for, and those returned.
+    """
+    order = _order(board, flavor)
+    return [node for _, node in order[: bisect_left(order, (1 - least, NodeId("")))]]
+
+
 def _order(board: Board, flavor: FlavorId) -> list[tuple[int, NodeId]]:
     """Return the hosts of the flavor with what is free on each, negative, in order."""
     here, room = board.hosts_of.get(flavor, {}), board.rooms.get(flavor)
@@ -47,11 +56,12 @@ def _order(board: Board, flavor: FlavorId) -> list[tuple[int, NodeId]]:
         free = {node: -board.node_free[node] for node in here}
         room = board.rooms[flavor] = Room(order=sorted((key, node) for node, key in free.items()), free=free, read=0)
     else:
-        for node in set(board.touched[room.read :]) & here.keys():
+        for node in room.stale.union(board.touched[room.read :]) & here.keys():
             before, now = room.free[node], -board.node_free[node]
             if before != now:
                 del room.order[bisect_left(room.order, (before, node))]
                 insort(room.order, (now, node))
                 room.free[node] = now
     room.read = len(board.touched)
+    room.stale.clear()
     return room.order
