@@ -72,8 +72,8 @@ bench-decide: $(STAMP) ## what a decision costs, how that grows, and Kueue's set
 bench-cli: $(STAMP)  ## how long a person waits for the command line
 	$(PY) -m tests.benchmarks.bench_cli
 
-mutation: $(STAMP)  ## a seeded sample of such changes that fits ten minutes: make mutation MINUTES=10 SEED=1
-	$(PY) -m tests.mutation.mutate --minutes $(or $(MINUTES),10) --seed $(or $(SEED),1)
+mutation: $(STAMP)  ## a seeded sample of such changes that fits twenty minutes: make mutation MINUTES=20 SEED=1
+	$(PY) -m tests.mutation.mutate --minutes $(or $(MINUTES),20) --seed $(or $(SEED),1)
 
 mutate: $(STAMP)    ## changes one thing in policies/ at a time; prints what the tests did not notice (hours)
 	$(PY) -m tests.mutation.mutate

@@ -30,7 +30,9 @@ from policies.room import roomiest
 from policies.working import Allocation, has_base, is_search_over, keep, let_go, roll_back, stand, weak_hosts
 
 TRIED_PER_REPLICA = 8
-"""Sites tried for one replica; each that fails names a replica which has nowhere else to go."""
+"""Sites tried for the lot's replica; each that fails names a replica which has nowhere else to go."""
+TRIED_FURTHER = 2
+"""Sites tried for a replica that moves for another; what is stuck while one site is tried may move for the next one."""
 HOSTS_LOOKED_AT = 64
 """Hosts on which room is looked for, those with something weakly held first, then those with most that is free."""
 CHAIN = 2
@@ -48,7 +50,7 @@ class _Cause:
     tier: Tier
     busy: frozenset[int]
     fixed: set[int] = field(default_factory=set)
-    """Replicas that were found to have nowhere else to go."""
+    """Replicas that were found to have nowhere else to go, as long as what is under way stays where it is."""
 
 
 def rearrange(work: Allocation, lot: Lot, tier: Tier) -> bool:
@@ -92,7 +94,7 @@ def _by_moving(cause: _Cause, lot: Lot, need: Need) -> bool:
         work.codes[cause.lot.ask.claim.id] = PendingReason.SEARCH_INCOMPLETE
         return False
     price, anybodys, weak = _price(cause), _anybodys(cause), _hosts(cause, need)
-    for _ in range(TRIED_PER_REPLICA):
+    for _ in range(TRIED_PER_REPLICA if lot is cause.lot else TRIED_FURTHER):
         if is_search_over(work):
             work.codes[cause.lot.ask.claim.id] = PendingReason.SEARCH_INCOMPLETE
             return False
@@ -177,7 +179,7 @@ def _move_away(cause: _Cause, lot: Lot, need: Need, site: Site) -> set[int]:
     _stand(work, whole, 1)
     for seat, owner in leaving:
         _note(cause, seat, reason_for(work.victims, cause.lot, owner, cause.tier))
-    further = replace(cause, busy=cause.busy | set(owners))
+    further = replace(cause, busy=cause.busy | set(owners), fixed=set())
     for owner, seat in sorted(owners.values(), key=_largest_first):
         if not _is_seated(further, owner, Option(rung=seat.rung, flavor=seat.flavor, charge=seat.charge)):
             return {id(one) for one in moved if one.claim == owner.ask.claim.id}

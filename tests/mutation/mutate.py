@@ -1,133 +1,129 @@
 """Change one thing in ``policies/`` at a time and see whether the tests notice. Run by ``make mutation``.
 
-Each mutant lives in a copy of the tree; nothing here is written to the checkout. First all tests run once, to see which
-functions each of them enters; then each mutant has to get past those that enter the function that was changed, those
-that found the most in the least time first. Prints the score and every survivor.
+Nothing is written to the checkout. First all tests run once, to see which lines each of them runs; then each mutant
+has to get past those that run the statement that was changed, those that found the most in the least time first.
+Prints every survivor, and the score of each module.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
-import json
-import shutil
-import subprocess
 import sys
-import tempfile
 from collections import Counter
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Lock
 from time import monotonic
 
-from tests.mutation.changes import Mutant, mutants
+from tests.mutation.changes import Mutant, changed, mutants
+from tests.mutation.server import Reached, Server, ended, serve, start
 
 ROOT = Path(__file__).parents[2]
 LEFT_OUT = ("policies/model/", "policies/packing/")
 """Nouns without rules, and the replay of traces, which is compiled to machine code and has a definition beside it."""
-SLOW = ("test_decided_places", "test_placement_twins")
-"""Files of ``tests/policies`` that hold whole replays against each other; no mutant has to get past these."""
-BESIDE = ("tests/scenarios", "tests/simulation")
-TIMEOUT_S = 400
+SLOW = ("places_every_arrival", "packs_as_the_benchmark_says", "compiled_replay")
+"""In the names of tests that hold whole replays against each other; no mutant has to get past these."""
+TESTS = ("tests/policies", "tests/scenarios", "tests/simulation")
 
 
 @dataclass(frozen=True, slots=True)
-class Tests:
-    """What is known of the tests: how long each takes, what it enters, and what it found so far."""
+class Sample:
+    """What is tried, and what came of it."""
 
-    seconds: dict[str, float]
-    entering: dict[str, list[str]]
-    """By function, as path and first line."""
+    mutants: list[Mutant]
+    minutes: float
+    tests: dict[str, Reached] = field(default_factory=dict)
     found: Counter[tuple[str, str]] = field(default_factory=Counter)
     """Mutants by module and test that killed them."""
+    tried: Counter[str] = field(default_factory=Counter)
+    survived: Counter[str] = field(default_factory=Counter)
 
-    def for_mutant(self, mutant: Mutant) -> list[str]:
-        """Return the tests that enter the changed function, the most promising first."""
-        names = self.entering.get(f"{mutant.path}:{mutant.function}", []) if mutant.function else list(self.seconds)
-        return sorted(names, key=lambda one: self.seconds[one] / (1 + 4 * self.found[mutant.path, one]))
+    def against(self, mutant: Mutant) -> list[str]:
+        """Return the tests that run the changed statement, the most promising first."""
+        lines = {f"{mutant.path}:{line}" for line in range(mutant.lines[0], mutant.lines[1] + 1)}
+        names = [name for name, one in self.tests.items() if not lines.isdisjoint(one.lines)]
+        return sorted(names, key=lambda one: self.tests[one].seconds / (1 + 4 * self.found[mutant.path, one]))
+
+    def run(self, server: Server) -> None:
+        """Try one mutant after the other until the time is up."""
+        self.tests.update(server.reached())
+        if len(self.tests) < len(server.items):
+            print(*self.tests)
+            return
+        print(f"{len(self.tests)} tests, {sum(one.seconds for one in self.tests.values()):.0f} s watched", flush=True)
+        end = monotonic() + self.minutes * 60
+        for mutant in self.mutants:
+            if monotonic() > end:
+                return
+            self._try(server, mutant)
+
+    def _try(self, server: Server, mutant: Mutant) -> None:
+        tree, said = changed(mutant, (ROOT / mutant.path).read_text())
+        names = self.against(mutant)
+        seconds = {name: self.tests[name].seconds for name in names}
+
+        def attempt() -> Iterable[str]:
+            if server.put(tree, mutant.path):
+                yield from server.killing(names, seconds)
+            else:
+                yield "cannot be put"
+
+        told, status = ended(start(attempt))
+        if told == ["cannot be put"]:
+            return
+        self.tried[mutant.path] += 1
+        if status or told[-1:] == ["killed"]:
+            self.found[mutant.path, next((one for one in reversed(told) if one != "killed"), "")] += 1
+            return
+        self.survived[mutant.path] += 1
+        where = f"{mutant.path}:{mutant.lines[0]}#{mutant.number}"
+        print(f"survived {len(names)} tests, {self.tried.total()} tried: {where}: {said}", flush=True)
+
+    def score(self) -> str:
+        """Return a line for each module, and one for all."""
+        lines = [
+            f"{self.tried[path] - self.survived[path]:4} of {self.tried[path]:4}  {path}" for path in sorted(self.tried)
+        ]
+        tried, survived = self.tried.total(), self.survived.total()
+        return "\n".join([*lines, f"{tried - survived} of {tried} killed"])
 
 
-def known_tests(tree: Path) -> Tests:
-    """Run all tests once in the tree and return what they enter. Ends the program if one fails."""
-    folder = tree / "tests" / "policies"
-    files = sorted(f"tests/policies/{one.name}" for one in folder.glob("test_*.py") if one.stem not in SLOW)
-    out = tree / "reach.json"
-    command = [sys.executable, "-B", "-m", "tests.mutation.chosen", "reach", str(out), *files, *BESIDE]
-    if subprocess.run(command, cwd=tree, check=False).returncode != 0:
-        sys.exit("the tests fail without any mutant")
-    entering: dict[str, list[str]] = {}
-    noted = json.loads(out.read_text())
-    for name, one in noted.items():
-        for function in one["reached"]:
-            entering.setdefault(function, []).append(name)
-    return Tests({name: one["seconds"] for name, one in noted.items()}, entering)
-
-
-def killer(tree: Path, names: list[str]) -> str:
-    """Return the test that fails, ``""`` if none does, or what else ended them."""
-    out = tree / "killer.txt"
-    out.unlink(missing_ok=True)
-    command = [sys.executable, "-B", "-m", "tests.mutation.chosen", "kill", str(out)]
-    try:
-        subprocess.run(command, cwd=tree, input=json.dumps(names), text=True, capture_output=True, timeout=TIMEOUT_S,
-                       check=False)  # fmt: skip
-    except subprocess.TimeoutExpired:
-        return "no end"
-    return out.read_text() if out.exists() else "broken off"
-
-
-def chosen(seed: int, only: str) -> list[Mutant]:
-    """Return every mutant in an order that the seed decides, or those of one module."""
+def every(only: str) -> list[Mutant]:
+    """Return all mutants, or those of one module."""
     paths = sorted(str(one.relative_to(ROOT)) for one in (ROOT / "policies").rglob("*.py"))
-    every = [
+    return [
         mutant for path in paths if not path.startswith(LEFT_OUT) and only in ("", path)
         for mutant in mutants(path, (ROOT / path).read_text())
     ]  # fmt: skip
-    every.sort(key=lambda one: hashlib.sha256(f"{seed}:{one.path}:{one.line}:{one.said}".encode()).digest())
-    return every
 
 
-def main(minutes: float, seed: int, only: str, workers: int) -> None:
-    """Print each survivor as it is found and, when the time is up or all were tried, the score."""
-    sample = chosen(seed, only)
-    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(workers) as pool:
-        trees = [Path(folder) / f"tree{number}" for number in range(workers)]
-        for tree in trees:
-            shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(".git", ".venv", "__pycache__", ".hypothesis"))
-        tests, waiting, lock = known_tests(trees[0]), iter(sample), Lock()
-        end = monotonic() + minutes * 60
-        dead = [
-            one for found in pool.map(lambda tree: list(_tried(tree, tests, waiting, lock, end)), trees)
-            for one in found
-        ]  # fmt: skip
-    print(f"{sum(dead)} of {len(dead)} killed; {len(sample)} mutants are possible, seed {seed}", flush=True)
+def drawn(every: list[Mutant], seed: int) -> list[Mutant]:
+    """Return all of them in an order that the seed decides."""
+    return sorted(
+        every, key=lambda one: hashlib.sha256(f"{seed}:{one.path}:{one.lines}:{one.number}".encode()).digest()
+    )
 
 
-def _tried(tree: Path, tests: Tests, waiting: Iterator[Mutant], lock: Lock, end: float) -> Iterator[bool]:
-    """Yield of each mutant that is tried in this tree whether it was killed."""
-    while monotonic() < end:
-        with lock:
-            mutant = next(waiting, None)
-        if mutant is None:
-            return
-        target, names = tree / mutant.path, tests.for_mutant(mutant)
-        before = target.read_text()
-        target.write_text(mutant.text)
-        by = killer(tree, names) if names else ""
-        target.write_text(before)
-        tests.found[mutant.path, by] += 1
-        if not by:
-            print(f"survived {len(names)} tests: {mutant.path}:{mutant.line}: {mutant.said}", flush=True)
-        yield bool(by)
+def named(names: list[str]) -> list[Mutant]:
+    """Return the mutants of these names, ``path:line#number`` as a survivor is printed."""
+    return [
+        next(one for one in every(name.partition(":")[0]) if one.number == int(name.rpartition("#")[2]))
+        for name in names
+    ]  # fmt: skip
 
 
 if __name__ == "__main__":
     options = argparse.ArgumentParser()
     options.add_argument("--minutes", type=float, default=1e6)
+    options.add_argument("--count", type=int, default=10**9, help="most mutants to try")
     options.add_argument("--seed", type=int, default=1)
     options.add_argument("--module", default="", help="path from the root, such as policies/quota.py")
-    options.add_argument("--workers", type=int, default=2, help="mutants tried at the same time")
+    options.add_argument("--again", nargs="*", default=[], help="these alone: path:line#number, as printed")
+    options.add_argument("--tests", nargs="*", default=TESTS, help="files or folders of tests")
     given = options.parse_args()
-    main(given.minutes, given.seed, given.module, given.workers)
+    possible = every(given.module)
+    sample = Sample(named(given.again) or drawn(possible, given.seed)[: given.count], given.minutes)
+    serve(ROOT, [*given.tests, "-k", " and ".join(f"not {one}" for one in SLOW)], sample.run)
+    print(f"{sample.score()}; {len(possible)} are possible, seed {given.seed}", flush=True)
+    sys.exit(0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import replace
+from itertools import permutations
 
 import pytest
 from hypothesis import given, settings
@@ -15,6 +16,7 @@ from policies.model.decision import EvictionReason
 from policies.model.inventory import ScrubState
 from policies.model.memory import Memory
 from policies.model.units import SecurityDomain
+from tests.policies.looking import FEW
 from tests.policies.situations import NOW_MS, claim, device, rules, running, snapshot, together
 from tests.simulation.world import fleet
 
@@ -115,6 +117,92 @@ def test_a_domain_whose_guaranteed_replicas_can_be_packed_gets_all_of_them(parts
 def _packed(sizes, name: str, quota: int) -> int:
     """Return the least that a tenant holds when the first of its claims that fit fill its quota."""
     return max(0, min(quota, quota - max((size for one, size in sizes.items() if one.startswith(name)), default=0) + 1))
+
+
+WHOLE = "civil/x:whole"
+"""Asks for one whole device and has a right to it; on no device is that much free."""
+TWO_MOVES = {
+    "one after the other": {
+        "civil/x:a": ("G0", 500), "civil/y:b": ("G1", 300), "civil/y:pinned": ("G1", 500), "civil/y:d": ("G2", 700),
+    },
+    "not for the first device that was tried": {
+        "civil/y:pinned": ("G2", 200), "civil/x:a": ("G1", 500), "civil/y:b": ("G2", 500), "civil/y:d": ("G0", 600),
+    },
+}  # fmt: skip
+"""Where a replica can leave its device only if another one leaves its own before."""
+
+
+def asked(stands) -> tuple:
+    """Return what is decided on three devices of civil where these stand, all inside their quota."""
+    claims = {
+        name: claim(name, millis=millis, priority_class="pinned" if "pinned" in name else "standard")
+        for name, (_, millis) in stands.items()
+    }
+    runs = together(running(claims[name], (place,)) for name, (place, _) in stands.items())
+    seen, policy = snapshot(FOUR[:3], [*claims.values(), claim(WHOLE, submitted_at_ms=9)], *runs), rules(3000, 0)
+    decision = decide(seen, policy, Memory(), NOW_MS)
+    assert check_decision(seen, decision, policy) == ()
+    return granted(decision), {one.claim: one.reason for one in decision.evictions}
+
+
+def can_move(stands, moves: int) -> bool:
+    """Say by trying everything whether the whole device comes free, each replica moving for one that moves, so deep."""
+    free = {"G0": 1000, "G1": 1000, "G2": 1000}
+    for place, millis in stands.values():
+        free[place] -= millis
+    return any(_seated(1000, free, dict(stands), frozenset(), moves))
+
+
+def _seated(size: int, free, stands, busy: frozenset[str], moves: int):
+    """Yield what is free and what stands after each way to seat so much."""
+    yield from ((free | {place: left - size}, stands, busy) for place, left in free.items() if left >= size)
+    for place in free if moves else ():
+        here = [name for name, (at, _) in stands.items() if at == place and name not in busy and "pinned" not in name]
+        for some in (some for count in range(1, len(here) + 1) for some in permutations(here, count)):
+            left = free[place] + sum(stands[name][1] for name in some) - size
+            if left >= 0:
+                rest = {name: one for name, one in stands.items() if name not in some}
+                yield from _all_seated([stands[name][1] for name in some], free | {place: left}, rest,
+                                       busy | set(some), moves - 1)  # fmt: skip
+
+
+def _all_seated(sizes, free, stands, busy, moves: int):
+    if not sizes:
+        yield free, stands, busy
+        return
+    for now_free, now_stands, now_busy in _seated(sizes[0], free, stands, busy, moves):
+        yield from _all_seated(sizes[1:], now_free, now_stands, now_busy, moves)
+
+
+@pytest.mark.parametrize("stands", TWO_MOVES.values(), ids=TWO_MOVES)
+def test_a_replica_moves_for_one_that_moves_where_one_move_is_not_enough(stands):
+    assert (can_move(stands, 1), can_move(stands, 2)) == (False, True)
+    held, moved = asked(stands)
+    assert set(held.values()) == {1}, "the one that waited runs, and nobody else lost anything"
+    assert len(moved) == 2
+    assert set(moved.values()) == {EvictionReason.CONSOLIDATE}
+
+
+THREE = st.lists(
+    st.tuples(st.sampled_from((200, 300, 400, 500, 600, 700)), st.sampled_from("xy"), st.sampled_from("012"),
+              st.sampled_from(("pinned", "c", "c", "c"))), min_size=3, max_size=7,
+)  # fmt: skip
+
+
+@FEW
+@given(THREE)
+def test_whatever_comes_free_by_moving_once_is_found_and_what_cannot_come_free_moves_nobody(parts):
+    free, left, stands = {"G0": 1000, "G1": 1000, "G2": 1000}, {"x": 500, "y": 1500}, {}
+    for index, (millis, name, host, kind) in enumerate(parts):
+        if free[f"G{host}"] >= millis and left[name] >= millis:
+            free[f"G{host}"], left[name] = free[f"G{host}"] - millis, left[name] - millis
+            stands[f"civil/{name}:{kind}{index}"] = (f"G{host}", millis)
+    held, moved = asked(stands)
+    assert all(held[name] == 1 for name in stands), "nobody loses what it has a right to"
+    if can_move(stands, 1):
+        assert held[WHOLE] == 1
+    if not can_move(stands, 2):
+        assert (held[WHOLE], moved) == (0, {})
 
 
 def test_in_the_next_turn_nothing_moves_again():
