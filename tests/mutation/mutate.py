@@ -70,6 +70,8 @@ class Sample:
                 yield "cannot be put"
 
         told, status = ended(start(attempt))
+        if names and not told:
+            sys.exit(f"broke off before the first test: {mutant}")
         if told == ["cannot be put"]:
             return
         self.tried[mutant.path] += 1

@@ -168,9 +168,13 @@ def start(work: Callable[[], Iterator[str]]) -> tuple[int, int]:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     os.dup2(nowhere, 2)
-    for line in work():
-        os.write(write, line.encode() + b"\n")
-    os._exit(0)
+    status = 1
+    try:
+        for line in work():
+            os.write(write, line.encode() + b"\n")
+        status = 0
+    finally:
+        os._exit(status)  # whatever happened, a copy never goes on with the work of its original
 
 
 def ended(copy: tuple[int, int]) -> tuple[list[str], int]:
