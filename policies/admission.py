@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from operator import attrgetter
 
 from policies.layouts import impossible
 from policies.model.building import builder
@@ -144,8 +145,13 @@ Forms = dict[tuple[object, ...], Form]
 
 def asks(survey: Survey, fleet: Fleet, forms: Forms | None = None) -> list[Ask]:
     """Return one Ask per claim, sorted by claim id. ``forms`` are added to."""
-    known: Forms = {} if forms is None else forms
-    return [ask(survey, claim, fleet, known) for claim in survey.claims.values()]
+    return list(each_ask(survey, fleet, {} if forms is None else forms))
+
+
+def each_ask(survey: Survey, fleet: Fleet, forms: Forms) -> Iterator[Ask]:
+    """Yield what ``asks`` returns, each when it is looked at: whoever goes on with it has its claim at hand."""
+    for claim in survey.claims.values():
+        yield _ask(survey, claim, _form(survey, claim, fleet, forms))
 
 
 def ask(survey: Survey, claim: Claim, fleet: Fleet, forms: Forms) -> Ask:
@@ -153,11 +159,13 @@ def ask(survey: Survey, claim: Claim, fleet: Fleet, forms: Forms) -> Ask:
     return _ask(survey, claim, _form(survey, claim, fleet, forms))
 
 
+_terms = attrgetter("tenant", "priority_class", "min_replicas", "desired_replicas", "max_replicas", "suspended")
+_fields = attrgetter(*(one.name for one in fields(Shape)))
+"""A shape as a tuple: it is hashed and compared without a step of Python."""
+
+
 def _form(survey: Survey, claim: Claim, fleet: Fleet, forms: Forms) -> Form:
-    terms = (
-        claim.ladder, claim.tenant, claim.priority_class, claim.min_replicas, claim.desired_replicas,
-        claim.max_replicas, claim.suspended, claim.job is None,
-    )  # fmt: skip
+    terms = _terms(claim), claim.job is None, *map(_fields, claim.ladder)
     form = forms.get(terms)
     if form is None:
         form = forms[terms] = _new_form(survey, claim, fleet)
@@ -180,20 +188,23 @@ def _new_form(survey: Survey, claim: Claim, fleet: Fleet) -> Form:
 
 
 def _ask(survey: Survey, claim: Claim, form: Form) -> Ask:
-    remembered = survey.remembered.get(claim.id) or NEW
-    groups = survey.groups_of.get(claim.id)
-    rung, held, leaving = _held(survey, groups or [], remembered, form)
+    """Return what the claim asks for. Most are simple in most ways, and what cannot apply is not gone into."""
+    remembered, groups = survey.remembered.get(claim.id, NEW), survey.groups_of.get(claim.id)
+    rung, held, leaving = (remembered.rung, (), ()) if groups is None else _held(survey, groups, remembered, form)
+    if rung is not None and rung >= form.rungs:
+        rung = None
     refusal, detail = form.refusal, form.detail
     if refusal is None and not form.has_host and not held:
         refusal, detail = PendingReason.TOPOLOGY_UNSATISFIED, "no host has so many healthy devices of its flavors"
     wanted, lower_since = (0, None) if refusal else _wanted(survey, claim, remembered, held)
-    options, upgrades = form.split(rung) if form.options else ((), ())
-    idle, idle_since = _idle(survey, claim, held, remembered)
-    return _asked(
-        claim=claim, tenant=form.tenant, rank=form.rank, domain=form.tenant.domain,
-        value=form.rank.value + _boost(survey, claim, held), wanted=wanted, minimum=min(claim.min_replicas, wanted),
-        options=options, upgrades=upgrades, rung=rung, held=held, leaving=leaving, refusal=refusal, detail=detail,
-        paused=form.is_paused, idle=idle, seen_lower_since_ms=lower_since, idle_since_ms=idle_since,
+    options, upgrades = form.split(rung) if rung and form.options else (form.options, ())
+    idle, idle_since = False, None
+    if remembered.idle_since_ms is not None or (held and held[0].usage is UsageState.TRULY_IDLE):
+        idle, idle_since = _idle(survey, claim, held, remembered)
+    value = form.rank.value + (0 if claim.deadline_ms is None else _boost(survey, claim, held))
+    return _asked(  # in the order of its fields
+        claim, form.tenant, form.rank, form.tenant.domain, value, wanted, min(wanted, claim.min_replicas), options,
+        upgrades, rung, held, leaving, refusal, detail, form.is_paused, idle, lower_since, idle_since,
     )  # fmt: skip
 
 
@@ -280,7 +291,7 @@ def _sorted_out(
 
 def _may_stay(survey: Survey, group: Group, domain: SecurityDomain) -> bool:
     worker = survey.workers.get(group.worker)
-    if worker is not None and worker.domain in survey.blind:
+    if survey.blind and worker is not None and worker.domain in survey.blind:
         return True
     if group.state is GroupState.FAILED or worker is None or worker.domain != domain:
         return False
@@ -289,7 +300,7 @@ def _may_stay(survey: Survey, group: Group, domain: SecurityDomain) -> bool:
 
 def _wanted(survey: Survey, claim: Claim, remembered: ClaimMemory, held: tuple[Group, ...]) -> tuple[int, int | None]:
     """Return the replicas wanted, and since when fewer would have been enough."""
-    holding = sum([group.replicas for group in held])
+    holding = held[0].replicas if len(held) == 1 else sum([group.replicas for group in held])
     demand = survey.demands.get(claim.id)
     if claim.kind is ClaimKind.JOB or (demand is None and not _unheard(survey, claim)):
         target = claim.desired_replicas
@@ -297,7 +308,8 @@ def _wanted(survey: Survey, claim: Claim, remembered: ClaimMemory, held: tuple[G
         target = max(holding, claim.min_replicas) if holding else claim.desired_replicas
     else:
         target = demand.replicas
-    target = max(claim.min_replicas, min(claim.max_replicas, target))
+    if not claim.min_replicas <= target <= claim.max_replicas:
+        target = max(claim.min_replicas, min(claim.max_replicas, target))
     if target >= holding:
         return target, None
     since = survey.now_ms if remembered.lower_since_ms is None else remembered.lower_since_ms

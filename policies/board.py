@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import IntEnum
+from operator import attrgetter
 
 from policies.market import Market
 from policies.model.building import builder
@@ -116,6 +117,7 @@ class Seat:
 
 seated = builder(Seat)
 """Makes one."""
+_by_group = attrgetter("group.id")
 
 
 @dataclass(slots=True)
@@ -227,7 +229,10 @@ class Board:
     steps: int = 0
 
     def show(self, seats: Iterable[Seat]) -> None:
-        """Put the replicas where the snapshot has them, on a board that was empty: none of them counts as moved."""
+        """Put the replicas where the snapshot has them, on a board that was empty: none of them counts as moved.
+
+        In whatever order they come, on each device they stand in the order of their groups.
+        """
         devices, on, millis, memory = self.survey.devices, self.seats, self.free_millis, self.free_memory
         for seat in seats:
             for device in seat.devices:
@@ -238,6 +243,9 @@ class Board:
             self.node_free[node] -= seat.gpu_millis * len(seat.devices)
             self.node_cpu[node] -= seat.cpu_millis
             self.node_memory[node] -= seat.host_memory_mib
+        for some in on.values():
+            if len(some) > 1:
+                some.sort(key=_by_group)
         for device, spare in self.spare.items():
             spare.idle -= WHOLE_GPU_MILLIS - millis[device]
             spare.whole -= millis[device] != WHOLE_GPU_MILLIS
@@ -352,9 +360,11 @@ def board(survey: Survey, score: Score) -> Board:
         known = survey.nodes.get(node)
         made.node_cpu[node] = UNBOUNDED if known is None else known.cpu_millis
         made.node_memory[node] = UNBOUNDED if known is None else known.memory_mib
+    worker_of = made.worker_of
     for worker in survey.workers.values():
         for one in worker.devices:
-            made.worker_of[one] = worker
+            if one not in worker_of or worker_of[one].id < worker.id:
+                worker_of[one] = worker
     _join(made)
     return made
 

@@ -115,7 +115,7 @@ def _shape_fault(seen: Survey, tenant: Tenant, flavor: FlavorId, floor: int) -> 
     for parts in _healthy_gpus(seen, flavor).values():
         on_host[parts[0].node] = on_host.get(parts[0].node, 0) + len(parts)
     most = max(on_host.values(), default=0)
-    for claim in seen.claims.values():
+    for _, claim in sorted(seen.claims.items()):
         if claim.tenant != tenant.id and not claim.tenant.startswith(f"{tenant.id}/"):
             continue
         needs = [shape.devices for shape in claim.ladder if not shape.flavors or flavor in shape.flavors]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from policies.admission import Ask
@@ -96,7 +96,7 @@ Demands = Mapping[FlavorId, Mapping[TenantId, int]]
 """Millis of each flavor that the claims of each tenant ask for, without what is below it in the tree."""
 
 
-def demands(survey: Survey, wishes: Sequence[Ask]) -> dict[FlavorId, dict[TenantId, int]]:
+def demands(survey: Survey, wishes: Iterable[Ask]) -> dict[FlavorId, dict[TenantId, int]]:
     """Return what the claims of each tenant ask for of each flavor."""
     found: dict[FlavorId, dict[TenantId, int]] = {flavor: {} for flavor in survey.flavors}
     for wish in wishes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from policies.admission import Ask
@@ -47,7 +47,7 @@ class Results:
 
 
 def conclude(
-    results: Results, work: Allocation, wishes: dict[ClaimId, Ask], changed: Iterable[ClaimId], asked: Demands
+    results: Results, work: Allocation, wishes: dict[ClaimId, Ask], changed: Collection[ClaimId], asked: Demands
 ) -> Decision:
     """Return the decision, after bringing up to date what is said of the changed claims.
 
@@ -76,12 +76,14 @@ def conclude(
     )
 
 
-def _afresh(results: Results, work: Allocation, changed: Iterable[ClaimId]) -> list[ClaimId]:
-    """Return the claims of which everything is said anew, sorted."""
+def _afresh(results: Results, work: Allocation, changed: Collection[ClaimId]) -> Collection[ClaimId]:
+    """Return the claims of which everything is said anew, in any order."""
+    if len(work.of_claim) == len(changed):
+        return changed
     found = results.restless.union(changed)
     found.update(seat.claim for seat in work.board.moved if seat.claim in work.of_claim)
     found.update(lot.ask.claim.id for lot in work.open_lots())
-    return sorted(found)
+    return found
 
 
 def _place(results: Results, work: Allocation, afresh: Iterable[ClaimId]) -> None:

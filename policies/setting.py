@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from policies.admission import Ask, charge, flavor_memory
 from policies.allocation import lots_of
 from policies.appraisal import Appraiser
-from policies.board import Board, Score, Seat, board, seated
+from policies.board import Score, Seat, board, seated
 from policies.errors import UnknownScore
 from policies.model.inventory import Group
 from policies.model.memory import Memory
@@ -21,29 +21,70 @@ from policies.working import Allocation, Layout, Shares
 
 
 def start(
-    survey: Survey, memory: Memory, wishes: Sequence[Ask], shares: Shares, capacity: Mapping[FlavorId, int]
+    survey: Survey, memory: Memory, wishes: Iterable[Ask], shares: Shares, capacity: Mapping[FlavorId, int]
 ) -> Allocation:
     """Return the allocation before anything is decided. Raises ``UnknownScore`` if the policy names none."""
+    layout, _ = laid_out(survey, wishes, flavor_memory(survey))
+    return begin(layout, survey, memory, shares, capacity)
+
+
+def laid_out(
+    survey: Survey, wishes: Iterable[Ask], memory: Mapping[FlavorId, int]
+) -> tuple[Layout, dict[ClaimId, Ask]]:
+    """Return what is there and what is asked for, in the shape in which places are granted, and the wishes by claim.
+
+    Raises ``UnknownScore`` if the policy names none. Goes claim by claim, from the wish, made only then, to the seat on
+    the board: what belongs to one claim is at hand together, and among a hundred thousand most of the time goes into
+    fetching what is not.
+    """
     made = board(survey, score_named(survey.policy.scoring))
-    made.appraise = appraiser = Appraiser(wishes)
-    seated = _seated(survey, made)
-    lot_of: dict[int, Lot] = {}
-    queues = Queues()
-    of_claim: dict[ClaimId, list[Lot]] = {}
+    whole = Layout(
+        board=made, queues=Queues(), of_claim={}, lot_of={}, home=dict(made.worker_of), seated={},
+        complete={}, warm=_warm(survey), appraiser=Appraiser(()),
+    )  # fmt: skip
+    by_claim: dict[ClaimId, Ask] = {}
+    made.show(_seats(whole, survey, by_claim, wishes, memory))
+    made.appraise = whole.appraiser = Appraiser(by_claim.values())
+    whole.queues.fill(lot for lots in whole.of_claim.values() for lot in lots)
+    return whole, by_claim
+
+
+def _seats(
+    whole: Layout, survey: Survey, by_claim: dict[ClaimId, Ask], wishes: Iterable[Ask], memory: Mapping[FlavorId, int]
+) -> Iterator[Seat]:
+    """Lay out one claim after the other and yield its replicas; at the end those of claims that are no more."""
+    seated, of_claim, lot_of, leaving = whole.seated, whole.of_claim, whole.lot_of, whole.board.leaving
     for wish in wishes:
-        lots = of_claim[wish.claim.id] = lots_of(wish, seats_held(wish, seated))
+        by_claim[wish.claim.id] = wish
+        held: list[Seat] = []
+        for group in wish.held:
+            some = seats_of(survey, group, memory)
+            if some is not None:
+                seated[group.id] = some
+                held += some
+        lots = of_claim[wish.claim.id] = lots_of(wish, held)
         for lot in lots:
             for seat in lot.seats:
                 lot_of[id(seat)] = lot
-    queues.fill(lot for lots in of_claim.values() for lot in lots)
-    made.leaving = [seat for some in seated.values() for seat in some if id(seat) not in lot_of]
-    whole = Layout(
-        board=made, queues=queues, of_claim=of_claim, lot_of=lot_of, home=dict(made.worker_of), seated=seated,
-        complete={}, warm=_warm(survey), appraiser=appraiser,
-    )  # fmt: skip
-    for lots in of_claim.values():
         count_complete(whole.complete, lots, 1)
-    return begin(whole, survey, memory, shares, capacity)
+        yield from held
+        leaving += held[wish.wanted :]
+        if wish.leaving:
+            yield from _seats_going(whole, survey, wish.leaving, memory)
+    for claim in survey.groups_of.keys() - survey.claims.keys():
+        yield from _seats_going(whole, survey, survey.groups_of[claim], memory)
+
+
+def _seats_going(
+    whole: Layout, survey: Survey, groups: Iterable[Group], memory: Mapping[FlavorId, int]
+) -> Iterator[Seat]:
+    """Yield the replicas of groups that cannot stay whatever is decided, but still stand."""
+    for group in groups:
+        some = seats_of(survey, group, memory)
+        if some is not None:
+            whole.seated[group.id] = some
+            whole.board.leaving += some
+            yield from some
 
 
 def begin(
@@ -113,17 +154,6 @@ def score_named(name: str) -> Score:
     return SCORES[name]
 
 
-def _seated(survey: Survey, made: Board) -> dict[GroupId, list[Seat]]:
-    memory = flavor_memory(survey)
-    seats: dict[GroupId, list[Seat]] = {}
-    for group in survey.groups.values():
-        some = seats_of(survey, group, memory)
-        if some is not None:
-            seats[group.id] = some
-    made.show(seat for some in seats.values() for seat in some)
-    return seats
-
-
 def seats_held(wish: Ask, seated: Mapping[GroupId, Sequence[Seat]]) -> list[Seat]:
     """Return the replicas that the claim may keep, those most worth keeping first."""
     if len(wish.held) == 1:
@@ -133,24 +163,21 @@ def seats_held(wish: Ask, seated: Mapping[GroupId, Sequence[Seat]]) -> list[Seat
 
 def seats_of(survey: Survey, group: Group, memory: Mapping[FlavorId, int]) -> list[Seat] | None:
     """Return where the group's replicas are; None if its worker or a device of it is not there."""
-    if group.worker not in survey.workers or not group.devices or not survey.has_all(group.devices):
+    worker, devices = survey.workers.get(group.worker), group.devices
+    if worker is None or not devices or not survey.has_all(devices):
         return None
-    return [_seat(survey, group, index, memory) for index in range(group.replicas)]
-
-
-def _seat(survey: Survey, group: Group, index: int, memory: Mapping[FlavorId, int]) -> Seat:
-    claim = survey.claims.get(group.claim)
+    claim, flavor = survey.claims.get(group.claim), survey.devices[devices[0]].flavor
     known = claim is not None and group.rung < len(claim.ladder) and claim.ladder[group.rung].devices > 0
-    shape = claim.ladder[group.rung] if claim is not None and known else Shape(flavors=(), devices=len(group.devices))
-    first = index * shape.devices
-    devices = group.devices[first : first + shape.devices] or group.devices[: shape.devices]
-    flavor = survey.devices[group.devices[0]].flavor
-    return seated(
-        claim=group.claim, domain=survey.workers[group.worker].domain, rung=group.rung, worker=group.worker,
-        devices=devices, gpu_millis=shape.gpu_millis, memory_mib=shape.memory_mib,
-        charge=charge(shape, memory[flavor]), flavor=flavor, group=group, cpu_millis=shape.cpu_millis,
-        host_memory_mib=shape.host_memory_mib,
-    )  # fmt: skip
+    shape = claim.ladder[group.rung] if claim is not None and known else Shape(flavors=(), devices=len(devices))
+    count, price = shape.devices, charge(shape, memory[flavor])
+    return [
+        seated(  # in the order of its fields
+            group.claim, worker.domain, group.rung, group.worker,
+            devices[index * count : index * count + count] or devices[:count], shape.gpu_millis, shape.memory_mib,
+            price, flavor, group, 0, shape.cpu_millis, shape.host_memory_mib,
+        )
+        for index in range(group.replicas)
+    ]  # fmt: skip
 
 
 def _draining(survey: Survey, memory: Memory) -> frozenset[GroupId]:

@@ -6,10 +6,10 @@ everything with everything, is done from the start each time, on the same lots a
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from policies.admission import Ask, Fleet, Forms, asks, fleet
+from policies.admission import Ask, Fleet, Forms, each_ask, fleet
 from policies.board import Seat
 from policies.model.memory import Memory
 from policies.model.policy import Policy
@@ -17,7 +17,7 @@ from policies.model.snapshot import Snapshot
 from policies.model.units import ClaimId, FlavorId, GroupId, TenantId, WorkerId
 from policies.quota import caps, demands, healthy_capacity, shares
 from policies.results import Results
-from policies.setting import start
+from policies.setting import begin, laid_out
 from policies.survey import Survey, survey
 from policies.working import Allocation
 
@@ -36,7 +36,7 @@ class Standing:
     asked: dict[FlavorId, dict[TenantId, int]]
     work: Allocation
     results: Results = field(default_factory=Results)
-    changed: Iterable[ClaimId] = ()
+    changed: Collection[ClaimId] = ()
     """Claims that are not what they were at the decision before."""
     volatile: set[ClaimId] = field(default_factory=set)
     """Claims whose wish may change with time alone."""
@@ -55,14 +55,14 @@ def lay_out(snapshot: Snapshot, policy: Policy, memory: Memory, now_ms: int) -> 
     seen = survey(snapshot, policy, memory, now_ms)
     capacity = healthy_capacity(seen)
     size, forms = fleet(seen, caps(seen)), Forms()
-    wishes = asks(seen, size, forms)
-    asked = demands(seen, wishes)
-    work = start(seen, memory, wishes, shares(seen, asked, capacity), capacity)
+    layout, wishes = laid_out(seen, each_ask(seen, size, forms), size.memory)
+    asked = demands(seen, wishes.values())
+    work = begin(layout, seen, memory, shares(seen, asked, capacity), capacity)
     made = Standing(
         snapshot=snapshot, policy=policy, memory=memory, now_ms=now_ms, fleet=size, forms=forms,
-        wishes={wish.claim.id: wish for wish in wishes}, asked=asked, work=work, changed=seen.claims,
+        wishes=wishes, asked=asked, work=work, changed=seen.claims,
     )  # fmt: skip
-    made.volatile = {wish.claim.id for wish in wishes if is_volatile(seen, wish)}
+    made.volatile = {wish.claim.id for wish in wishes.values() if is_volatile(seen, wish)}
     for seat in work.board.leaving:
         made.leaving.setdefault(seat.claim, []).append(seat)
     made.is_plain = _is_plain(seen, memory)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from bisect import insort
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
+from typing import Any, TypeVar
 
 from policies.model.inventory import Device, DeviceHealth, Group, Node, ScrubState, Worker, WorkerState
 from policies.model.memory import ClaimMemory, Memory
@@ -15,7 +17,8 @@ from policies.model.units import ClaimId, DeviceId, FlavorId, GroupId, NodeId, S
 from policies.model.workload import Claim, Demand
 from policies.modes import effective, overlay_in_force
 
-_BY_ID = attrgetter("id")
+N = TypeVar("N")
+_ID, _OF_CLAIM = attrgetter("id"), attrgetter("claim")
 _BAD = (DeviceHealth.QUARANTINED, DeviceHealth.RETIRED)
 
 
@@ -65,12 +68,16 @@ class Survey:
 
 
 def survey(snapshot: Snapshot, policy: Policy, memory: Memory, now_ms: int) -> Survey:
-    """Return the snapshot indexed by identifier, in the order of ids, so that the order of its lists has no effect."""
+    """Return the snapshot indexed by identifier. Devices are in the order of ids, all else as the snapshot lists it.
+
+    Nothing that is decided may follow from the order of those lists.
+    """
     in_force = effective(policy, now_ms)
     flavors = {device.flavor for device in snapshot.devices} | {flavor.id for flavor in snapshot.flavors}
     unseen = frozenset(gap.subject for gap in snapshot.gaps if gap.kind in (GapKind.NODE, GapKind.DEVICE))
-    sound = frozenset(device.id for device in snapshot.devices if _is_sound(device, in_force, unseen))
+    sound = frozenset([device.id for device in snapshot.devices if _is_sound(device, in_force, unseen)])
     closed = frozenset(node.id for node in snapshot.nodes if not node.schedulable)
+    groups = _by_id(snapshot.groups)
     return Survey(
         snapshot=snapshot,
         policy=in_force,
@@ -78,22 +85,32 @@ def survey(snapshot: Snapshot, policy: Policy, memory: Memory, now_ms: int) -> S
         now_ms=now_ms,
         flavors=tuple(sorted(in_force.flavors or flavors)),
         nodes={node.id: node for node in snapshot.nodes},
-        devices={device.id: device for device in sorted(snapshot.devices, key=_BY_ID)},
-        workers={w.id: w for w in sorted(snapshot.workers, key=_BY_ID) if w.state is not WorkerState.LOST},
-        groups={group.id: group for group in sorted(snapshot.groups, key=_BY_ID)},
-        groups_of=_by_claim(snapshot.groups),
-        claims={claim.id: claim for claim in sorted(snapshot.claims, key=_BY_ID)},
+        devices=_by_id(sorted(snapshot.devices, key=_ID)),
+        workers=_by_id([one for one in snapshot.workers if one.state is not WorkerState.LOST]),
+        groups=groups,
+        groups_of=_by_claim(groups.values()),
+        claims=_by_id(snapshot.claims),
         demands={demand.claim: demand for demand in snapshot.demands},
         tenants={tenant.id: tenant for tenant in in_force.tenants},
         classes={cls.name: cls for cls in in_force.priority_classes},
-        remembered={one.claim: one for one in memory.claims},
+        remembered=dict(zip(map(_OF_CLAIM, memory.claims), memory.claims, strict=True)),
         sound=sound,
-        open=frozenset(one.id for one in snapshot.devices if one.id in sound and one.node not in closed),
+        open=frozenset([one.id for one in snapshot.devices if one.id in sound and one.node not in closed])
+        if closed
+        else sound,
         lost=frozenset(device.id for device in snapshot.devices if device.health in _BAD),
         blind=frozenset(snapshot.adopting) | _subjects_as_domains(snapshot.gaps),
         unseen=unseen,
         unheard=frozenset(gap.subject for gap in snapshot.gaps if gap.kind in (GapKind.DEMAND, GapKind.GATEWAY)),
     )
+
+
+def _by_id(nouns: Sequence[N]) -> dict[Any, N]:
+    """Return the nouns by id, as they come: a list lies in memory as it was made, and is gone through much quicker so.
+
+    Of one that occurs twice it is the last.
+    """
+    return dict(zip(map(_ID, nouns), nouns, strict=True))
 
 
 def _is_sound(device: Device, policy: Policy, unseen: frozenset[str]) -> bool:
@@ -107,9 +124,14 @@ def _is_sound(device: Device, policy: Policy, unseen: frozenset[str]) -> bool:
 
 
 def _by_claim(groups: Iterable[Group]) -> dict[ClaimId, list[Group]]:
+    """Return the groups of each claim, sorted by id."""
     found: dict[ClaimId, list[Group]] = {}
-    for group in sorted(groups, key=_BY_ID):
-        found.setdefault(group.claim, []).append(group)
+    for group in groups:
+        of_claim = found.get(group.claim)
+        if of_claim is None:
+            found[group.claim] = [group]
+        else:
+            insort(of_claim, group, key=_ID)
     return found
 
 

@@ -10,7 +10,9 @@ T = TypeVar("T")
 
 
 def builder(noun: type[T]) -> Callable[..., T]:
-    """Return a function that takes the noun's fields by name and returns the noun, equal to one made as usual.
+    """Return a function that takes the noun's fields and returns the noun, equal to one made as usual.
+
+    They are given by name; where it is done for every claim, in the order of the fields, which takes half the time.
 
     A frozen dataclass sets each field through a check that it then goes round; a twin with the same slots has them set
     directly and becomes the noun at the end. The function is written out field by field, as ``dataclasses`` writes
@@ -23,8 +25,11 @@ def builder(noun: type[T]) -> Callable[..., T]:
     twin = make_dataclass(f"Open{noun.__name__}", names, slots=True, eq=False, repr=False) if is_frozen else noun
     given = {f"default_{one.name}": _default(one) for one in known if _default(one) is not MISSING}
     heads = [f"{one.name}=default_{one.name}" if f"default_{one.name}" in given else one.name for one in known]
+    first = next((index for index, head in enumerate(heads) if "=" in head), len(heads))
+    if any("=" not in head for head in heads[first:]):
+        heads.insert(first, "*")
     lines = [f"made.{one.name} = {_value(one)}" for one in known] + (["made.__class__ = noun"] if is_frozen else [])
-    text = f"def build(*, {', '.join(heads)}):\n    made = new(twin)\n    " + "\n    ".join([*lines, "return made"])
+    text = f"def build({', '.join(heads)}):\n    made = new(twin)\n    " + "\n    ".join([*lines, "return made"])
     names_of: dict[str, Any] = {"new": object.__new__, "twin": twin, "noun": noun, **given}
     exec(text, names_of)  # noqa: S102  # made of the noun's own field names alone
     build: Callable[..., T] = names_of["build"]
