@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from policies.admission import Ask
 from policies.board import Seat
@@ -17,6 +17,7 @@ from policies.pooling import pool
 from policies.rearranging import rearrange
 from policies.reclaim import Lot, Terms, Tier, is_unseen, lotted
 from policies.sharing import granted, terms_of
+from policies.steady import Given, grant_settled, one_by_one, reopen
 from policies.working import Allocation, amounts, first_option, has_base, keep, siblings, sweep
 
 RETRY_ROUNDS = 8
@@ -65,9 +66,10 @@ def _plain(lot: Lot) -> Seat | None:
 def allocate(work: Allocation) -> None:
     """Grant places until nothing more fits: tier by tier, then what is left, then better or lower rungs."""
     _keep_what_is_blind(work)
-    pool(work, {tenant: _rate(work, tenant) for tenant in sorted(work.queues)})
+    pool(work, {tenant: _rate_all(work, tenant) for tenant in sorted(work.queues)})
     recall_holds(work)
     keep_for_the_large(work)
+    grant_settled(work)
     for tier in (FLOOR, GUARANTEED, ENTITLED):
         _serve(work, tier)
     _serve_leftover(work, [lot for lot in work.open_lots() if lot.tier is not Tier.NONE])
@@ -85,19 +87,30 @@ def _keep_what_is_blind(work: Allocation) -> None:
                 work.codes.setdefault(lot.ask.claim.id, PendingReason.TELEMETRY_STALE)
 
 
-def _rate(work: Allocation, tenant: TenantId) -> dict[FlavorId, int]:
-    """Give every open lot of the tenant the strongest right that its shares still cover, in the order of its queue.
+def _rate_all(work: Allocation, tenant: TenantId) -> dict[FlavorId, int]:
+    """Rate all lots of the tenant before anything is granted; return what is held or has a guarantee now."""
+    given = _given(work, tenant)
+    _rate(work, one_by_one(work, tenant, given), given)
+    return given.sure
+
+
+def _given(work: Allocation, tenant: TenantId) -> Given:
+    used = {flavor: work.used.get((tenant, flavor), 0) for flavor in work.shares}
+    shares = {flavor: of_tenants.get(tenant) for flavor, of_tenants in work.shares.items()}
+    most = {flavor: guaranteed(work, tenant, flavor) for flavor, share in shares.items() if share is not None}
+    return Given(used, dict(used), shares, most)
+
+
+def _rate(work: Allocation, lots: Iterable[Lot], given: Given) -> None:
+    """Give every one of a tenant's lots the strongest right that its shares still cover, in the order of its queue.
 
     What is guaranteed goes to the first lots that fit into it, so that one too large does not forfeit it for the
     others; all of them together are never more. Of these, those that begin below the floor have the floor's right, so
-    that a floor is kept although no replicas add up to it exactly. Returns what is held or has a guarantee now.
+    that a floor is kept although no replicas add up to it exactly.
     """
-    used = {flavor: work.used.get((tenant, flavor), 0) for flavor in work.shares}
-    sure = dict(used)
-    shares = {flavor: of_tenants.get(tenant) for flavor, of_tenants in work.shares.items()}
-    most = {flavor: guaranteed(work, tenant, flavor) for flavor, share in shares.items() if share is not None}
+    used, sure, shares, most = given.used, given.sure, given.shares, given.most
     beyond: dict[Terms, Tier] = {}
-    for lot in work.open[tenant]:
+    for lot in lots:
         if lot.is_kept or lot.has_failed:
             continue
         seat = lot.plain
@@ -122,7 +135,6 @@ def _rate(work: Allocation, tenant: TenantId) -> dict[FlavorId, int]:
         _rate_apart(work, lot, used, sure)
         if lot.tier > ENTITLED and lot.terms is not None and not lot.seats:
             beyond[lot.terms] = lot.tier
-    return sure
 
 
 def _rate_apart(work: Allocation, lot: Lot, used: dict[FlavorId, int], sure: dict[FlavorId, int]) -> None:
@@ -209,10 +221,12 @@ def _serve(work: Allocation, tier: Tier) -> None:
         work.weak.clear()
         work.departures += 1
         waiting = [lot for tenant in tenants for lot in sweep(work, tenant, tier)]
+        if waiting and tier is FLOOR:
+            reopen(work)
         waiting.sort(key=lambda lot: (lot.tier, *across_tenants(lot)))
         tenants = sorted(_offered(work, waiting))
         for tenant in tenants:
-            _rate(work, tenant)
+            _rate(work, work.open[tenant], _given(work, tenant))
         if not tenants:
             return
 

@@ -15,7 +15,6 @@ from policies.model.memory import ClaimMemory
 from policies.model.units import ClaimId, DeviceId, GroupId, WorkerId
 from policies.model.workload import Claim, Demand
 from policies.quota import count_demand
-from policies.reclaim import Tier
 from policies.setting import count_complete, seats_held, seats_of
 from policies.standing import Standing, is_volatile
 from policies.survey import Survey
@@ -55,8 +54,7 @@ def lay_back(standing: Standing) -> None:
         for lot, fresh in zip(work.of_claim[claim], lots_of(wish, seats_held(wish, work.layout.seated)), strict=True):
             lot.seats = fresh.seats
             work.victims.lot_of.update((id(seat), lot) for seat in lot.seats)
-    for lot in work.lots():
-        lot.tier, lot.is_kept, lot.has_failed = Tier.NONE, False, False
+    work.layout.queues.begin_anew()
     board.begin_anew()
 
 

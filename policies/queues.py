@@ -7,11 +7,79 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from operator import attrgetter
 
-from policies.model.units import ClaimId, TenantId
-from policies.reclaim import Lot
+from policies.model.units import ClaimId, FlavorId, TenantId
+from policies.reclaim import Lot, Tier
 
 in_order = attrgetter("order")
 """A lot's place in its tenant's queue."""
+Order = tuple[int, bool, bool, int, str]
+"""See ``Lot.order``."""
+
+
+@dataclass(slots=True)
+class Run:
+    """Lots of one tenant, class and flavor that have their one replica, and whose right depends on their sum alone.
+
+    The first ones that fit into the guarantee are settled: they keep their right and are granted from one decision to
+    the next, and only where the boundary moves something is written.
+    """
+
+    value: int
+    flavor: FlavorId
+    lots: list[Lot] = field(default_factory=list)
+    """In the order of the queue."""
+    charges: list[int] = field(default_factory=list)
+    """What each of them counts, in millis."""
+    floor: int = 0
+    """So many of the first lots are granted with the floor's right."""
+    sure: int = 0
+    """So many of the first lots are granted with the floor's or the guarantee's right."""
+
+    @property
+    def begin(self) -> Order:
+        """A place before all of its lots, and after those of higher classes."""
+        return (-self.value, False, False, -(1 << 62), "")
+
+    def append(self, lot: Lot) -> None:
+        """Put in a lot that comes after all others."""
+        self.lots.append(lot)
+        self.charges.append(lot.seats[0].charge)
+
+    def add(self, lot: Lot) -> None:
+        """Put in a further lot; between others that are settled it is settled too."""
+        place = bisect_left(self.lots, lot.order, key=in_order)
+        self.lots.insert(place, lot)
+        self.charges.insert(place, lot.seats[0].charge)
+        if place < self.sure:
+            lot.tier, lot.is_kept = Tier.FLOOR if place < self.floor else Tier.GUARANTEED, True
+            self.floor += place < self.floor
+            self.sure += 1
+
+    def remove(self, lot: Lot) -> None:
+        """Take out a lot that is there."""
+        place = bisect_left(self.lots, lot.order, key=in_order)
+        del self.lots[place], self.charges[place]
+        self.floor -= place < self.floor
+        self.sure -= place < self.sure
+
+    def settle(self, floor: int, sure: int) -> None:
+        """Grant so many of the first lots with the floor's right, and those up to ``sure`` with the guarantee's.
+
+        What was settled before and is beyond ``sure`` has been opened.
+        """
+        for lot in self.lots[min(self.floor, floor) : min(max(self.floor, floor), sure)]:
+            lot.tier = Tier.FLOOR if floor > self.floor else Tier.GUARANTEED
+        for lot in self.lots[max(self.sure, floor) : sure]:
+            lot.tier = Tier.GUARANTEED
+        for lot in self.lots[self.sure : sure]:
+            lot.is_kept = True
+        self.floor, self.sure = floor, sure
+
+    def open(self, first: int, end: int) -> list[Lot]:
+        """Return these lots, none of them granted."""
+        for lot in self.lots[first : min(end, self.sure)]:
+            lot.is_kept = False
+        return self.lots[first:end]
 
 
 @dataclass(slots=True)
@@ -19,6 +87,10 @@ class Queues:
     """Lots as the snapshot shows them, by tenant, in the order in which each tenant is served."""
 
     lots: dict[TenantId, list[Lot]] = field(default_factory=dict)
+    runs: dict[TenantId, dict[tuple[int, FlavorId], Run]] = field(default_factory=dict)
+    """Those that simply run, by class, the highest first, and flavor."""
+    apart: dict[TenantId, list[Lot]] = field(default_factory=dict)
+    """All others."""
     lacking: dict[TenantId, list[Lot]] = field(default_factory=dict)
     """Those that miss replicas; a tenant that never had any is left out."""
     large: dict[TenantId, list[Lot]] = field(default_factory=dict)
@@ -41,6 +113,12 @@ class Queues:
             self._note(lot, 1)
         for tenant, queue in self.lots.items():
             queue.sort(key=in_order)
+            self.apart[tenant] = []
+            for lot in queue:
+                if _is_steady(lot):
+                    self._run_of(lot).append(lot)
+                else:
+                    self.apart[tenant].append(lot)
             self.lacking[tenant] = lacking = [lot for lot in queue if len(lot.seats) < lot.size]
             self.large[tenant] = [lot for lot in lacking if _is_large(lot)]
 
@@ -49,6 +127,10 @@ class Queues:
         for lot in lots:
             tenant = lot.ask.tenant.id
             insort(self.lots.setdefault(tenant, []), lot, key=in_order)
+            if _is_steady(lot):
+                self._run_of(lot).add(lot)
+            else:
+                insort(self.apart.setdefault(tenant, []), lot, key=in_order)
             if lot.missing:
                 insort(self.lacking.setdefault(tenant, []), lot, key=in_order)
             if lot.missing and _is_large(lot):
@@ -60,11 +142,29 @@ class Queues:
         for lot in lots:
             tenant = lot.ask.tenant.id
             _take_out(self.lots[tenant], lot)
+            if _is_steady(lot):
+                self._run_of(lot).remove(lot)
+            else:
+                _take_out(self.apart[tenant], lot)
             if lot.missing:
                 _take_out(self.lacking[tenant], lot)
             if lot.missing and _is_large(lot):
                 _take_out(self.large[tenant], lot)
             self._note(lot, -1)
+
+    def begin_anew(self) -> None:
+        """Take back every right and grant but those that are settled."""
+        some = [run.lots[run.sure :] for runs in self.runs.values() for run in runs.values()]
+        for lots in (*self.apart.values(), *some):
+            for lot in lots:
+                lot.tier, lot.is_kept, lot.has_failed = Tier.NONE, False, False
+
+    def _run_of(self, lot: Lot) -> Run:
+        runs, key = self.runs.setdefault(lot.ask.tenant.id, {}), (lot.ask.value, lot.seats[0].flavor)
+        run = runs.get(key)
+        if run is None:
+            run = runs[key] = Run(*key)
+        return run
 
     def _note(self, lot: Lot, sign: int) -> None:
         ask, tenant = lot.ask, lot.ask.tenant.id
@@ -74,6 +174,11 @@ class Queues:
             self.ending[tenant] = self.ending.get(tenant, 0) + sign
         if ask.upgrades:
             (self.climbing.add if sign > 0 else self.climbing.discard)(ask.claim.id)
+
+
+def _is_steady(lot: Lot) -> bool:
+    """Say whether the lot is a claim's only one and has its one replica, whose right depends on what it counts."""
+    return lot.plain is not None and lot.is_base and len(lot.claim_lots) <= 1
 
 
 def _is_large(lot: Lot) -> bool:

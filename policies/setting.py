@@ -102,7 +102,7 @@ def begin(
     )  # fmt: skip
     return Allocation(
         survey=survey, memory=memory, board=layout.board, shares=shares, victims=victims, queues=layout.queues.lots,
-        open=dict(layout.queues.lots), of_claim=layout.of_claim, capacity=capacity,
+        of_claim=layout.of_claim, capacity=capacity,
         keeping_beside=_keeping(shares, beside), roots=roots, layout=layout, used=used, standing=standing,
         pooled=pooled, warm=layout.warm,
     )  # fmt: skip
