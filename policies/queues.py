@@ -75,7 +75,7 @@ class Run:
             lot.is_kept = True
         self.floor, self.sure = floor, sure
 
-    def open(self, first: int, end: int) -> list[Lot]:
+    def opened(self, first: int, end: int) -> list[Lot]:
         """Return these lots, none of them granted."""
         for lot in self.lots[first : min(end, self.sure)]:
             lot.is_kept = False

@@ -91,7 +91,7 @@ def _advanced(way: _Way, order: Order, given: Given) -> Sequence[Lot]:
     flavor, share = run.flavor, given.shares.get(run.flavor)
     way.at = end = bisect_left(run.lots, order, lo=first, key=in_order)
     if way.sure < first or share is None:
-        return run.open(first, end)  # one before these did not fit
+        return run.opened(first, end)  # one before these did not fit
     sure = given.sure[flavor]
     before = sums[first] - sure
     way.sure = bisect_right(sums, before + given.most[flavor], first, end + 1) - 1
@@ -100,7 +100,7 @@ def _advanced(way: _Way, order: Order, given: Given) -> Sequence[Lot]:
         way.floor = bisect_left(sums, before + share.floor, first, way.sure)
     given.sure[flavor] += sums[way.sure] - sums[first]
     given.used[flavor] += sums[way.sure] - sums[first]
-    return run.open(way.sure, end)
+    return run.opened(way.sure, end)
 
 
 def grant_settled(work: Allocation) -> None:
@@ -115,7 +115,7 @@ def reopen(work: Allocation) -> None:
     for tenant, run in _runs(work):
         if run.sure > run.floor:
             count(work, tenant, run.flavor, -sum(run.charges[run.floor : run.sure]))
-            work.open[tenant] = sorted(work.open[tenant] + run.open(run.floor, run.sure), key=in_order)
+            work.open[tenant] = sorted(work.open[tenant] + run.opened(run.floor, run.sure), key=in_order)
             run.sure = run.floor
 
 

@@ -1,0 +1,83 @@
+"""What is rated by its sum has the right that it has when every lot is rated by itself."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from policies.allocation import allocate
+from policies.decide import Decider
+from policies.model.memory import Memory
+from policies.standing import Standing, lay_out
+from tests.policies.situations import NOW_MS, claim, device, rules, running, snapshot
+from tests.simulation.generate import Dice
+
+TENANTS = ("civil/x", "civil/y", "defence/x")
+
+
+def crowd(dice: Dice):
+    """Rules, and a host full of claims of several classes and sizes, of which some wait and some have a gang."""
+    devices = [device(f"G{index:02}") for index in range(dice.randint(4, 24))]
+    claims, runs, free = [], [], [one.id for one in devices]
+    for number in range(dice.randint(4, 30)):
+        size = dice.choice((1, 1, 1, 2, 4))
+        one = claim(
+            f"{dice.choice(TENANTS)}:c{number:02}", devices=size, least=dice.choice((1, 1, 2)),
+            millis=dice.choice((500, 1000)) if size == 1 else 1000, submitted_at_ms=dice.randint(0, 5),
+            priority_class=dice.choice(("critical", "standard", "standard", "standard", "standard", "batch")),
+        )  # fmt: skip
+        claims.append(one)
+        held, free = free[: size * one.min_replicas], free[size * one.min_replicas :]
+        if len(held) == size * one.min_replicas and dice.random() < 0.8:
+            runs.append(running(one, *(tuple(held[at : at + size]) for at in range(0, len(held), size))))
+    quota = dice.choice((3000, 5000, 8000, 12_000))
+    floor = dice.choice((0, 1000, 3000))
+    return rules(civil=quota, defence=dice.choice((0, 2000, 8000)), floor=floor), snapshot(devices, claims, *runs)
+
+
+def rights(standing: Standing) -> list[tuple[object, ...]]:
+    """Every lot's right after granting, and whether it was granted."""
+    allocate(standing.work)
+    return [(lot.order, lot.tier, lot.is_kept, lot.has_failed) for lot in standing.work.lots()]
+
+
+def each_by_itself(standing: Standing) -> Standing:
+    """The same, with no lots that are rated together."""
+    queues = standing.work.layout.queues
+    queues.runs, queues.apart = {}, {tenant: list(lots) for tenant, lots in queues.lots.items()}
+    return standing
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(st.integers(0, 1_000_000))
+def test_what_is_rated_by_its_sum_has_the_right_that_it_would_have_by_itself(seed):
+    policy, seen = crowd(Dice(seed))
+    one, other = (lay_out(seen, policy, Memory(), NOW_MS) for _ in range(2))
+    assert rights(one) == rights(each_by_itself(other))
+    assert one.work.used == other.work.used
+
+
+@pytest.mark.parametrize("waits", [True, False], ids=["somebody waits for a floor", "nobody waits for a floor"])
+def test_what_has_only_a_guarantee_stays_settled_unless_somebody_waits_for_a_floor(waits):
+    held = [claim(f"civil/x:c{index}") for index in range(3)]
+    asking = [claim("defence/x:d", devices=2)] if waits else []
+    runs = [running(one, (f"G{index}",)) for index, one in enumerate(held)]
+    seen = snapshot([device(f"G{index}") for index in range(5)], held + asking, *runs)
+    standing = lay_out(seen, rules(civil=6000, defence=4000, floor=2000), Memory(), NOW_MS)
+    (run,) = standing.work.layout.queues.runs["civil/x"].values()
+    allocate(standing.work)
+    assert all(lot.is_kept for lot in run.lots)
+    assert (run.floor, run.sure) == ((2, 2) if waits else (2, 3))
+
+
+@settings(max_examples=20, deadline=None, derandomize=True)
+@given(st.integers(0, 1_000_000))
+def test_what_stays_granted_from_one_decision_to_the_next_is_what_is_granted_from_nothing(seed):
+    policy, seen = crowd(Dice(seed))
+    decider, memory = Decider(), Memory()
+    for turn in range(3):
+        memory = decider.decide(seen, policy, memory, NOW_MS + turn).memory
+        gone = Dice(seed + turn).choice(seen.claims)
+        seen = snapshot(seen.devices, [one for one in seen.claims if one is not gone], (seen.workers, seen.groups))
+    assert decider.decide(seen, policy, memory, NOW_MS + 9) == Decider().decide(seen, policy, memory, NOW_MS + 9)
