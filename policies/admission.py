@@ -12,7 +12,7 @@ from policies.model.decision import PendingReason
 from policies.model.inventory import Group, GroupState, UsageState
 from policies.model.memory import ClaimMemory
 from policies.model.tenancy import PriorityClass, Tenant
-from policies.model.units import WHOLE_GPU_MILLIS, ClaimId, FlavorId, NodeId, SecurityDomain
+from policies.model.units import WHOLE_GPU_MILLIS, ClaimId, FlavorId, NodeId, SecurityDomain, TenantId
 from policies.model.workload import Claim, ClaimKind, Demand, Shape
 from policies.modes import is_paused
 from policies.soundness import MOST_REPLICAS
@@ -21,6 +21,7 @@ from policies.survey import Survey
 DEADLINE_BOOST = 100
 """Added to the class value of a job that must start now to meet its deadline; falls to 0 at twice its duration."""
 SUSPENDED_JOB = "it is suspended: its owner did that, or its program failed too often in a row; its events say which"
+EXPIRED = "the end that its owner announced has passed: it wants a later one, or to be deleted"
 START_BACKOFF_DOUBLINGS = 6
 """The back-off after failed starts stops doubling here: 64 times the time of a worker's start."""
 
@@ -159,7 +160,10 @@ def ask(survey: Survey, claim: Claim, fleet: Fleet, forms: Forms) -> Ask:
     return _ask(survey, claim, _form(survey, claim, fleet, forms))
 
 
-_terms = attrgetter("tenant", "priority_class", "min_replicas", "desired_replicas", "max_replicas", "suspended")
+_terms = attrgetter(
+    "tenant", "priority_class", "min_replicas", "desired_replicas", "max_replicas", "suspended", "access.shared_with",
+    "canary",
+)  # fmt: skip
 _fields = attrgetter(*(one.name for one in fields(Shape)))
 """A shape as a tuple: it is hashed and compared without a step of Python."""
 
@@ -194,6 +198,8 @@ def _ask(survey: Survey, claim: Claim, form: Form) -> Ask:
     if rung is not None and rung >= form.rungs:
         rung = None
     refusal, detail = form.refusal, form.detail
+    if has_expired(survey, claim):
+        refusal, detail = PendingReason.DEACTIVATED, EXPIRED
     if refusal is None and not form.has_host and not held:
         refusal, detail = PendingReason.TOPOLOGY_UNSATISFIED, "no host has so many healthy devices of its flavors"
     wanted, lower_since = (0, None) if refusal else _wanted(survey, claim, remembered, held)
@@ -238,6 +244,9 @@ def _refusal(
     fault = _fault(survey, claim)
     if fault:
         return PendingReason.MISCONFIGURED, fault
+    foreign = _foreign(survey, claim)
+    if foreign:
+        return PendingReason.DOMAIN_FORBIDDEN, f"it reaches to {foreign}, which is of the other domain"
     if not any(option.flavor in fleet.present for option in options):
         named = (impossible(flavor) for shape in claim.ladder for flavor in shape.flavors)
         fault = next(filter(None, named), "no device here is of a flavor that it accepts, with enough memory")
@@ -259,6 +268,16 @@ def _fault(survey: Survey, claim: Claim) -> str:
     if claim.max_replicas > MOST_REPLICAS:
         return f"one claim may have {MOST_REPLICAS} replicas, not {claim.max_replicas}"
     return next((f"rung {rung}: {fault}" for rung, shape in enumerate(claim.ladder) if (fault := _shape(shape))), "")
+
+
+def _foreign(survey: Survey, claim: Claim) -> str:
+    """Return who of another domain the claim would serve or take requests from; empty if nobody.
+
+    Nobody may store such a claim; one that comes another way, or whose tenant's domain was changed, gets no place.
+    """
+    others = [*claim.access.shared_with, *([TenantId(claim.canary.of.partition(":")[0])] if claim.canary else [])]
+    domain = survey.tenants[claim.tenant].domain
+    return next((one for one in others if one in survey.tenants and survey.tenants[one].domain != domain), "")
 
 
 def _shape(shape: Shape) -> str:
@@ -316,6 +335,19 @@ def _wanted(survey: Survey, claim: Claim, remembered: ClaimMemory, held: tuple[G
     if survey.now_ms - since < survey.policy.bounds.scale_down_hold_ms:
         return min(holding, claim.max_replicas), since
     return target, since
+
+
+def has_expired(survey: Survey, claim: Claim) -> bool:
+    """Say whether the end that the claim's owner announced has passed."""
+    return claim.expires_at_ms is not None and survey.now_ms >= claim.expires_at_ms
+
+
+def ends_by(claim: Claim, begun_ms: int) -> int | None:
+    """Return when what begins then has ended at the latest, by what its owner announced; None if nothing was."""
+    if claim.duration_s is None or claim.kind is not ClaimKind.JOB:
+        return claim.expires_at_ms
+    length = begun_ms + claim.duration_s * 1000
+    return length if claim.expires_at_ms is None else min(length, claim.expires_at_ms)
 
 
 def _unheard(survey: Survey, claim: Claim) -> bool:

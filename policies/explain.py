@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from policies.admission import Ask
+from policies.admission import Ask, ends_by
 from policies.avoiding import avoided
 from policies.board import Seat
 from policies.limits import leaves_what_others_keep
@@ -31,6 +31,8 @@ TELLS_OF_OTHERS = (
     PendingReason.SEARCH_INCOMPLETE,
 )
 """Codes that say something of other tenants; a tenant sees ``WAITING_FOR_QUOTA`` or ``STARTING`` instead."""
+OVER = (PendingReason.SUSPENDED, PendingReason.DEACTIVATED)
+"""Codes of claims that ask for nothing now: they are held, they do not wait."""
 SENTENCES = {
     PendingReason.TELEMETRY_STALE: "what it needs was not seen; what runs is held, nothing new starts there",
     PendingReason.CAPACITY_LOST: "devices were lost, and what is left does not cover every quota",
@@ -43,6 +45,7 @@ SENTENCES = {
     PendingReason.ON_HOLD: "its last starts failed; the next one waits a little",
     PendingReason.SEARCH_INCOMPLETE: "the search for a place was cut short; it goes on with the next decision",
     PendingReason.SUSPENDED: "its priority class is paused by the declared mode",
+    PendingReason.PENDING_EVALUATION: "no decision was taken on it yet; the next one is seconds away",
 }
 
 
@@ -63,7 +66,7 @@ class Known:
     shortages: dict[FlavorId, PendingReason]
     """Flavors whose sound devices do not cover the quotas, each with why: a function of inventory and policy alone."""
     first_ends: dict[TenantId, Eta] = field(default_factory=dict)
-    """When the first running job of a tenant ends; found when it is asked for."""
+    """When the first running claim of a tenant ends; found when it is asked for."""
     told: dict[tuple[object, ...], tuple[PendingReason, ClaimState, Told, Terms]] = field(default_factory=dict)
     """What was said of waiting claims, by their terms: of equal ones it is the same but for how long they waited."""
 
@@ -115,6 +118,15 @@ def _of_equals(facts: Known, wish: Ask, lots: list[Lot]) -> Reason:
         eta_assumption=eta[1], granted_replicas=0, wanted_replicas=wish.wanted, rung=None,
         score_terms=(*terms, _waited(work, wish)), blockers=blockers,
     )  # fmt: skip
+
+
+def not_yet(claim: Claim) -> Reason:
+    """Return what is said of a claim on which no decision was taken yet."""
+    code = PendingReason.PENDING_EVALUATION
+    sentence = f"0 of {claim.desired_replicas} replicas: {SENTENCES[code]}"
+    return Reason(
+        claim=claim.id, state=ClaimState.WAITING, code=code, sentence=sentence, wanted_replicas=claim.desired_replicas
+    )
 
 
 def _served(wanted: int) -> str:
@@ -172,7 +184,7 @@ def _is_first(work: Allocation, lot: Lot) -> bool:
 
 
 def _state(wish: Ask, granted: int, code: PendingReason, *, is_blind: bool) -> ClaimState:
-    if code is PendingReason.SUSPENDED or (code is PendingReason.TELEMETRY_STALE and is_blind):
+    if code in OVER or (code is PendingReason.TELEMETRY_STALE and is_blind):
         return ClaimState.HELD
     if granted >= wish.wanted and wish.refusal is None:
         return ClaimState.SERVED
@@ -240,13 +252,13 @@ def _needs_scrub(work: Allocation, seat: Seat) -> bool:
 
 
 def _sentence(wish: Ask, granted: int, code: PendingReason) -> str:
-    why = wish.detail if wish.refusal is not None else SENTENCES.get(code, "it was not yet looked at")
+    why = wish.detail if wish.refusal is not None else SENTENCES[code]
     return f"{granted} of {_asked_for(wish)} replicas: {why}"
 
 
 def _asked_for(wish: Ask) -> int:
-    """Return the replicas that the owner asks for, also where none of them is possible; none of a suspended claim."""
-    is_impossible = wish.refusal is not None and wish.refusal is not PendingReason.SUSPENDED
+    """Return the replicas that the owner asks for, also where none is possible; none of what is suspended or over."""
+    is_impossible = wish.refusal is not None and wish.refusal not in OVER
     return wish.claim.desired_replicas if is_impossible else wish.wanted
 
 
@@ -300,17 +312,16 @@ def _eta(facts: Known, wish: Ask, code: PendingReason, seats: list[Seat]) -> Eta
 
 
 def _first_end(work: Allocation, tenant: TenantId) -> Eta:
-    """Return when the first running job of the same tenant is expected to end: nothing else may be told."""
+    """Return when the first running claim of the same tenant is expected to end: nothing else may be told."""
     if not work.layout.queues.ending.get(tenant):
         return None, ""
     ends = [
-        seat.group.since_ms + lot.ask.claim.duration_s * 1000
+        end
         for lot in work.queues.get(tenant, ())
-        if lot.is_kept and lot.ask.claim.duration_s is not None
-        for seat in lot.seats
-        if seat.group is not None
+        for seat in (lot.seats if lot.is_kept else ())
+        if seat.group is not None and (end := ends_by(lot.ask.claim, seat.group.since_ms)) is not None
     ]
-    return (min(ends), "the tenant's first running job ends as announced") if ends else (None, "")
+    return (min(ends), "the tenant's first running claim ends as announced") if ends else (None, "")
 
 
 def _blockers(wish: Ask, lots: list[Lot], holders: dict[FlavorId, list[ClaimId]]) -> tuple[ClaimId, ...]:

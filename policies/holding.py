@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from policies.admission import Option
+from policies.admission import Option, ends_by
 from policies.limits import guaranteed
 from policies.model.units import ClaimId, DeviceId, NodeId
-from policies.model.workload import Claim, ClaimKind
+from policies.model.workload import Claim
 from policies.reclaim import Lot, Tier
 from policies.survey import Survey
 from policies.working import Allocation, first_option
@@ -105,19 +105,19 @@ def _free_at(work: Allocation, device: DeviceId) -> int | None:
     ends = []
     for seat in work.board.seats[device]:
         claim, group = work.survey.claims.get(seat.claim), seat.group
-        if claim is None or group is None or claim.kind is not ClaimKind.JOB or claim.duration_s is None:
+        end = None if claim is None or group is None else ends_by(claim, group.since_ms)
+        if end is None:
             return None
-        ends.append(group.since_ms + claim.duration_s * 1000)
+        ends.append(end)
     return max(ends, default=None)
 
 
 def ends_ms(survey: Survey, claim: Claim) -> int | None:
     """Return when the claim's devices are free again if it is started now; None for what has no announced end."""
-    if claim.kind is not ClaimKind.JOB or claim.duration_s is None:
+    end, bounds = ends_by(claim, survey.now_ms), survey.policy.bounds
+    if end is None:
         return None
-    bounds = survey.policy.bounds
-    moves = 2 * bounds.scrub_time_ms + bounds.worker_start_ms + bounds.drain_deadline_ms
-    return survey.now_ms + claim.duration_s * 1000 + moves
+    return end + 2 * bounds.scrub_time_ms + bounds.worker_start_ms + bounds.drain_deadline_ms
 
 
 def _is_open_to(work: Allocation, device: DeviceId, claim: ClaimId) -> bool:

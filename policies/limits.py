@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from policies.admission import Option
+from policies.admission import Option, ends_by
 from policies.entitlement import Share
 from policies.model.decision import PendingReason
 from policies.model.units import FlavorId, TenantId
-from policies.model.workload import ClaimKind, Reservation
+from policies.model.workload import Reservation
 from policies.quota import starts_ms
 from policies.reclaim import Lot, Tier, path
 from policies.working import Allocation, amounts
@@ -87,8 +87,8 @@ def _is_in_its_way(work: Allocation, lot: Lot, reservation: Reservation) -> bool
     begins = starts_ms(survey, reservation.starts_at_ms)
     if survey.now_ms >= begins:
         return False
-    ends = claim.kind is ClaimKind.JOB and claim.duration_s is not None
-    if ends and survey.now_ms + (claim.duration_s or 0) * 1000 <= begins:
+    ends = ends_by(claim, survey.now_ms)
+    if ends is not None and ends <= begins:
         return False
     if not lot.ask.rank.preemptible:
         return True

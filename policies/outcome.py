@@ -6,7 +6,7 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 from operator import attrgetter
 
-from policies.admission import Ask
+from policies.admission import Ask, has_expired
 from policies.board import Seat
 from policies.model.building import builder
 from policies.model.decision import Binding, Entitlement, Eviction, EvictionReason, Placement
@@ -98,6 +98,9 @@ def _eviction(work: Allocation, group: Group) -> Eviction:
 
 
 def _own_reason(work: Allocation, group: Group, ask: Ask | None) -> EvictionReason:
+    claim = work.survey.claims.get(group.claim)
+    if claim is not None and has_expired(work.survey, claim):
+        return EvictionReason.EXPIRED
     if ask is None:
         return EvictionReason.RELEASED
     if group.state is GroupState.FAILED or group.worker not in work.survey.workers or _is_on_bad_device(work, group):

@@ -98,7 +98,7 @@ class Queues:
     lowerable: dict[TenantId, int] = field(default_factory=dict)
     """Lots of each tenant that have a lower rung than their best."""
     ending: dict[TenantId, int] = field(default_factory=dict)
-    """Lots of each tenant whose length is announced."""
+    """Lots of each tenant whose length or end is announced."""
     climbing: set[ClaimId] = field(default_factory=set)
     """Claims that have a better rung than the one in use."""
 
@@ -170,7 +170,7 @@ class Queues:
         ask, tenant = lot.ask, lot.ask.tenant.id
         if ask.options and ask.options[-1].rung:
             self.lowerable[tenant] = self.lowerable.get(tenant, 0) + sign
-        if ask.claim.duration_s is not None:
+        if ask.claim.duration_s is not None or ask.claim.expires_at_ms is not None:
             self.ending[tenant] = self.ending.get(tenant, 0) + sign
         if ask.upgrades:
             (self.climbing.add if sign > 0 else self.climbing.discard)(ask.claim.id)

@@ -31,7 +31,7 @@ class Tier(IntEnum):
     NONE = 5
 
 
-Terms = tuple[TenantId, int, int, int, ClaimKind, int | None, ModelId | None]
+Terms = tuple[TenantId, int, int, int, ClaimKind, tuple[int | None, int | None], ModelId | None]
 """What decides over a waiting lot beside what is there; see ``sharing.terms_of``."""
 
 

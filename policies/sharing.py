@@ -15,7 +15,8 @@ def terms_of(lot: Lot) -> Terms | None:
     ask, claim = lot.ask, lot.ask.claim
     if lot.seats or not lot.is_base or ask.idle or ask.upgrades or claim.spread or ask.rung is not None:
         return None
-    return ask.tenant.id, id(ask.options), ask.value, lot.size, claim.kind, claim.duration_s, claim.model
+    ends = claim.duration_s, claim.expires_at_ms
+    return ask.tenant.id, id(ask.options), ask.value, lot.size, claim.kind, ends, claim.model
 
 
 def granted(work: Allocation, lot: Lot, tier: Tier, attempt: Attempt) -> bool:

@@ -200,8 +200,14 @@ def faults_of_claim(claim: Claim) -> Iterator[Fault]:
             yield ("ladder", index, "gpu_millis"), "a part of a device cannot be asked for on several devices"
         if min(shape.memory_mib, shape.cpu_millis, shape.host_memory_mib) < 0 or shape.concurrency < 1:
             yield ("ladder", index), "amounts are not negative and concurrency is at least 1"
+    yield from _times(claim)
+
+
+def _times(claim: Claim) -> Iterator[Fault]:
     if claim.duration_s is not None and claim.duration_s < 1:
         yield ("duration_s",), "a duration is at least one second"
+    if claim.expires_at_ms is not None and claim.expires_at_ms < 1:
+        yield ("expires_at_ms",), "an end is a time in milliseconds since 1970"
 
 
 def faults_of_snapshot(snapshot: Snapshot) -> Iterator[Fault]:

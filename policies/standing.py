@@ -84,5 +84,5 @@ def _is_plain(seen: Survey, memory: Memory) -> bool:
 def is_volatile(seen: Survey, wish: Ask) -> bool:
     """Say whether the wish may change with time alone."""
     claim = wish.claim
-    times = (claim.deadline_ms, wish.seen_lower_since_ms, wish.idle_since_ms, seen.demands.get(claim.id))
-    return times != (None, None, None, None)
+    times = claim.deadline_ms, claim.expires_at_ms, wish.seen_lower_since_ms, wish.idle_since_ms
+    return times != (None, None, None, None) or claim.id in seen.demands

@@ -78,6 +78,8 @@ def _replica_faults(claim: Claim) -> Iterator[tuple[str, str]]:
         yield "/duration_s", f"a duration lies between 1 and {YEAR_S} s"
     if claim.deadline_ms is not None and not 0 < claim.deadline_ms < 2**53:
         yield "/deadline_ms", "a deadline is a time in milliseconds since 1970"
+    if claim.expires_at_ms is not None and not 0 < claim.expires_at_ms < 2**53:
+        yield "/expires_at_ms", "an end is a time in milliseconds since 1970"
 
 
 def _model_faults(claim: Claim, models: tuple[Model, ...]) -> Iterator[tuple[str, str]]:

@@ -27,7 +27,7 @@ from cluster.api.problems import ApiRefusal
 from cluster.loop import Turn
 from cluster.refusals import NotFound
 from policies.canary import trials
-from policies.explain import releasable
+from policies.explain import not_yet, releasable
 from policies.model.decision import Reason
 from policies.model.inventory import Group
 from policies.model.naming import job_name, tenant_of
@@ -45,8 +45,8 @@ class ClaimStatus:
     """A claim with what became of it."""
 
     claim: Claim
-    reason: Reason | None
-    """None until the loop has decided on it."""
+    reason: Reason
+    """``PENDING_EVALUATION`` until the loop has decided on it."""
     groups: tuple[Group, ...]
     traffic: tuple[VariantLoad, ...] = ()
     """How its variants have answered; without an entry until its gateway has reported."""
@@ -67,10 +67,7 @@ def list_claims(
 @routes.get("/{claim_id:path}/why")
 def why(parts: Platform, caller: Anyone, claim_id: str) -> Reason:
     """Return the one reason why the claim is where it is, what would change it, and when it is expected to."""
-    status = statuses(parts, caller, (visible(parts, caller, claim_id),))[0]
-    if status.reason is None:
-        raise NotFound("reason", claim_id)
-    return status.reason
+    return statuses(parts, caller, (visible(parts, caller, claim_id),))[0].reason
 
 
 @routes.get("/{claim_id:path}/log")
@@ -149,7 +146,7 @@ def statuses(parts: Parts, caller: Caller, claims: tuple[Claim, ...]) -> tuple[C
     return tuple(
         ClaimStatus(
             claim=claim,
-            reason=_told(visible_reason(caller, known[claim.id]), refused.get(claim.id)) if claim.id in known else None,
+            reason=_told(visible_reason(caller, known.get(claim.id) or not_yet(claim)), refused.get(claim.id)),
             groups=tuple(groups.get(claim.id, ())),
             traffic=tuple(traffic.get(claim.id, ())),
         )

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from cluster.client import Client, Problem
 from cluster.console.scene import Approval, ClaimView, Entry, Key, Reading, Scene, Share, Viewer
 from cluster.usage import DayUse
+from policies.explain import not_yet
 from policies.model.catalogue import Model, Variant
 from policies.model.codec import from_plain
 from policies.model.decision import Entitlement, Reason
@@ -35,7 +36,7 @@ def operator_scene(client: Client, viewer: Viewer, now_ms: int) -> Scene:
     claims = tuple(
         ClaimView(
             claim=claim,
-            reason=reasons.get(claim.id),
+            reason=reasons.get(claim.id) or not_yet(claim),
             groups=tuple(group for group in snapshot.groups if group.claim == claim.id),
         )
         for claim in snapshot.claims
@@ -86,7 +87,7 @@ def tenant_scene(client: Client, viewer: Viewer, now_ms: int) -> Scene:
     claims = tuple(
         ClaimView(
             claim=from_plain(Claim, each["claim"]),
-            reason=from_plain(Reason, each["reason"]) if each["reason"] else None,
+            reason=from_plain(Reason, each["reason"]),
             groups=tuple(from_plain(Group, group) for group in each["groups"]),
         )
         for each in statuses

@@ -33,6 +33,7 @@ def claim_of(tenant: TenantId, name: str, spec: Object, created: str) -> Claim:
         submitted_at_ms=milliseconds(created),
         deadline_ms=milliseconds(spec["deadline"]) if spec.get("deadline") else None,
         duration_s=spec.get("durationSeconds"),
+        expires_at_ms=milliseconds(spec["expires"]) if spec.get("expires") else None,
         suspended=bool(spec.get("suspended")),
         spread=bool(spec.get("spread")),
         access=_access(spec.get("access") or {}),

@@ -110,6 +110,9 @@ def _placements_are_asked_for(world: World, decision: Decision) -> Iterator[Viol
         if binding is not None and binding.domain in world.blind:
             continue
         yield from _new_ones_are_healthy(world, placement.group, placement.devices)
+        if claim is not None and _is_over(claim, decision):
+            sentence = f"group {placement.group} would run although the end of {claim.id} has passed"
+            yield Violation(rule="the_expired_leave", subject=placement.group, sentence=sentence)
         if claim is None or (binding is not None and world.domain_of.get(claim.tenant) != binding.domain):
             sentence = f"group {placement.group} would run for a claim that is not of its worker's domain"
             yield Violation(rule="tenants_run_in_their_own_domain", subject=placement.group, sentence=sentence)
@@ -161,7 +164,7 @@ def _victims_may_leave(world: World, decision: Decision) -> Iterator[Violation]:
             yield Violation(rule="no_move_rests_on_a_gap", subject=eviction.group, sentence=sentence)
         if claim is None or group is None:
             continue
-        yield from _reason_is_true(decision, eviction, group)
+        yield from _reason_is_true(world, decision, eviction, group)
         if eviction.beneficiary is None and (eviction.reason not in _TAKEN or not _was_whole(world, claim)):
             continue
         if _is_hidden(world, eviction):
@@ -198,11 +201,19 @@ def _is_hidden(world: World, eviction: Eviction) -> bool:
 _TAKEN = (EvictionReason.RECLAIM, EvictionReason.PREEMPT, EvictionReason.REBALANCE)
 
 
-def _reason_is_true(decision: Decision, eviction: Eviction, group: Group) -> Iterator[Violation]:
+def _is_over(claim: Claim, decision: Decision) -> bool:
+    return claim.expires_at_ms is not None and claim.expires_at_ms <= decision.decided_at_ms
+
+
+def _reason_is_true(world: World, decision: Decision, eviction: Eviction, group: Group) -> Iterator[Violation]:
     """Find what leaves as idle and works, as moved and is not placed again, or for a claim that gets no place."""
     if eviction.reason is EvictionReason.IDLE and group.usage is not UsageState.TRULY_IDLE:
         sentence = f"group {group.id} would leave as idle and is {group.usage}"
         yield Violation(rule="only_the_idle_leave_as_idle", subject=group.id, sentence=sentence)
+    claim = world.claims[eviction.claim]
+    if eviction.reason is EvictionReason.EXPIRED and not _is_over(claim, decision):
+        sentence = f"group {group.id} would leave as expired, and the end of {claim.id} has not passed"
+        yield Violation(rule="only_the_expired_leave_as_expired", subject=group.id, sentence=sentence)
     placed = {placement.claim for placement in decision.placements}
     if eviction.reason is EvictionReason.CONSOLIDATE and eviction.claim not in placed:
         sentence = f"group {group.id} would be moved, and its claim has no place any more"

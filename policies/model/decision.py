@@ -23,9 +23,11 @@ class PendingReason(StrEnum):
     """Why a claim has less than it wants, first that applies. A closed list."""
 
     DEACTIVATED = "DEACTIVATED"
+    """The end that its owner announced has passed."""
     ON_HOLD = "ON_HOLD"
     MISCONFIGURED = "MISCONFIGURED"
     DOMAIN_FORBIDDEN = "DOMAIN_FORBIDDEN"
+    """It reaches into the other domain."""
     NO_MATCHING_FLAVOR = "NO_MATCHING_FLAVOR"
     SUSPENDED = "SUSPENDED"
     EXCEEDS_MAX_QUOTA = "EXCEEDS_MAX_QUOTA"
@@ -39,6 +41,7 @@ class PendingReason(StrEnum):
     STARTING = "STARTING"
     SEARCH_INCOMPLETE = "SEARCH_INCOMPLETE"
     PENDING_EVALUATION = "PENDING_EVALUATION"
+    """No decision was taken on it yet; said where a claim is shown, never by a decision."""
 
 
 class EvictionReason(StrEnum):
@@ -54,6 +57,7 @@ class EvictionReason(StrEnum):
     MODE_CHANGE = "MODE_CHANGE"
     IDLE = "IDLE"
     EXPIRED = "EXPIRED"
+    """The end that its claim's owner announced has passed."""
     RELEASED = "RELEASED"
     """Its own claim wants fewer replicas or was deleted."""
     RUNG_CHANGE = "RUNG_CHANGE"

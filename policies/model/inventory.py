@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from policies.model.units import (
-    WHOLE_GPU_MILLIS,
     ClaimId,
     DeviceId,
     FlavorId,
@@ -83,8 +82,6 @@ class Flavor:
     """How one device may be divided."""
     mig_profile: str | None = None
     """Such as ``3g.40gb``; None for whole devices."""
-    billing_weight_millis: int = WHOLE_GPU_MILLIS
-    """Worth beside one H100-80GB, in thousandths."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

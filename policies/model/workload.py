@@ -120,6 +120,8 @@ class Claim:
     """When a job must have ended; priority rises as slack falls. None: no deadline."""
     duration_s: int | None = None
     """Expected run time of a job; None if unknown (a job without one never backfills)."""
+    expires_at_ms: int | None = None
+    """When it is over: from then on it asks for nothing, and what runs of it leaves. None: it lasts until deleted."""
     suspended: bool = False
     """Held by its owner: keeps its place, receives nothing."""
     spread: bool = False

@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 
 from policies.decide import decide
 from policies.invariants import check_decision
+from policies.model.decision import PendingReason
 from policies.model.inventory import DeviceHealth, ScrubState
 from policies.model.memory import Memory
 from policies.model.units import SecurityDomain
+from policies.model.workload import Canary, ModelAccess
 from tests.policies.looking import FEW, FOUR, SEEDS, granted, some_world
 from tests.policies.situations import NOW_MS, claim, device, rules, running, snapshot
 from tests.simulation.generate import Dice, event, world
@@ -33,6 +36,21 @@ def test_p16_a_claim_that_is_given_to_another_domain_does_not_keep_its_place():
     decision = decide(snapshot([device("G0")], [moved], runs), rules(), Memory(), NOW_MS)
     assert all(binding.domain is SecurityDomain.DEFENCE for binding in decision.bindings if decision.placements)
     assert runs[1][0].id in {one.group for one in decision.evictions}
+
+
+@pytest.mark.parametrize(
+    "terms",
+    [{"access": ModelAccess(shared_with=("civil/y", "defence/x"))}, {"canary": Canary(of="defence/x:chat")}],
+    ids=["shares its model", "takes requests"],
+)
+def test_a_claim_that_reaches_into_the_other_domain_gets_no_place_and_says_why(terms):
+    reaching, other = claim("civil/x:chat", model="m", **terms), claim("defence/x:chat", model="m")
+    seen = snapshot(FOUR, [reaching, other], running(reaching, ("G0",)))
+    decision = decide(seen, rules(), Memory(), NOW_MS)
+    said = next(one for one in decision.reasons if one.claim == reaching.id)
+    assert (said.code, said.granted_replicas) == (PendingReason.DOMAIN_FORBIDDEN, 0)
+    assert "reaches to defence/x, which is of the other domain" in said.sentence
+    assert granted(decision, other.id) == 1
 
 
 def test_p21_a_gang_gets_all_of_its_replicas_or_none():

@@ -168,6 +168,7 @@ def test_a_shape_without_a_device_that_runs_all_the_same_stops_no_decision():
         ("kind: serving", "kind: serving\n  colour: blue", "spec.colour", 7),
         ("  tenant: civil/justice\n", "", "spec.tenant", 3),
         ("kind: serving", "kind: serving\n  duration_s: 0", "spec.duration_s", 7),
+        ("kind: serving", "kind: serving\n  expires_at_ms: 0", "spec.expires_at_ms", 7),
     ],
 )
 def test_a_fault_of_a_claim_is_named_with_its_place(old, new, path, line):

@@ -121,6 +121,7 @@ def claim(rng: Dice, number: int, tenants: list[str], now_ms: int) -> Claim:
         priority_class=rng.choice(("critical", "standard", "standard", "batch", "pinned")), submitted_at_ms=now_ms,
         spread=rng.random() < 0.1, duration_s=rng.choice((None, 20)),
         deadline_ms=rng.choice((None, None, now_ms + 60_000)),
+        expires_at_ms=rng.choice((None, None, None, now_ms + 40_000)),
     )  # fmt: skip
 
 

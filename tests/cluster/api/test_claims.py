@@ -26,6 +26,28 @@ def test_a_served_claim_shows_its_groups_and_no_reason_to_wait(platform: Platfor
     assert [group["running"] for group in found["groups"]] == [1]
 
 
+def test_a_claim_that_was_just_asked_for_says_that_it_was_not_yet_decided_on_until_it_was(platform: Platform) -> None:
+    asked = body(platform, id="civil/justice:late", generation=0)
+    platform.call("PUT", "/v1/claims/civil/justice:late", json=asked, headers={"If-None-Match": "*"})
+    said = platform.call("GET", "/v1/claims/civil/justice:late/why").json()
+    assert (said["state"], said["code"]) == ("waiting", "PENDING_EVALUATION")
+    assert said["sentence"] == "0 of 1 replicas: no decision was taken on it yet; the next one is seconds away"
+    platform.turns(1)
+    assert platform.call("GET", "/v1/claims/civil/justice:late/why").json()["code"] != "PENDING_EVALUATION"
+
+
+def test_a_claim_with_an_end_leaves_when_that_has_come(platform: Platform) -> None:
+    ends_ms = platform.clock.now_ms() + 60_000
+    changed = body(platform, expires_at_ms=ends_ms)
+    assert platform.call("PUT", CHAT, json=changed, headers={"If-Match": '"1"'}).status_code == 200
+    platform.turns()
+    assert platform.call("GET", CHAT).json()["reason"]["state"] == "served"
+    platform.clock.sleep_ms(60_000)
+    platform.turns()
+    found = platform.call("GET", CHAT).json()
+    assert (found["reason"]["state"], found["reason"]["code"], found["groups"]) == ("held", "DEACTIVATED", [])
+
+
 def test_a_change_needs_to_say_what_it_was_made_from(platform: Platform) -> None:
     response = platform.call("PUT", CHAT, json=body(platform))
     assert (response.status_code, response.json()["code"]) == (428, "precondition_required")
@@ -81,6 +103,7 @@ def test_why_gives_the_one_reason_with_what_would_change_it(platform: Platform) 
         ({"ladder": []}, "/ladder"),
         ({"model": None}, "/model"),
         ({"duration_s": 2**70}, "/duration_s"),
+        ({"expires_at_ms": 0}, "/expires_at_ms"),
     ],
 )
 def test_a_claim_that_makes_no_sense_is_refused_with_the_place_of_the_fault(

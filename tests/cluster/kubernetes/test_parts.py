@@ -14,6 +14,7 @@ from cluster.actuate.kubernetes.writes import change
 from cluster.kubernetes.api import Api, Connection
 from cluster.kubernetes.kinds import GATE, WORKER, Kind
 from cluster.kubernetes.refusals import Invalid
+from cluster.kubernetes.resources import claim_of
 from cluster.observe.kubernetes import clusters, devices, nodes
 from cluster.observe.kubernetes.quantities import epoch_ms, mebibytes, millis
 from cluster.refusals import StaleGeneration
@@ -220,3 +221,10 @@ def test_f24_a_leadership_that_ended_between_read_and_write_writes_nothing(api: 
     with pytest.raises(StaleGeneration):
         change(api, CONFIG_MAPS, read, 3, lambda _: [{"op": "add", "path": "/data", "value": {"x": "stale"}}])
     assert api.get(CONFIG_MAPS, "default", "a")["data"] == {"x": "ours"}
+
+
+def test_a_claim_resource_says_when_it_is_over() -> None:
+    spec = {"kind": "serving", "model": "m", "expires": "2026-11-27T18:00:00Z"}
+    made = claim_of("civil/justice", "fair", spec, "2026-11-23T00:00:00Z")
+    assert made.expires_at_ms == epoch_ms("2026-11-27T18:00:00Z")
+    assert claim_of("civil/justice", "fair", {"kind": "serving"}, "2026-11-23T00:00:00Z").expires_at_ms is None
