@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from operator import attrgetter
 
+from policies.ends import OVER, has_expired
 from policies.layouts import impossible
 from policies.model.building import builder
 from policies.model.decision import PendingReason
@@ -21,7 +22,6 @@ from policies.survey import Survey
 DEADLINE_BOOST = 100
 """Added to the class value of a job that must start now to meet its deadline; falls to 0 at twice its duration."""
 SUSPENDED_JOB = "it is suspended: its owner did that, or its program failed too often in a row; its events say which"
-EXPIRED = "the end that its owner announced has passed: it wants a later one, or to be deleted"
 START_BACKOFF_DOUBLINGS = 6
 """The back-off after failed starts stops doubling here: 64 times the time of a worker's start."""
 
@@ -198,8 +198,8 @@ def _ask(survey: Survey, claim: Claim, form: Form) -> Ask:
     if rung is not None and rung >= form.rungs:
         rung = None
     refusal, detail = form.refusal, form.detail
-    if has_expired(survey, claim):
-        refusal, detail = PendingReason.DEACTIVATED, EXPIRED
+    if has_expired(claim, survey.now_ms):
+        refusal, detail = PendingReason.DEACTIVATED, OVER
     if refusal is None and not form.has_host and not held:
         refusal, detail = PendingReason.TOPOLOGY_UNSATISFIED, "no host has so many healthy devices of its flavors"
     wanted, lower_since = (0, None) if refusal else _wanted(survey, claim, remembered, held)
@@ -335,19 +335,6 @@ def _wanted(survey: Survey, claim: Claim, remembered: ClaimMemory, held: tuple[G
     if survey.now_ms - since < survey.policy.bounds.scale_down_hold_ms:
         return min(holding, claim.max_replicas), since
     return target, since
-
-
-def has_expired(survey: Survey, claim: Claim) -> bool:
-    """Say whether the end that the claim's owner announced has passed."""
-    return claim.expires_at_ms is not None and survey.now_ms >= claim.expires_at_ms
-
-
-def ends_by(claim: Claim, begun_ms: int) -> int | None:
-    """Return when what begins then has ended at the latest, by what its owner announced; None if nothing was."""
-    if claim.duration_s is None or claim.kind is not ClaimKind.JOB:
-        return claim.expires_at_ms
-    length = begun_ms + claim.duration_s * 1000
-    return length if claim.expires_at_ms is None else min(length, claim.expires_at_ms)
 
 
 def _unheard(survey: Survey, claim: Claim) -> bool:

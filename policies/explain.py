@@ -7,9 +7,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from policies.admission import Ask, ends_by
+from policies.admission import Ask
 from policies.avoiding import avoided
 from policies.board import Seat
+from policies.ends import ends_by
 from policies.limits import leaves_what_others_keep
 from policies.model.building import builder
 from policies.model.decision import ClaimState, Decision, PendingReason, Reason

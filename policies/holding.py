@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from policies.admission import Option, ends_by
+from policies.admission import Option
+from policies.ends import ends_by
 from policies.limits import guaranteed
 from policies.model.units import ClaimId, DeviceId, NodeId
 from policies.model.workload import Claim

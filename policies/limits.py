@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from policies.admission import Option, ends_by
+from policies.admission import Option
+from policies.ends import ends_by
 from policies.entitlement import Share
 from policies.model.decision import PendingReason
 from policies.model.units import FlavorId, TenantId

@@ -6,8 +6,9 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 from operator import attrgetter
 
-from policies.admission import Ask, has_expired
+from policies.admission import Ask
 from policies.board import Seat
+from policies.ends import has_expired
 from policies.model.building import builder
 from policies.model.decision import Binding, Entitlement, Eviction, EvictionReason, Placement
 from policies.model.inventory import DeviceHealth, Group, GroupState
@@ -99,7 +100,7 @@ def _eviction(work: Allocation, group: Group) -> Eviction:
 
 def _own_reason(work: Allocation, group: Group, ask: Ask | None) -> EvictionReason:
     claim = work.survey.claims.get(group.claim)
-    if claim is not None and has_expired(work.survey, claim):
+    if claim is not None and has_expired(claim, work.survey.now_ms):
         return EvictionReason.EXPIRED
     if ask is None:
         return EvictionReason.RELEASED
