@@ -48,6 +48,7 @@ SENTENCES = {
     PendingReason.SUSPENDED: "its priority class is paused by the declared mode",
     PendingReason.PENDING_EVALUATION: "no decision was taken on it yet; the next one is seconds away",
 }
+ONE_SERVED = "its replica is served"
 
 
 _built = builder(Reason)
@@ -104,6 +105,11 @@ def reason(facts: Known, wish: Ask) -> Reason:
     )  # fmt: skip
 
 
+def served_alone(claim: ClaimId, rung: int) -> Reason:
+    """Return what is said of a claim whose one replica runs: what ``reason`` would say."""
+    return _built(claim, ClaimState.SERVED, None, ONE_SERVED, None, None, "", 1, 1, rung)  # in the order of its fields
+
+
 def _of_equals(facts: Known, wish: Ask, lots: list[Lot]) -> Reason:
     """Return why a claim that has nothing waits: as all of equal terms, but for its place and how long it waited."""
     work, lot, claim = facts.work, lots[0], wish.claim.id
@@ -133,7 +139,7 @@ def not_yet(claim: Claim) -> Reason:
 def _served(wanted: int) -> str:
     if wanted == 0:
         return "nothing is asked for"
-    return "its replica is served" if wanted == 1 else f"all {wanted} replicas are served"
+    return ONE_SERVED if wanted == 1 else f"all {wanted} replicas are served"
 
 
 def _told(facts: Known, wish: Ask, lots: list[Lot], seats: list[Seat], code: PendingReason) -> Told:
@@ -194,7 +200,7 @@ def _state(wish: Ask, granted: int, code: PendingReason, *, is_blind: bool) -> C
 
 def _code(facts: Known, wish: Ask, lots: list[Lot], seats: list[Seat]) -> PendingReason | None:
     work = facts.work
-    if len(seats) >= wish.wanted and all(lot.is_kept for lot in lots):
+    if len(seats) >= wish.wanted and (lots[0].is_kept if len(lots) == 1 else all(lot.is_kept for lot in lots)):
         return _progress(work, seats)
     return _why_not_all(facts, wish, lots)
 

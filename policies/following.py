@@ -18,6 +18,7 @@ from policies.model.snapshot import Snapshot
 from policies.model.units import ClaimId, DeviceId, FlavorId, GroupId, WorkerId
 from policies.modes import overlay_in_force
 from policies.quota import healthy_capacity, shares
+from policies.recall import is_quiet
 from policies.setting import begin
 from policies.standing import Standing
 from policies.survey import Survey
@@ -142,13 +143,7 @@ def _is_as_said(standing: Standing, name: ClaimId, now: ClaimMemory) -> bool:
     if wish is None or name in said.restless or name in standing.volatile or wish.rung != now.rung:
         return False
     known = said.memories.known.get(name)
-    return (known is now or known == now) and _is_quiet(now) and before.lower_since_ms is before.idle_since_ms is None
-
-
-def _is_quiet(one: ClaimMemory) -> bool:
-    """Say whether nothing is remembered but the rung."""
-    times = one.better_since_ms, one.lower_since_ms, one.waiting_since_ms, one.idle_since_ms, one.failed_at_ms
-    return times == (None,) * 5 and one.evicted_at_ms is None and not one.failures and not one.spoilt
+    return (known is now or known == now) and is_quiet(now) and before.lower_since_ms is before.idle_since_ms is None
 
 
 def _groups_on(standing: Standing) -> dict[WorkerId, set[GroupId]]:

@@ -24,7 +24,18 @@ def placements_of(lots: Sequence[Lot], there: Mapping[GroupId, Group]) -> list[P
 
     ``there`` are the groups that run: one that stands on no rung of the claim any more keeps its name to itself.
     """
-    return [_named(placement, there) for placement in _of(lots)]
+    if len(lots) == 1:
+        lot = lots[0]
+        if not lot.is_kept:
+            return []
+        if len(lot.seats) == 1:
+            one, group = _placement(lot, lot.seats), lot.seats[0].group
+            return [one if group is not None and group.rung == one.rung else _named(one, there)]
+    found: dict[tuple[WorkerId, int], list[Seat]] = {}
+    for lot in lots:
+        for seat in lot.seats if lot.is_kept else ():
+            found.setdefault((seat.worker, seat.rung), []).append(seat)
+    return [_named(_placement(lots[0], seats), there) for seats in found.values()]
 
 
 def _named(placement: Placement, there: Mapping[GroupId, Group]) -> Placement:
@@ -35,29 +46,15 @@ def _named(placement: Placement, there: Mapping[GroupId, Group]) -> Placement:
     return placement if not edition else replace(placement, group=name)
 
 
-def _of(lots: Sequence[Lot]) -> list[Placement]:
-    if len(lots) == 1 and not lots[0].is_kept:
-        return []
-    if len(lots) == 1 and len(lots[0].seats) == 1:
-        return [_placement(lots[0], lots[0].seats)]
-    found: dict[tuple[WorkerId, int], list[Seat]] = {}
-    for lot in lots:
-        for seat in lot.seats if lot.is_kept else ():
-            found.setdefault((seat.worker, seat.rung), []).append(seat)
-    return [_placement(lots[0], seats) for seats in found.values()]
-
-
 def _placement(lot: Lot, seats: list[Seat]) -> Placement:
     first, claim = seats[0], lot.ask.claim
     group = first.group or next((seat.group for seat in seats if seat.group is not None), None)
     devices = first.devices
     if len(seats) > 1 or len(devices) > 1:
         devices = tuple(sorted({one for seat in seats for one in seat.devices}))
-    return _placed(
-        group=group.id if group is not None else group_id(claim.id, first.worker, first.rung), claim=claim.id,
-        worker=first.worker, rung=first.rung, variant=claim.ladder[first.rung].variant, devices=devices,
-        replicas=len(seats),
-    )  # fmt: skip
+    name = group.id if group is not None else group_id(claim.id, first.worker, first.rung)
+    variant = claim.ladder[first.rung].variant
+    return _placed(name, claim.id, first.worker, first.rung, variant, devices, len(seats))  # in the order of its fields
 
 
 _placed, _bound = builder(Placement), builder(Binding)
@@ -68,9 +65,9 @@ def bindings(work: Allocation, devices: Iterable[DeviceId]) -> dict[WorkerId, Bi
     holder, seats, lost = work.board.worker_of, work.board.seats, work.survey.lost
     workers = {worker.id: worker for device in devices if (worker := holder.get(device)) is not None}
     return {
-        one.id: _bound(worker=one.id, domain=one.domain, node=one.node, devices=one.devices)
+        one.id: _bound(one.id, one.domain, one.node, one.devices)  # in the order of its fields
         for one in workers.values()
-        if any(bool(seats.get(device)) or device not in lost for device in one.devices)
+        if not lost or any(bool(seats.get(device)) or device not in lost for device in one.devices)
     }
 
 

@@ -7,8 +7,10 @@ from dataclasses import replace
 
 from policies.admission import NEW, Ask
 from policies.avoiding import failures, spoilt
+from policies.board import Seat
 from policies.model.building import builder
 from policies.model.decision import Eviction, EvictionReason
+from policies.model.inventory import GroupState
 from policies.model.memory import ClaimMemory, Drain, Hold, Memory, Spoilt, UsageRecord
 from policies.model.units import ClaimId, DeviceId, GroupId
 from policies.reclaim import Lot
@@ -124,6 +126,32 @@ def of_claim(work: Allocation, wish: Ask, evicted: frozenset[ClaimId]) -> ClaimM
         failed_at_ms=now[4], evicted_at_ms=now[5], waiting_since_ms=now[6], failures=failed,
         spoilt=now[8],
     )  # fmt: skip
+
+
+def of_running(work: Allocation, wish: Ask, seat: Seat) -> ClaimMemory | None:
+    """Return what to remember of a claim whose one replica runs and from which nothing is taken: as ``of_claim``."""
+    claim = wish.claim.id
+    before = work.survey.remembered.get(claim)
+    is_simple = wish.seen_lower_since_ms is wish.idle_since_ms is None and claim not in work.better_since
+    if before is None and is_simple and wish.held[0].state is not GroupState.FAILED:
+        return _remembered(claim, seat.rung)
+    if before is not None and is_simple and before.rung == seat.rung and is_quiet(before):
+        return before
+    return of_claim(work, wish, frozenset())
+
+
+def is_quiet(one: ClaimMemory) -> bool:
+    """Say whether nothing is remembered but the rung."""
+    return (
+        one.waiting_since_ms is None
+        and one.better_since_ms is None
+        and one.lower_since_ms is None
+        and one.idle_since_ms is None
+        and one.failed_at_ms is None
+        and one.evicted_at_ms is None
+        and not one.failures
+        and not one.spoilt
+    )
 
 
 def _waits_on(survey: Survey, wish: Ask, before: ClaimMemory, lot: Lot) -> bool:

@@ -6,16 +6,16 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from policies.admission import Ask
-from policies.explain import known, reason
+from policies.explain import known, reason, served_alone
 from policies.model.decision import Binding, Decision, Eviction, Placement, Reason
 from policies.model.inventory import Group
 from policies.model.memory import ClaimMemory
 from policies.model.units import ClaimId, DeviceId, GroupId, WorkerId
 from policies.outcome import bindings, entitlements, evictions, held_by_gaps, placements_of
 from policies.quota import Demands
-from policies.recall import evicted_now, of_claim, remember
+from policies.recall import evicted_now, of_claim, of_running, remember
 from policies.register import Register
-from policies.working import Allocation
+from policies.working import Allocation, runs_alone
 
 
 @dataclass(slots=True)
@@ -98,7 +98,8 @@ def _place(results: Results, work: Allocation, afresh: Iterable[ClaimId]) -> Non
         for one in before or ():
             results.placed.drop(one.group)
         results.placed_of[claim] = placed
-        new.update((one.group, one) for one in placed)
+        for one in placed:
+            new[one.group] = one
     results.placed.put_all(new)
 
 
@@ -136,21 +137,26 @@ def _say(
     gone: tuple[Eviction, ...],
 ) -> None:
     facts, evicted = known(work), evicted_now(work, gone)
-    leaving = {one.claim for one in gone}
-    moved = {seat.claim for seat in work.board.moved}
+    restless, lots_of = results.restless, work.of_claim
+    eventful = {one.claim for one in gone}
+    eventful.update(seat.claim for seat in work.board.moved)
     reasons: dict[ClaimId, Reason] = {}
     memories: dict[ClaimId, ClaimMemory] = {}
     for claim in afresh:
-        wish = wishes[claim]
-        said, memory = reason(facts, wish), of_claim(work, wish, evicted)
+        wish, lots = wishes[claim], lots_of[claim]
+        seat = runs_alone(wish, lots)
+        if seat is not None and claim not in eventful:
+            said, memory = served_alone(claim, seat.rung), of_running(work, wish, seat)
+        else:
+            said, memory = reason(facts, wish), of_claim(work, wish, evicted)
         reasons[claim] = said
         if memory is None:
             results.memories.drop(claim)
         else:
             memories[claim] = memory
-        if said.code is not None or wish.upgrades or claim in leaving or claim in moved:
-            results.restless.add(claim)
+        if said.code is not None or wish.upgrades or claim in eventful:
+            restless.add(claim)
         else:
-            results.restless.discard(claim)
+            restless.discard(claim)
     results.reasons.put_all(reasons)
     results.memories.put_all(memories)

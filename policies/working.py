@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from policies.admission import Option
+from policies.admission import Ask, Option
 from policies.appraisal import Appraiser
 from policies.board import Board, Kind, Seat
 from policies.displacing import Price, Weak
@@ -202,6 +202,15 @@ def _reseat(work: Allocation, lot: Lot, seats: list[Seat]) -> None:
 def siblings(work: Allocation, lot: Lot) -> list[Lot]:
     """Return all lots of the lot's claim, its minimum first."""
     return work.of_claim[lot.ask.claim.id]
+
+
+def runs_alone(ask: Ask, lots: Sequence[Lot]) -> Seat | None:
+    """Return the claim's one replica if it is all that is wanted, runs and is granted; None for everything else."""
+    if len(lots) != 1 or ask.wanted != 1 or ask.refusal is not None or ask.leaving or len(ask.held) != 1:
+        return None
+    seats, group = lots[0].seats, ask.held[0]
+    is_served = lots[0].is_kept and len(seats) == 1 and seats[0].group is group and group.running
+    return seats[0] if is_served else None
 
 
 def is_scarcity_lasting(work: Allocation, lot: Lot) -> bool:
