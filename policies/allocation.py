@@ -49,10 +49,14 @@ def _lot(ask: Ask, size: int, seats: list[Seat], *, is_base: bool) -> Lot:
     return lot
 
 
-def serving_order(lot: Lot) -> tuple[int, bool, bool, int, ClaimId]:
-    """Return a lot's place in its tenant's queue: class, minimums first, what runs first, then the longest wait."""
-    claim = lot.ask.claim
-    return (-lot.ask.value, not lot.is_base, not lot.seats, claim.submitted_at_ms, claim.id)
+def serving_order(lot: Lot) -> tuple[bool, int, bool, bool, int, ClaimId]:
+    """Return a lot's place in its tenant's queue: class, minimums first, what runs first, then the longest wait.
+
+    Before all others comes what runs and nobody may preempt: it stays whatever is decided, so it stands on the
+    strongest right. Else its tenant would have its guarantee twice, once there and once for a higher class.
+    """
+    claim, stays = lot.ask.claim, not lot.ask.rank.preemptible and bool(lot.seats)
+    return (not stays, -lot.ask.value, not lot.is_base, not lot.seats, claim.submitted_at_ms, claim.id)
 
 
 def _plain(lot: Lot) -> Seat | None:
@@ -266,7 +270,7 @@ def _serve_leftover(work: Allocation, open_: Sequence[Lot]) -> None:
         if not lot.missing and not lot.ask.idle and _may_run_on(work, lot):
             keep(work, lot)
     waiting = [lot for lot in open_ if lot.missing and lot.ask.domain not in work.survey.blind]
-    if any(lot.order[2] is bool(lot.seats) for lot in waiting):
+    if any(lot.order[3] is bool(lot.seats) for lot in waiting):
         waiting.sort(key=serving_order)  # somebody has other replicas than when the queues were put in order
     work.departures += 1
     for lot in in_fair_order(work, [lot for lot in waiting if not lot.ask.idle]):

@@ -13,6 +13,8 @@ from policies.invariants.world import Violation, World, shape_of
 from policies.model.decision import Binding, ClaimState, Decision, EvictionReason, Placement, Reason
 from policies.model.units import ClaimId
 
+_ITSELF = "/."
+"""Ends the name under which the share of an inner tenant's own claims is told, beside those of its children."""
 _FOR_SOMEBODY = (EvictionReason.RECLAIM, EvictionReason.PREEMPT)
 
 
@@ -144,10 +146,10 @@ def _may_be(reason: Reason) -> bool:
 def _shares_are_true(world: World, decision: Decision) -> Iterator[Violation]:
     held = held_after(world, decision)
     for one in decision.entitlements:
-        if one.tenant not in world.domain_of:
+        if one.tenant.removesuffix(_ITSELF) not in world.domain_of:
             sentence = f"{one.tenant} is no tenant of this policy"
             yield Violation(rule="shares_are_of_known_tenants", subject=one.tenant, sentence=sentence)
-        elif one.held_millis != held[one.tenant, one.flavor]:
+        elif one.tenant in world.domain_of and one.held_millis != held[one.tenant, one.flavor]:
             placed = held[one.tenant, one.flavor]
             sentence = f"{one.tenant} is said to hold {one.held_millis} of {one.flavor}, {placed} are placed"
             yield Violation(rule="shares_follow_from_placements", subject=one.tenant, sentence=sentence)

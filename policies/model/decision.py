@@ -79,7 +79,7 @@ class Entitlement:
     """How much a tenant may hold of a flavor now, and how it comes to that."""
 
     tenant: TenantId
-    """Tenant concerned."""
+    """Tenant concerned; ``<tenant>/.`` is what a tenant with others below it asks for by claims of its own."""
     flavor: FlavorId
     """Kind of device."""
     guaranteed_millis: int
