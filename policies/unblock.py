@@ -2,52 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from policies.board import UNBOUNDED
 from policies.decide import decide
 from policies.model.decision import Change, PendingReason, Reason
-from policies.model.inventory import Device, Node
-from policies.model.memory import Memory
-from policies.model.policy import Policy
-from policies.model.snapshot import Snapshot
-from policies.model.tenancy import Quota, Tenant
-from policies.model.units import UNLIMITED, WHOLE_GPU_MILLIS, ClaimId, DeviceId, FlavorId, NodeId, TenantId
-from policies.model.workload import Claim
+from policies.model.inventory import DeviceHealth, ScrubState
+from policies.model.naming import tenant_of
+from policies.model.tenancy import Quota
+from policies.model.units import UNLIMITED, WHOLE_GPU_MILLIS, ClaimId, FlavorId
+from policies.model.workload import Claim, Shape
+from policies.supposing import KINDS, Situation, applied
 
-MOST_UNITS = 64
-"""Largest change considered, in units of one replica."""
-RELEASES_TRIED = 16
-"""Claims of the same tenant whose release is tried."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Situation:
-    """The arguments of one decision."""
-
-    snapshot: Snapshot
-    policy: Policy
-    memory: Memory
-    now_ms: int
+TRIES = 400
+"""Decisions taken in search of one change; beyond it what was found so far is returned."""
+MOST_MILLIS = 64 * WHOLE_GPU_MILLIS
+"""Largest amount considered."""
+CHOICES_TRIED = 16
+"""Claims, devices, hosts, tenants or moments of one kind that are tried."""
+LONGEST_WAIT_MS = 3_600_000
+"""Who must wait longer than an hour is told what else would help."""
 
 
-def unblocking(situation: Situation, claim: ClaimId) -> Change | None:
-    """Return the smallest change that admits the claim; None if it is served or no change tried here helps.
+@dataclass(slots=True)
+class _Search:
+    situation: Situation
+    claim: Claim
+    before: Reason
+    tries: int
 
-    What is returned was tried: ``applied`` with the change, decided again, grants the claim more than now. Kinds are
-    compared by millis, then in the order fix, rung, release, borrowing limit, quota, capacity.
+    def helps(self, change: Change) -> bool:
+        """Say whether the claim is granted more once the change is made; False once nothing may be tried any more."""
+        if self.tries <= 0:
+            return False
+        self.tries -= 1
+        after = _reason(applied(self.situation, change), self.claim.id)
+        return after is not None and after.granted_replicas > self.before.granted_replicas
+
+
+def unblocking(situation: Situation, claim: ClaimId, tries: int = TRIES) -> Change | None:
+    """Return the smallest single change that admits the claim; None if it is served or nothing tried here helps.
+
+    What is returned was tried: ``applied`` with the change, decided again, grants the claim more than now. The fewest
+    millis of devices win, then the order of ``KINDS``: what takes no devices comes first. Amounts are found by
+    halving: of the same kind and subject, more never helps less. Cost: at most ``tries`` decisions.
     """
     before = _reason(situation, claim)
-    if before is None or before.granted_replicas >= before.wanted_replicas > 0:
+    asked = next((one for one in situation.snapshot.claims if one.id == claim), None)
+    if before is None or asked is None or before.granted_replicas >= before.wanted_replicas > 0:
         return None
-    found = [change for change in _candidates(situation, claim, before) if change is not None]
-    return min(found, key=lambda change: change.amount_millis, default=None)
-
-
-def applied(situation: Situation, change: Change) -> Situation:
-    """Return the situation as if the change had been made."""
-    return _APPLY[change.kind](situation, change)
+    search = _Search(situation, asked, before, tries)
+    if before.code in (PendingReason.MISCONFIGURED, PendingReason.DOMAIN_FORBIDDEN):
+        return None
+    for change in sorted(_free(search), key=lambda one: KINDS.index(one.kind)):
+        if search.helps(change):
+            return change
+    return _cheapest(search)
 
 
 def _reason(situation: Situation, claim: ClaimId) -> Reason | None:
@@ -55,132 +65,172 @@ def _reason(situation: Situation, claim: ClaimId) -> Reason | None:
     return next((reason for reason in decision.reasons if reason.claim == claim), None)
 
 
-def _helps(situation: Situation, claim: ClaimId, change: Change, before: Reason) -> bool:
-    after = _reason(applied(situation, change), claim)
-    return after is not None and after.granted_replicas > before.granted_replicas
+def _cheapest(search: _Search) -> Change | None:
+    best: Change | None = None
+    whole = sorted(_whole(search), key=lambda one: (one.amount_millis, KINDS.index(one.kind)))
+    for change in whole:
+        if search.helps(change):
+            best = change
+            break
+    for form in _measured(search):
+        found = _smallest(search, form, best.amount_millis if best is not None else MOST_MILLIS + 1)
+        best = found or best
+    return best
 
 
-def _candidates(situation: Situation, claim: ClaimId, before: Reason) -> Iterator[Change | None]:
-    asked = next(one for one in situation.snapshot.claims if one.id == claim)
-    if before.code is PendingReason.SUSPENDED and asked.suspended:
-        yield _checked(situation, claim, before, Change(kind="fix", subject=claim, sentence="its owner resumes it"))
+def _free(search: _Search) -> Iterator[Change]:
+    """Yield changes that take no devices from anybody."""
+    seen, policy, claim = search.situation.snapshot, search.situation.policy, search.claim
+    if claim.suspended:
+        yield Change(kind="fix", subject=claim.id, sentence="its owner resumes it")
         return
-    if before.code is PendingReason.MISCONFIGURED:
-        return
-    for other in _same_tenant(situation, asked):
-        amount = sum(shape.gpu_millis * shape.devices for shape in other.ladder[:1]) * max(1, other.min_replicas)
-        change = Change(kind="release", subject=other.id, amount_millis=amount, sentence=f"{other.id} is released")
-        yield _checked(situation, claim, before, change)
-    for flavor in dict.fromkeys(one for shape in asked.ladder for one in (shape.flavors or _flavors(situation))):
-        for kind, subject, said in (
-            ("borrowing_limit", f"{asked.tenant} {flavor}", "may borrow {0} millis more"),
-            ("quota", f"{asked.tenant} {flavor}", "has a nominal quota of {0} millis more"),
-            ("capacity", str(flavor), "has {0} millis more healthy devices on one host"),
-        ):
-            yield _smallest(situation, claim, before, Change(kind=kind, subject=subject, sentence=said))
+    for passed in _moments(search):
+        said = f"{-(-passed // 1000)} s pass in which nothing else changes"
+        yield Change(kind="wait", subject=claim.id, value=str(passed), sentence=said)
+    subjects = [*(gap.subject for gap in seen.gaps), *seen.adopting]
+    for subject in dict.fromkeys(subjects[:CHOICES_TRIED]):
+        yield Change(kind="sight", subject=subject, sentence=f"{subject} is seen again")
+    closed = [node.id for node in seen.nodes if not node.schedulable]
+    for node in sorted(closed)[:CHOICES_TRIED]:
+        yield Change(kind="uncordon", subject=node, sentence=f"host {node} takes new work again")
+    if policy.declaration is not None:
+        yield Change(kind="mode", subject=policy.declaration.mode, sentence="the declared mode is ended")
+    own = next((cls for cls in policy.priority_classes if cls.name == claim.priority_class), None)
+    for cls in sorted(policy.priority_classes, key=lambda one: (one.value, one.name)):
+        if own is not None and cls.value > own.value:
+            said = f"{claim.id} is of the class {cls.name}"
+            yield Change(kind="class", subject=claim.id, value=cls.name, sentence=said)
+    for flavor in _flavors(search.situation):
+        if any(shape.flavors and flavor not in shape.flavors for shape in claim.ladder):
+            said = f"{claim.id} accepts {flavor} too"
+            yield Change(kind="flavor", subject=claim.id, value=flavor, sentence=said)
 
 
-def _same_tenant(situation: Situation, asked: Claim) -> list[Claim]:
-    running = {group.claim for group in situation.snapshot.groups}
-    own = [one for one in situation.snapshot.claims if one.tenant == asked.tenant and one.id in running]
-    return sorted((one for one in own if one.id != asked.id), key=lambda one: one.id)[:RELEASES_TRIED]
+def _moments(search: _Search) -> list[int]:
+    """Return after how many milliseconds something ends that may hold the claim up, the soonest first."""
+    situation, bounds = search.situation, search.situation.policy.bounds
+    seen, memory, now = situation.snapshot, situation.memory, situation.now_ms
+    classes = {cls.name: cls for cls in situation.policy.priority_classes}
+    rank = {one.id: classes.get(one.priority_class) for one in seen.claims}
+    found = {one.expires_at_ms for one in memory.holds} | {one.ends_at_ms for one in seen.reservations}
+    if situation.policy.declaration is not None:
+        found.add(situation.policy.declaration.expires_at_ms)
+    for group in seen.groups:
+        cls = rank.get(group.claim)
+        if cls is not None and cls.min_runtime_s:
+            found.add(group.since_ms + cls.min_runtime_s * 1000)
+    found |= {at + bounds.eviction_window_ms for at in memory.evictions_ms}
+    own = next((one for one in memory.claims if one.claim == search.claim.id), None)
+    if own is not None:
+        mine = rank.get(search.claim.id)
+        delay = 0 if mine is None else mine.preemption_delay_s * 1000
+        found.add((own.evicted_at_ms or 0) + bounds.cooldown_ms)
+        found.add((now if own.waiting_since_ms is None else own.waiting_since_ms) + delay)
+        found.add((own.failed_at_ms or 0) + bounds.worker_start_ms * 2 ** min(own.failures, 10))
+    return sorted(at - now for at in found if 0 < at - now <= LONGEST_WAIT_MS)[:CHOICES_TRIED]
+
+
+def _whole(search: _Search) -> Iterator[Change]:
+    """Yield changes that are made or not made, each with the millis that it takes."""
+    seen, claim = search.situation.snapshot, search.claim
+    sick = [one for one in seen.devices if one.health is not DeviceHealth.HEALTHY or one.scrub is ScrubState.FAILED]
+    for device in sorted(sick, key=lambda one: one.id)[:CHOICES_TRIED]:
+        said = f"device {device.id} is healthy again"
+        yield Change(kind="repair", subject=device.id, amount_millis=WHOLE_GPU_MILLIS, sentence=said)
+    if claim.ladder:
+        yield from _smaller(claim, claim.ladder[-1])
+        yield from _fewer(claim, claim.ladder[-1])
+    held = _held(search.situation)
+    for other in _releasable(search, held):
+        yield Change(kind="release", subject=other, amount_millis=held[other], sentence=f"{other} is released")
+    for one in seen.reservations[:CHOICES_TRIED]:
+        said = f"reservation {one.id} is given up"
+        yield Change(kind="reservation", subject=one.id, amount_millis=one.gpu_millis, sentence=said)
+
+
+def _smaller(claim: Claim, last: Shape) -> Iterator[Change]:
+    """Yield rungs below the last one: fewer devices, or a smaller part of one."""
+    whole, gang = last.devices * last.gpu_millis, max(1, claim.min_replicas)
+    sizes = [(count, WHOLE_GPU_MILLIS) for count in range(last.devices - 1, 0, -1)]
+    sizes += [(1, millis) for millis in (500, 250, 100) if last.devices > 1 or millis < last.gpu_millis]
+    for devices, millis in sizes:
+        amount = f"{millis} thousandths of a device" if devices == 1 else f"{devices} devices"
+        said = f"{claim.id} has a rung of {amount}"
+        yield Change(
+            kind="rung", subject=claim.id, amount_millis=(whole - devices * millis) * gang, value=f"{devices}x{millis}",
+            sentence=said,
+        )  # fmt: skip
+
+
+def _fewer(claim: Claim, last: Shape) -> Iterator[Change]:
+    for least in range(claim.min_replicas - 1, 0, -1)[:CHOICES_TRIED]:
+        amount = (claim.min_replicas - least) * last.devices * last.gpu_millis
+        said = f"{claim.id} may begin with {least} of its {claim.min_replicas} replicas"
+        yield Change(kind="replicas", subject=claim.id, amount_millis=amount, value=str(least), sentence=said)
+
+
+def _held(situation: Situation) -> dict[ClaimId, int]:
+    """Return the millis that each claim with groups holds."""
+    found: dict[ClaimId, int] = {}
+    ladders = {one.id: one.ladder for one in situation.snapshot.claims}
+    for group in situation.snapshot.groups:
+        ladder = ladders.get(group.claim, ())
+        if 0 <= group.rung < len(ladder):
+            shape = ladder[group.rung]
+            amount = shape.devices * shape.gpu_millis * group.replicas
+            found[group.claim] = found.get(group.claim, 0) + amount
+    return found
+
+
+def _releasable(search: _Search, held: dict[ClaimId, int]) -> list[ClaimId]:
+    """Return those who hold least: of the claim's own tenant, then of those that stand in its way."""
+    own = [one for one in held if tenant_of(one) == search.claim.tenant and one != search.claim.id]
+    others = [one for one in search.before.blockers if one in held and one not in own]
+    return [*sorted(own, key=lambda one: (held[one], one))[:CHOICES_TRIED], *others]
+
+
+def _measured(search: _Search) -> Iterator[Change]:
+    """Yield changes of which there may be more or less."""
+    asked, policy = search.claim, search.situation.policy
+    for flavor in dict.fromkeys(one for shape in asked.ladder for one in (shape.flavors or _flavors(search.situation))):
+        mine = f"{asked.tenant} {flavor}"
+        said = f"{asked.tenant} may borrow {{0}} millis of {flavor} more"
+        yield Change(kind="borrowing_limit", subject=mine, sentence=said)
+        for tenant in [one.id for one in policy.tenants if _keeps(one.quotas, flavor)][:CHOICES_TRIED]:
+            said = f"{tenant} lends {{0}} millis of {flavor} more"
+            yield Change(kind="lending_limit", subject=f"{tenant} {flavor}", sentence=said)
+        said = f"the nominal quota of {asked.tenant} is {{0}} millis of {flavor} more"
+        yield Change(kind="quota", subject=mine, sentence=said)
+        said = f"there are {{0}} millis of {flavor} more, on one healthy host"
+        yield Change(kind="capacity", subject=str(flavor), sentence=said)
+
+
+def _keeps(quotas: tuple[Quota, ...], flavor: FlavorId) -> bool:
+    return any(one.flavor == flavor and one.lending_limit_millis != UNLIMITED for one in quotas)
 
 
 def _flavors(situation: Situation) -> tuple[FlavorId, ...]:
     return tuple(sorted({device.flavor for device in situation.snapshot.devices}))
 
 
-def _checked(situation: Situation, claim: ClaimId, before: Reason, change: Change) -> Change | None:
-    return change if _helps(situation, claim, change, before) else None
+def _smallest(search: _Search, form: Change, below: int) -> Change | None:
+    """Return the change of this form with the fewest millis that helps; None if none below the bound does."""
+    step = WHOLE_GPU_MILLIS if form.kind == "capacity" or _counts_whole(search.claim) else 1
 
+    def at(amount: int) -> Change:
+        return replace(form, amount_millis=amount, sentence=form.sentence.format(amount))
 
-def _smallest(situation: Situation, claim: ClaimId, before: Reason, form: Change) -> Change | None:
-    """Return the change of this form with the fewest millis that helps, found by halving: more never helps less."""
-
-    def at(units: int) -> Change:
-        amount = units * WHOLE_GPU_MILLIS
-        sentence = f"{form.subject} {form.sentence.format(amount)}"
-        return replace(form, amount_millis=amount, sentence=sentence)
-
-    high = 1
-    while not _helps(situation, claim, at(high), before):
-        high *= 2
-        if high > MOST_UNITS:
+    low, high = 0, WHOLE_GPU_MILLIS
+    while not search.helps(at(min(high, below - 1))):
+        low, high = high, high * 2
+        if low >= below - 1 or search.tries <= 0:
             return None
-    low = high // 2
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if _helps(situation, claim, at(middle), before) else (middle, high)
+    high = min(high, below - 1)
+    while high - low > step:
+        middle = low + max(step, (high - low) // 2 // step * step)
+        low, high = (low, middle) if search.helps(at(middle)) else (middle, high)
     return at(high)
 
 
-def _fix(situation: Situation, change: Change) -> Situation:
-    claims = tuple(
-        replace(one, suspended=False) if one.id == change.subject else one for one in situation.snapshot.claims
-    )
-    return replace(situation, snapshot=replace(situation.snapshot, claims=claims))
-
-
-def _release(situation: Situation, change: Change) -> Situation:
-    claims = tuple(one for one in situation.snapshot.claims if one.id != change.subject)
-    return replace(situation, snapshot=replace(situation.snapshot, claims=claims))
-
-
-def _borrowing_limit(situation: Situation, change: Change) -> Situation:
-    return _quotas(situation, change, _borrows_more)
-
-
-def _quota(situation: Situation, change: Change) -> Situation:
-    return _quotas(situation, change, _owns_more)
-
-
-def _borrows_more(quota: Quota, amount: int) -> Quota:
-    limit = quota.borrowing_limit_millis
-    return quota if limit == UNLIMITED else replace(quota, borrowing_limit_millis=limit + amount)
-
-
-def _owns_more(quota: Quota, amount: int) -> Quota:
-    return replace(quota, nominal_millis=quota.nominal_millis + amount)
-
-
-def _quotas(situation: Situation, change: Change, more: Callable[[Quota, int], Quota]) -> Situation:
-    """Change the quota of the tenant and of everything above it: otherwise its parent's would still bind."""
-    name, _, flavor = change.subject.partition(" ")
-    tenants = tuple(
-        _with_quota(one, FlavorId(flavor), change.amount_millis, more) if _is_above(one.id, name) else one
-        for one in situation.policy.tenants
-    )
-    return replace(situation, policy=replace(situation.policy, tenants=tenants))
-
-
-def _is_above(tenant: TenantId, below: str) -> bool:
-    return below == tenant or below.startswith(f"{tenant}/")
-
-
-def _with_quota(tenant: Tenant, flavor: FlavorId, amount: int, more: Callable[[Quota, int], Quota]) -> Tenant:
-    known = any(quota.flavor == flavor for quota in tenant.quotas)
-    quotas = tenant.quotas if known else (*tenant.quotas, Quota(flavor=flavor, nominal_millis=0))
-    return replace(tenant, quotas=tuple(more(one, amount) if one.flavor == flavor else one for one in quotas))
-
-
-def _capacity(situation: Situation, change: Change) -> Situation:
-    flavor = FlavorId(change.subject)
-    known = [device.memory_mib for device in situation.snapshot.devices if device.flavor == flavor]
-    listed = [one.memory_mib for one in situation.snapshot.flavors if one.id == flavor]
-    node = Node(id=NodeId("added"), cpu_millis=UNBOUNDED, memory_mib=UNBOUNDED)
-    added = tuple(
-        Device(id=name, node=node.id, flavor=flavor, gpu=name, memory_mib=min(known or listed or [0]))
-        for name in (DeviceId(f"added-{index}") for index in range(change.amount_millis // WHOLE_GPU_MILLIS))
-    )
-    snapshot = situation.snapshot
-    changed = replace(snapshot, nodes=(*snapshot.nodes, node), devices=(*snapshot.devices, *added))
-    return replace(situation, snapshot=changed)
-
-
-_APPLY: dict[str, Callable[[Situation, Change], Situation]] = {
-    "fix": _fix,
-    "release": _release,
-    "borrowing_limit": _borrowing_limit,
-    "quota": _quota,
-    "capacity": _capacity,
-}
+def _counts_whole(claim: Claim) -> bool:
+    return all(shape.gpu_millis == WHOLE_GPU_MILLIS for shape in claim.ladder)

@@ -24,6 +24,7 @@ from cluster.api.parts import (
     page_of,
 )
 from cluster.api.problems import ApiRefusal
+from cluster.api.supposed import Search, Wanted, with_change
 from cluster.loop import Turn
 from cluster.refusals import NotFound
 from policies.canary import trials
@@ -65,9 +66,10 @@ def list_claims(
 
 
 @routes.get("/{claim_id:path}/why")
-def why(parts: Platform, caller: Anyone, claim_id: str) -> Reason:
+def why(parts: Platform, caller: Anyone, claim_id: str, change: Wanted = Search.AUTO) -> Reason:
     """Return the one reason why the claim is where it is, what would change it, and when it is expected to."""
-    return statuses(parts, caller, (visible(parts, caller, claim_id),))[0].reason
+    told = statuses(parts, caller, (visible(parts, caller, claim_id),))[0].reason
+    return with_change(parts, caller, told, change)
 
 
 @routes.get("/{claim_id:path}/log")

@@ -147,12 +147,18 @@ def shares(
 def why(
     kind: Annotated[str, typer.Argument(help="claim")],
     name: Annotated[str, typer.Argument(help="Such as civil/justice:chat.", autocompletion=completion.claims)],
+    change: Annotated[bool, typer.Option("--change", help="Look for what would admit it on any platform.")] = False,
+    snapshot: Annotated[Path | None, typer.Option(help="Saved snapshot, with --policy: needs no platform.")] = None,
+    policy: Annotated[Path | None, typer.Option(help="Policy document, with --snapshot.")] = None,
     output: OutputKind = Output.TABLE,
     watch: Watch = False,
     context: ContextName = None,
     token_file: TokenFile = None,
 ) -> None:
     """Say why a claim is where it is, what would change it, and until when.
+
+    The smallest change that would admit it is found by deciding again as if it were made: unasked where there are at
+    most 500 claims, else with --change. With --snapshot and --policy the decision is taken from these files.
 
     Example: partage why claim civil/justice:chat
     """
@@ -163,13 +169,43 @@ def why(
 
     if kind not in {"claim", "claims"}:
         raise typer.BadParameter("only a claim has a reason: partage why claim NAME")
+    if (snapshot is None) is not (policy is None):
+        raise typer.BadParameter("--snapshot and --policy belong together")
+    if snapshot is not None and policy is not None:
+        reason, now_ms = reason_in_files(name, snapshot, policy)
+        typer.echo(
+            written(reason, [], output) if output.is_data else reason_text(reason, now_ms), nl=not output.is_data
+        )
+        return
     client = connect(context, token_file)
 
     def draw() -> str:
-        reason = client.get(f"/v1/claims/{name}/why")
+        reason = client.get(f"/v1/claims/{name}/why", change="always" if change else "auto")
         return written(reason, [], output) if output.is_data else reason_text(reason, SystemClock().now_ms()) + "\n"
 
     repeat(draw, watch=watch)
+
+
+def reason_in_files(name: str, snapshot: Path, policy: Path) -> tuple[dict[str, Any], int]:
+    """Return why the claim of the snapshot is where it is, with what would admit it, and the snapshot's time."""
+    from dataclasses import replace
+
+    from cluster.cli.documents import policy_in, snapshot_in
+    from policies.decide import decide
+    from policies.explain import for_operator
+    from policies.model.codec import to_plain
+    from policies.model.memory import Memory
+    from policies.model.units import ClaimId
+    from policies.supposing import Situation
+    from policies.unblock import unblocking
+
+    seen, rules = snapshot_in(snapshot), policy_in(policy)
+    now = Situation(snapshot=seen, policy=rules, memory=Memory(), now_ms=seen.observed_at_ms)
+    reason = for_operator(decide(now.snapshot, now.policy, now.memory, now.now_ms), ClaimId(name))
+    if reason is None:
+        raise typer.BadParameter(f"{snapshot} holds no claim {name}")
+    plain: dict[str, Any] = to_plain(replace(reason, unblocking=unblocking(now, reason.claim)))
+    return plain, now.now_ms
 
 
 def describe(

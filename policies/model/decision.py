@@ -151,11 +151,14 @@ class Change:
     """A smallest change that would admit the claim; data that simulation can apply."""
 
     kind: str
-    """``quota``, ``borrowing_limit``, ``capacity``, ``release``, ``rung``, ``wait``, ``fix``."""
+    """``fix``, ``wait``, ``sight``, ``uncordon``, ``mode``, ``class``, ``flavor``, ``repair``, ``rung``, ``replicas``,
+    ``release``, ``reservation``, ``borrowing_limit``, ``lending_limit``, ``quota`` or ``capacity``."""
     subject: str
-    """Tenant, flavor or claim that it concerns."""
+    """Claim, device, host, domain, mode or reservation that it concerns; for limits and quotas tenant and flavor."""
     amount_millis: int = 0
-    """How much of it, in thousandths of a device; 0 where it is not an amount."""
+    """How much it takes, in thousandths of a device; 0 where it takes none from anybody."""
+    value: str = ""
+    """What is set: milliseconds, class, flavor, replicas, or devices x millis; empty where there is no choice."""
     sentence: str = ""
     """The change in plain language."""
 

@@ -19,7 +19,6 @@ from policies.model.policy import Policy
 from policies.model.snapshot import Gap, GapKind, Snapshot
 from policies.model.tenancy import Quota
 from policies.model.workload import ClaimKind
-from policies.unblock import Situation, applied, unblocking
 from tests.policies.looking import FEW
 from tests.policies.situations import NOW_MS, claim, device, rules, running, snapshot
 from tests.simulation.generate import Dice, event, world
@@ -35,43 +34,6 @@ def tight(limit: int = 0) -> Policy:
         return replace(one, quotas=tuple(replace(quota, borrowing_limit_millis=limit) for quota in one.quotas))
 
     return replace(policy, tenants=tuple(cut(one) for one in policy.tenants))
-
-
-@pytest.mark.parametrize("kind", ["quota", "capacity", "release", "fix"])
-def test_p31_the_smallest_unblocking_change_really_admits_the_claim(kind):
-    lent = claim("civil/x:old")
-    wish = claim("civil/x:new", submitted_at_ms=1)
-    situations = {
-        "quota": (snapshot(FOUR, [claim("civil/x:new", least=3, most=3)]), tight(1000)),
-        "capacity": (snapshot(FOUR[:1], [claim("civil/x:new", devices=2)]), rules()),
-        "release": (snapshot(FOUR, [lent, wish], running(lent, ("G0",))), tight()),
-        "fix": (snapshot(FOUR, [replace(wish, suspended=True)]), rules()),
-    }
-    seen, policy = situations[kind]
-    now = Situation(snapshot=seen, policy=policy, memory=Memory(), now_ms=NOW_MS)
-    change = unblocking(now, "civil/x:new")
-    assert change is not None
-    then = applied(now, change)
-    after = decide(then.snapshot, then.policy, then.memory, then.now_ms)
-    assert for_operator(after, "civil/x:new").granted_replicas > 0
-
-
-@FEW
-@given(st.integers(0, 100_000))
-def test_p31_in_random_worlds_every_unblocking_change_that_is_named_admits(seed):
-    dice = Dice(seed)
-    made = world(dice)
-    for number in range(8):
-        event(dice, made, number)
-        made.step()
-    now = Situation(snapshot=made.observe(), policy=made.policy, memory=made.memory, now_ms=made.now_ms)
-    decision = decide(now.snapshot, now.policy, now.memory, now.now_ms)
-    for reason in [one for one in decision.reasons if one.granted_replicas < one.wanted_replicas][:2]:
-        change = unblocking(now, reason.claim)
-        if change is not None:
-            then = applied(now, change)
-            after = for_operator(decide(then.snapshot, then.policy, then.memory, then.now_ms), reason.claim)
-            assert after.granted_replicas > reason.granted_replicas
 
 
 @FEW

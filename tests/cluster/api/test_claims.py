@@ -176,6 +176,26 @@ def test_p32_what_a_tenant_reads_does_not_change_with_what_others_ask_for(platfo
     assert "defence" not in platform.call("GET", "/v1/reasons", key).text
 
 
+def test_what_would_admit_a_claim_that_waits_is_looked_for_and_told_to_its_tenant_by_its_own_claims_alone(
+    platform: Platform,
+) -> None:
+    key = platform.key("civil/justice")
+    whole = body(platform)["ladder"][0] | {"devices": 9, "gpu_millis": 1000, "variant": None}
+    wide = body(platform, id="civil/justice:huge", kind="job", model=None, ladder=[whole], max_replicas=1, generation=0)
+    path = "/v1/claims/civil/justice:huge"
+    assert platform.call("PUT", path, json=wide, headers={"If-None-Match": "*"}).status_code == 200
+    platform.turns(3)
+    found = platform.call("GET", f"{path}/why").json()
+    assert found["granted_replicas"] == 0
+    assert found["unblocking"]["sentence"]
+    assert platform.call("GET", f"{path}/why?change=never").json()["unblocking"] is None
+    own = platform.call("GET", f"{path}/why", key).json()
+    assert own["unblocking"]["kind"] == "rung"
+    assert "defence" not in str(own)
+    platform.call("DELETE", path, headers={"If-Match": "*"})
+    platform.turns(2)
+
+
 @pytest.mark.parametrize(
     ("access", "pointer"),
     [

@@ -114,3 +114,14 @@ def test_a_decision_changed_by_hand_is_refused_with_one_line_that_names_what_is_
     (files / "decision.json").write_text(json.dumps(decision))
     assert checked(files, "--policy", str(files / "policy.json")) == 1
     assert [line for line in capsys.readouterr().out.splitlines() if said in line]
+
+
+def test_why_on_files_names_what_would_admit_the_claim(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told = ["why", "claim", "civil/health:chat", "--snapshot", str(files / "seen.json")]
+    assert outcome([*told, "--policy", str(files / "policy.json")]) == 0
+    said = capsys.readouterr().out
+    assert "what would change it: the nominal quota of civil/health is 1000 millis of H100 more" in said
+    assert "held by: defence:triage" in said
+    assert outcome(told) == 2
+    assert outcome([*told, "--policy", str(files / "policy.json"), "-o", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["unblocking"]["kind"] == "quota"
