@@ -20,6 +20,8 @@ from policies.sharing import granted, terms_of
 from policies.steady import Given, grant_settled, one_by_one, reopen
 from policies.working import Allocation, amounts, first_option, has_base, keep, siblings, sweep
 
+ABOVE_ALL = 1 << 61
+"""More than the value of any class."""
 RETRY_ROUNDS = 8
 """Times per tier that quota set free by a lot without a place is offered to the tenant's next ones."""
 FLOOR, GUARANTEED, ENTITLED, LEFTOVER = Tier.FLOOR, Tier.GUARANTEED, Tier.ENTITLED, Tier.LEFTOVER
@@ -49,14 +51,15 @@ def _lot(ask: Ask, size: int, seats: list[Seat], *, is_base: bool) -> Lot:
     return lot
 
 
-def serving_order(lot: Lot) -> tuple[bool, int, bool, bool, int, ClaimId]:
+def serving_order(lot: Lot) -> tuple[int, bool, bool, int, ClaimId]:
     """Return a lot's place in its tenant's queue: class, minimums first, what runs first, then the longest wait.
 
-    Before all others comes what runs and nobody may preempt: it stays whatever is decided, so it stands on the
+    Above every class comes what runs and nobody may preempt: it stays whatever is decided, so it stands on the
     strongest right. Else its tenant would have its guarantee twice, once there and once for a higher class.
     """
     claim, stays = lot.ask.claim, not lot.ask.rank.preemptible and bool(lot.seats)
-    return (not stays, -lot.ask.value, not lot.is_base, not lot.seats, claim.submitted_at_ms, claim.id)
+    value = lot.ask.value + (ABOVE_ALL if stays else 0)
+    return (-value, not lot.is_base, not lot.seats, claim.submitted_at_ms, claim.id)
 
 
 def _plain(lot: Lot) -> Seat | None:
@@ -270,7 +273,7 @@ def _serve_leftover(work: Allocation, open_: Sequence[Lot]) -> None:
         if not lot.missing and not lot.ask.idle and _may_run_on(work, lot):
             keep(work, lot)
     waiting = [lot for lot in open_ if lot.missing and lot.ask.domain not in work.survey.blind]
-    if any(lot.order[3] is bool(lot.seats) for lot in waiting):
+    if any(lot.order[2] is bool(lot.seats) for lot in waiting):
         waiting.sort(key=serving_order)  # somebody has other replicas than when the queues were put in order
     work.departures += 1
     for lot in in_fair_order(work, [lot for lot in waiting if not lot.ask.idle]):

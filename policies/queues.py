@@ -25,6 +25,7 @@ class Run:
     """
 
     value: int
+    """Of the class, as ``serving_order`` counts it."""
     flavor: FlavorId
     lots: list[Lot] = field(default_factory=list)
     """In the order of the queue."""
@@ -160,7 +161,7 @@ class Queues:
                 lot.tier, lot.is_kept, lot.has_failed = Tier.NONE, False, False
 
     def _run_of(self, lot: Lot) -> Run:
-        runs, key = self.runs.setdefault(lot.ask.tenant.id, {}), (lot.ask.value, lot.seats[0].flavor)
+        runs, key = self.runs.setdefault(lot.ask.tenant.id, {}), (-lot.order[0], lot.seats[0].flavor)
         run = runs.get(key)
         if run is None:
             run = runs[key] = Run(*key)

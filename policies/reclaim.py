@@ -49,7 +49,7 @@ class Lot:
     claim_lots: list[Lot] = field(default_factory=list)
     """All lots of its claim, this one among them."""
     blockers: tuple[ClaimId, ...] = ()
-    order: tuple[bool, int, bool, bool, int, ClaimId] = (False, 0, False, False, 0, ClaimId(""))
+    order: tuple[int, bool, bool, int, ClaimId] = (0, False, False, 0, ClaimId(""))
     """Its place in its tenant's queue; see ``allocation.serving_order``."""
     terms: Terms | None = None
     """Equal among lots that are decided over alike; None for one judged by itself."""

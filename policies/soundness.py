@@ -23,6 +23,8 @@ MOST_LEVELS = 32
 """Tenants above each other; domain, organisation and team are three."""
 MOST_REPLICAS = 10_000
 """Replicas of one claim: each is decided upon, so a slip of the pen must not stop the platform."""
+MOST_VALUE = 10**9
+"""Value of a priority class, above zero or below: what is added to it for deadlines must stay far from any limit."""
 
 
 def faults_of_policy(policy: Policy) -> Iterator[Fault]:
@@ -135,6 +137,8 @@ def _classes(policy: Policy) -> Iterator[Fault]:
     for index, cls in enumerate(policy.priority_classes):
         if not cls.name.strip():
             yield ("priority_classes", index, "name"), "a priority class has a name"
+        if abs(cls.value) > MOST_VALUE:
+            yield ("priority_classes", index, "value"), f"{cls.value} is beyond {MOST_VALUE}, which orders any classes"
         for name in ("min_runtime_s", "preemption_delay_s"):
             if getattr(cls, name) < 0:
                 yield ("priority_classes", index, name), "time cannot be negative"
