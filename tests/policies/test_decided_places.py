@@ -190,8 +190,9 @@ def test_the_cpu_and_memory_of_a_host_bound_what_its_devices_carry(asked: tuple[
     assert sum(one.replicas for one in decision.placements) == granted
 
 
-def test_a_host_that_runs_out_of_cpu_makes_room_by_the_cpu_that_others_leave() -> None:
-    heavy = Shape(flavors=("A",), gpu_millis=500, cpu_millis=20_000)
+@pytest.mark.parametrize("needs", [{"cpu_millis": 20_000}, {"host_memory_mib": 150_000}])
+def test_a_host_that_runs_out_of_cpu_or_memory_makes_room_by_what_others_leave(needs: dict[str, int]) -> None:
+    heavy = Shape(flavors=("A",), gpu_millis=500, **needs)
     lent = claim("civil/y:lent", ladder=(heavy,), least=0, most=3)
     owner = claim("civil/x:owner", ladder=(heavy,))
     seen = snapshot([device("g0"), device("g1")], [lent, owner], running(lent, ("g0",), ("g1",)))

@@ -50,3 +50,9 @@ def test_every_field_that_others_read_or_write_is_described_and_no_other_is_acce
         if "properties" in one:
             assert one["additionalProperties"] is False, name
             assert [field for field, text in one["properties"].items() if not text.get("description")] == [], name
+
+
+@pytest.mark.parametrize("days", [0, 30])
+def test_use_may_be_kept_for_any_number_of_days_or_none(days):
+    text = DEFAULT.read_text().replace("  revision: default-1", f"  revision: a\n  usage_retention_days: {days}")
+    assert parse_policy(text).usage_retention_days == days

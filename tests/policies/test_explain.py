@@ -187,3 +187,8 @@ def test_who_waits_for_quota_is_told_when_the_first_job_of_its_own_tenant_ends()
     wish = claim("civil/x:late", submitted_at_ms=1)
     seen = snapshot(FOUR, [job, wish], running(job, ("G0",), since_ms=NOW_MS - 40_000))
     assert for_operator(decide(seen, tight(), Memory(), NOW_MS), wish.id).eta_ms == NOW_MS + 60_000
+
+
+def test_who_is_suspended_is_said_to_be_held_and_not_to_wait():
+    decision = decide(snapshot(FOUR, [claim("civil/x:new", suspended=True)]), rules(), Memory(), NOW_MS)
+    assert for_operator(decision, "civil/x:new").state is ClaimState.HELD

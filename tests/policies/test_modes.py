@@ -46,3 +46,15 @@ def test_a_crisis_pauses_what_may_be_paused_but_leaves_the_civil_floor():
     decision = decide(snapshot(FOUR, [bulk], running(bulk, *((one.id,) for one in FOUR))), policy, Memory(), NOW_MS)
     assert granted(decision, bulk.id) == 1
     assert {one.reason for one in decision.evictions} == {EvictionReason.MODE_CHANGE}
+
+
+def test_a_crisis_may_pause_one_team_by_name_and_not_its_neighbour():
+    both = [claim(f"civil/{name}:bulk", least=0, most=1, priority_class="batch") for name in ("x", "y")]
+    policy = replace(
+        rules(floor=0),
+        overlays=(ModeOverlay(mode=OperatingMode.CRISIS, paused_classes=("batch",), paused_tenants=("civil/x",)),),
+        declaration=ModeDeclaration(mode=OperatingMode.CRISIS, declared_at_ms=0, expires_at_ms=NOW_MS * 2,
+                                    approvers=("ana", "ben")),
+    )  # fmt: skip
+    decision = decide(snapshot(FOUR, both), policy, Memory(), NOW_MS)
+    assert [granted(decision, one.id) for one in both] == [0, 1]

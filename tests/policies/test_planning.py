@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from policies.decide import decide
 from policies.model.inventory import Group, GroupState, Worker, WorkerState
 from policies.model.memory import ClaimMemory, Memory
@@ -59,3 +61,12 @@ def test_a_job_leaves_one_place_before_it_begins_at_another_since_a_program_runs
     job = Job(command=("/usr/bin/train",))
     claims = tuple(replace(one, kind=ClaimKind.JOB, job=job) if one.id == old.claim else one for one in seen.claims)
     assert ("stop_routing", old.id) in kinds(replace(seen, claims=claims), policy, memory)
+
+
+@pytest.mark.parametrize(("state", "is_ended"), [(GroupState.STARTING, True), (GroupState.RUNNING, False)])
+def test_who_never_answered_is_ended_at_once_and_who_did_once_what_is_inside_is_done(state, is_ended):
+    gone = claim("civil/x:gone")
+    workers, groups = running(gone, ("G0",))
+    left = replace(groups[0], state=state, running=0, routed=False, in_flight=3)
+    seen = snapshot([device("G0")], [], (workers, [left]))
+    assert (("stop_group", left.id) in kinds(seen, rules(), Memory())) == is_ended

@@ -147,3 +147,29 @@ def test_what_was_not_seen_runs_on_although_its_tenant_has_no_right_to_it():
     decision = decide(seen, policy, Memory(), NOW_MS)
     assert [one.group for one in decision.evictions] == []
     assert not check_decision(seen, decision, policy)
+
+
+def test_a_replica_on_a_worker_that_the_decision_does_not_name_is_found():
+    elsewhere = replace(SOUND, placements=tuple(replace(one, worker="civil-nowhere") for one in SOUND.placements))
+    assert "groups_stay_inside_their_worker" in rules_broken(elsewhere)
+
+
+def test_the_memory_of_a_device_is_not_given_away_twice_where_its_computing_suffices():
+    heavy = [claim(f"civil/x:{name}", ladder=(Shape(flavors=("A",), gpu_millis=250, memory_mib=50_000),))
+             for name in ("one", "two")]  # fmt: skip
+    seen = snapshot(FOUR, heavy)
+    decision = decide(seen, rules(), Memory(), NOW_MS)
+    first, second = decision.placements
+    assert first.devices != second.devices, "two of 50000 MiB do not fit on one of 80000"
+    beside = replace(second, worker=first.worker, devices=first.devices)
+    assert "sums_within_capacity" in rules_broken(replace(decision, placements=(first, beside)), seen, rules())
+
+
+def test_a_replica_of_which_one_device_is_lost_is_no_service_that_a_rule_protects():
+    """Its class may not be preempted, but what does not run any more leaves."""
+    wide = claim("civil/x:wide", devices=2, priority_class="pinned")
+    sick = replace(FOUR[1], health=DeviceHealth.QUARANTINED)
+    seen = snapshot([FOUR[0], sick], [wide], running(wide, ("G0", "G1")))
+    decision = decide(seen, rules(), Memory(), NOW_MS)
+    assert [one.claim for one in decision.evictions] == [wide.id]
+    assert not rules_broken(decision, seen, rules())

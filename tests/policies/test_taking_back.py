@@ -200,3 +200,12 @@ def test_p3_a_decision_that_puts_a_tenant_below_its_floor_is_refused_by_the_seco
         ),
     )  # fmt: skip
     assert "no_victim_below_its_floor" in {one.rule for one in check_decision(seen, broken, rules())}
+
+
+def test_the_last_eviction_that_the_budget_allows_takes_place_and_no_further_one():
+    lent = claim("civil/x:bulk", least=0, most=4)
+    owners = [claim(f"defence/{name}:triage") for name in ("x", "y")]
+    seen = snapshot(FOUR, [lent, *owners], running(lent, *((one.id,) for one in FOUR)))
+    decision = decide(seen, rules(floor=0, evictions_per_window=1), Memory(), NOW_MS)
+    assert len(decision.evictions) == 1
+    assert sorted(granted(decision, one.id) for one in owners) == [0, 1]

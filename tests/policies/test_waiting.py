@@ -13,7 +13,7 @@ from policies.model.memory import ClaimMemory, Memory
 from policies.model.tenancy import Quota
 from policies.model.workload import ClaimKind, Reservation, Shape
 from tests.policies.looking import FOUR, code, granted
-from tests.policies.situations import LONG_AGO_MS, NOW_MS, claim, device, rules, running, snapshot
+from tests.policies.situations import CLASSES, LONG_AGO_MS, NOW_MS, claim, device, rules, running, snapshot
 from tests.simulation.world import fleet
 
 
@@ -169,3 +169,23 @@ def test_who_runs_on_a_better_rung_than_it_has_a_right_to_makes_room_on_a_lower_
     made.run(30)
     made.settle()
     assert (made.running(early.id), made.running(late.id)) == (1, 1)
+
+
+@pytest.mark.parametrize(("spare_s", "urgency"), [(0, 100), (50, 75), (100, 50), (150, 25), (200, 0), (900, 0)])
+def test_a_deadline_weighs_the_more_the_less_time_is_left_before_the_job_would_have_to_start(spare_s, urgency):
+    """It begins to weigh when twice the job's length is left beyond the job itself, and weighs fully when none is."""
+    due = NOW_MS + (100 + spare_s) * 1000
+    job = claim("civil/x:job", devices=2, kind=ClaimKind.JOB, duration_s=100, deadline_ms=due)
+    decision = decide(snapshot([device("G0")], [job]), rules(), Memory(), NOW_MS)
+    assert dict(decision.reasons[0].score_terms)["deadline"] == urgency
+
+
+def test_only_a_job_ends_and_may_use_what_is_reserved_for_later():
+    policy = rules(civil=0, defence=0, floor=0)
+    kept = Reservation(id="exercise", tenant="defence/x", flavor="A", gpu_millis=4000,
+                       starts_at_ms=NOW_MS + 600_000, ends_at_ms=NOW_MS + 900_000)  # fmt: skip
+    long = replace(policy, priority_classes=tuple(replace(one, min_runtime_s=10_000) for one in CLASSES))
+    for kind, served in ((ClaimKind.JOB, 1), (ClaimKind.SERVING, 0)):
+        brief = claim("civil/x:brief", kind=kind, duration_s=60)
+        decision = decide(snapshot(FOUR, [brief], reservations=(kept,)), long, Memory(), NOW_MS)
+        assert granted(decision, brief.id) == served
