@@ -302,7 +302,14 @@ def _sorted_out(
 ) -> tuple[tuple[Group, ...], tuple[Group, ...]]:
     held = [group for group in groups if group.rung == rung and _may_stay(survey, group, domain)]
     held.sort(
-        key=lambda g: (not g.routed, g.running == 0, -g.cold_start_ms * (1 + (g.in_flight or 0)), g.since_ms, g.id)
+        key=lambda g: (
+            not g.routed,
+            g.id in survey.draining,
+            g.running == 0,
+            -g.cold_start_ms * (1 + (g.in_flight or 0)),
+            g.since_ms,
+            g.id,
+        )
     )
     keep = {group.id for group in held}
     return tuple(held), tuple(group for group in groups if group.id not in keep)

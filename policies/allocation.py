@@ -77,11 +77,24 @@ def allocate(work: Allocation) -> None:
     recall_holds(work)
     keep_for_the_large(work)
     grant_settled(work)
-    for tier in (FLOOR, GUARANTEED, ENTITLED):
+    for tier in (FLOOR, GUARANTEED):
         _serve(work, tier)
+    if any(lot.has_failed and lot.tier <= GUARANTEED for lot in work.open_lots()):
+        _serve_siblings(work)
+    _serve(work, ENTITLED)
     _serve_leftover(work, [lot for lot in work.open_lots() if lot.tier is not Tier.NONE])
     squeeze(work)
     climb(work)
+
+
+def _serve_siblings(work: Allocation) -> None:
+    """Offer what lots with a right could not use, since they found no place or may not start now, to their siblings."""
+    given = {tenant: _given(work, tenant) for tenant in sorted(work.open)}
+    for tenant, one in given.items():
+        _rate(work, work.open[tenant], one)
+    pool(work, {tenant: one.sure for tenant, one in given.items()})
+    for tier in (FLOOR, GUARANTEED):
+        _serve(work, tier)
 
 
 def _keep_what_is_blind(work: Allocation) -> None:

@@ -48,8 +48,9 @@ def follow(standing: Standing, snapshot: Snapshot, policy: Policy, memory: Memor
     if not _can_follow(standing, changes, snapshot, memory):
         return False
     lay_back(standing)
-    dirty = _dirty(standing, changes)
-    seen = _seen(standing, changes, snapshot, now_ms)
+    draining = frozenset([drain.group for drain in memory.drains])
+    dirty = _dirty(standing, changes, draining)
+    seen = replace(_seen(standing, changes, snapshot, now_ms), draining=draining)
     rehouse(standing, changes.workers)
     reseated = reseat(standing, seen, changes, dirty)
     orphans = standing.results.orphans | dirty
@@ -117,7 +118,7 @@ def _are_workers_apart(home: Mapping[DeviceId, Worker], workers: Change[WorkerId
     return not is_lost and is_free and len(set(devices)) == len(devices)
 
 
-def _dirty(standing: Standing, changes: Changes) -> set[ClaimId]:
+def _dirty(standing: Standing, changes: Changes, draining: frozenset[GroupId]) -> set[ClaimId]:
     """Return the claims of which something was changed that their wish or what is remembered of them rests on."""
     found = {
         *changes.claims.gone,
@@ -128,6 +129,7 @@ def _dirty(standing: Standing, changes: Changes) -> set[ClaimId]:
     for groups in (changes.groups.gone, changes.groups.new):
         found.update(group.claim for group in groups.values())
     groups = standing.work.survey.groups
+    found.update(groups[name].claim for name in draining ^ standing.work.survey.draining if name in groups)
     for worker in rehoused(changes.workers):
         found.update(groups[name].claim for name in _groups_on(standing).get(worker, ()))
     return found

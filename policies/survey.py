@@ -41,6 +41,8 @@ class Survey:
     tenants: dict[TenantId, Tenant]
     classes: dict[str, PriorityClass]
     remembered: dict[ClaimId, ClaimMemory]
+    draining: frozenset[GroupId]
+    """Groups that the decision before let go; they leave unless it is called off."""
     sound: frozenset[DeviceId]
     """Devices that count as capacity: healthy, seen, known to the policy, and not failed in a scrub."""
     open: frozenset[DeviceId]
@@ -94,6 +96,7 @@ def survey(snapshot: Snapshot, policy: Policy, memory: Memory, now_ms: int) -> S
         tenants={tenant.id: tenant for tenant in in_force.tenants},
         classes={cls.name: cls for cls in in_force.priority_classes},
         remembered=dict(zip(map(_OF_CLAIM, memory.claims), memory.claims, strict=True)),
+        draining=frozenset([drain.group for drain in memory.drains]),
         sound=sound,
         open=frozenset([one.id for one in snapshot.devices if one.id in sound and one.node not in closed])
         if closed

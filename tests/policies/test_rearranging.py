@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 from policies.decide import decide
 from policies.invariants import check_decision
+from policies.model.codec import to_json
 from policies.model.decision import EvictionReason
 from policies.model.inventory import ScrubState
 from policies.model.memory import Memory
 from policies.model.units import SecurityDomain
-from tests.policies.looking import FEW
+from tests.policies.looking import DEPTH, FEW
 from tests.policies.situations import NOW_MS, claim, device, rules, running, snapshot, together
 from tests.simulation.world import fleet
 
@@ -117,6 +118,25 @@ def test_a_domain_whose_guaranteed_replicas_can_be_packed_gets_all_of_them(parts
 def _packed(sizes, name: str, quota: int) -> int:
     """Return the least that a tenant holds when the first of its claims that fit fill its quota."""
     return max(0, min(quota, quota - max((size for one, size in sizes.items() if one.startswith(name)), default=0) + 1))
+
+
+@pytest.mark.parametrize("start_steps", [1, 4])
+def test_what_is_started_in_another_place_is_not_given_up_while_the_old_one_still_answers(start_steps):
+    made = fleet(rules(civil=2000, defence=2000), 1, 1, 1, flavor="A")
+    radar, whole = claim("defence/x:radar"), claim("civil/y:whole", submitted_at_ms=9)
+    stay, filler, moves = (claim(f"civil/{name}", millis=500) for name in ("x:a-stays", "y:filler", "x:b-moves"))
+    made.claims = {one.id: one for one in (radar, stay, filler)}
+    made.settle()
+    made.claims[moves.id] = moves
+    made.settle()
+    made.claims = {one.id: one for one in (radar, stay, moves)}
+    made.settle()
+    made.claims[whole.id] = whole
+    made.start_steps, made.history = start_steps, []
+    made.in_flight = {one.id: 10 for one in made.groups.values() if one.claim == moves.id}
+    made.run(40)
+    assert all(made.running(one) == 1 for one in made.claims)
+    assert made.history.count("start_group") == 2, "the half that moved, and the whole one"
 
 
 WHOLE = "civil/x:whole"
@@ -230,24 +250,35 @@ def test_a_whole_device_comes_free_of_its_fragments_and_everybody_runs_again():
     assert len(moved) == 2, "one half moved beside another, and the whole device went to who waited"
 
 
-@settings(max_examples=25, deadline=None)
-@given(PARTS, st.randoms(use_true_random=False), st.integers(2, 6), st.sampled_from((500, 1000)))
-def test_what_was_not_found_for_one_by_moving_others_is_not_there_for_its_equals(parts, dice, count, size):
-    """Equals that wait share a failed search; where each is searched for by itself the same is decided."""
+TERMS = st.tuples(
+    st.sampled_from(("civil/x", "civil/y", "defence/x", "defence/y")), st.sampled_from((250, 500, 1000)),
+    st.sampled_from(("standard", "critical", "batch")), st.integers(0, 2), st.integers(0, 2), st.integers(1, 4),
+)  # fmt: skip
+"""Claims that wait, all alike: tenant, size, class, minimum, replicas beyond it, and how many of them."""
+
+
+@settings(max_examples=40 * DEPTH, deadline=None)
+@given(PARTS, st.randoms(use_true_random=False), st.lists(TERMS, min_size=1, max_size=4), st.sampled_from((1, 3, 32)))
+def test_p34_what_was_not_found_for_one_by_moving_others_is_not_there_for_its_equals(parts, dice, waiting, budget):
+    """Equals that wait share a failed search; where each is searched for by itself the same is decided, in bytes."""
     claims, runs, free = [], [], {one.id: 1000 for one in FOUR}
     for index, (millis, name) in enumerate(parts):
-        one = claim(f"civil/{name}:c{index:02}", millis=millis, submitted_at_ms=dice.randrange(5))
+        kind = dice.choice(("standard", "standard", "batch", "pinned"))
+        one = claim(f"civil/{name}:c{index:02}", millis=millis, submitted_at_ms=dice.randrange(5), priority_class=kind)
         places = [place for place, left in free.items() if left >= millis]
         if places:
             free[place := dice.choice(places)] -= millis
             claims.append(one)
             runs.append(running(one, (place,)))
-    alike = [claim(f"{dice.choice(('defence/x', 'defence/y', 'civil/x'))}:w{index}", millis=size, submitted_at_ms=index)
-             for index in range(count)]  # fmt: skip
-    apart = [replace(one, duration_s=100 + index) for index, one in enumerate(alike)]  # has no meaning when serving
+    alike = [
+        claim(f"{tenant}:w{kind}{index}", millis=millis, least=least, most=max(1, least + more), priority_class=rank,
+              submitted_at_ms=index)
+        for kind, (tenant, millis, rank, least, more, count) in enumerate(waiting) for index in range(count)
+    ]  # fmt: skip
+    apart = [replace(one, model=f"m{index}") for index, one in enumerate(alike)]  # no host has any of them at hand
+    policy = rules(floor=dice.choice((0, 1000)), evictions_per_window=budget)
     told = [
-        [(one.claim, one.code, one.granted_replicas) for one in decide(
-            snapshot(FOUR, [*claims, *wishes], *together(runs)), rules(), Memory(), NOW_MS).reasons]
-        for wishes in (alike, apart)
+        to_json(replace(decide(snapshot(FOUR, [*claims, *some], *together(runs)), policy, Memory(), NOW_MS),
+                        search_steps=0)) for some in (alike, apart)
     ]  # fmt: skip
     assert told[0] == told[1]

@@ -123,3 +123,21 @@ def test_a_claim_on_two_flavors_keeps_the_replica_that_it_has_a_right_to_as_its_
     first, second = running(wide, ("H0",), since_ms=1), running(wide, ("G0",))
     decision = decide(snapshot([on_b, *FOUR[:1]], [wide], first, second), policy, Memory(), NOW_MS)
     assert [one.devices for one in decision.placements] == [("G0",)]
+
+
+def test_what_a_sibling_may_not_start_now_serves_whoever_runs_of_the_domain():
+    """Two tenants share the guarantee of a device; what one of them asked for fails to start and waits a while."""
+    radar, broken = claim("defence/x:radar"), claim("defence/y:broken", millis=250, most=4, submitted_at_ms=1)
+    other = claim("civil/x:other", submitted_at_ms=2)
+    kept = Reservation(id="exercise", tenant="civil/x", flavor="A", gpu_millis=1000,
+                       starts_at_ms=NOW_MS - 1, ends_at_ms=NOW_MS + 600_000)  # fmt: skip
+    seen = snapshot(FOUR[:2], [radar, broken, other], running(radar, ("G0",)), reservations=(kept,))
+    policy = rules(civil=1000, defence=1000, floor=1000)
+    policy = replace(policy, tenants=tuple(
+        one if one.parent else replace(one, quotas=tuple(replace(q, lending_limit_millis=0) for q in one.quotas))
+        for one in policy.tenants
+    ))  # fmt: skip
+    memory = Memory(claims=(ClaimMemory(claim=broken.id, failed_at_ms=NOW_MS - 1, failures=3),))
+    decision = decide(seen, policy, memory, NOW_MS)
+    assert {one.claim: one.granted_replicas for one in decision.reasons} == {radar.id: 1, broken.id: 0, other.id: 1}
+    assert check_decision(seen, decision, policy) == ()

@@ -39,6 +39,8 @@ class World:
     groups: dict[str, Group] = field(default_factory=dict)
     claims: dict[str, Claim] = field(default_factory=dict)
     demands: dict[str, int] = field(default_factory=dict)
+    queued: dict[str, int] = field(default_factory=dict)
+    """Requests that wait for each claim."""
     in_flight: dict[str, int] = field(default_factory=dict)
     """Requests that stay inside a group after routing stopped; each step ends one."""
     reservations: list[Reservation] = field(default_factory=list)
@@ -51,6 +53,8 @@ class World:
     """Turns between an action and its effect: worker joining, group running, scrub ending."""
     pending: dict[tuple[str, str], int] = field(default_factory=dict)
     history: list[str] = field(default_factory=list)
+    left: dict[str, str] = field(default_factory=dict)
+    """Why each group lost its place, and for whom, in the order in which they left."""
 
     def observe(self) -> Snapshot:
         self.generation += 1
@@ -61,7 +65,8 @@ class World:
             groups=tuple(replace(g, in_flight=self._inside(g)) for g in self.groups.values()),
             claims=tuple(self.claims.values()), reservations=tuple(self.reservations), gaps=tuple(self.gaps),
             adopting=self.adopting,
-            demands=tuple(Demand(claim=c, replicas=n, observed_at_ms=self.now_ms) for c, n in self.demands.items()),
+            demands=tuple(Demand(claim=c, replicas=n, observed_at_ms=self.now_ms, queued=self.queued.get(c, 0))
+                          for c, n in self.demands.items()),
         )  # fmt: skip
 
     def _inside(self, group: Group) -> int:
@@ -81,6 +86,8 @@ class World:
         snapshot, decision, made = self.turn()
         self.memory = decision.memory
         self.last = (snapshot, decision, made)
+        for one in decision.evictions:
+            self.left.setdefault(one.group, f"{one.reason} for {one.beneficiary}" if one.beneficiary else one.reason)
         for action in made.actions:
             self.history.append(action.kind)
             getattr(self, "_" + action.kind)(action)
