@@ -301,18 +301,13 @@ def _sorted_out(
     survey: Survey, groups: list[Group], rung: int | None, domain: SecurityDomain
 ) -> tuple[tuple[Group, ...], tuple[Group, ...]]:
     held = [group for group in groups if group.rung == rung and _may_stay(survey, group, domain)]
-    held.sort(
-        key=lambda g: (
-            not g.routed,
-            g.id in survey.draining,
-            g.running == 0,
-            -g.cold_start_ms * (1 + (g.in_flight or 0)),
-            g.since_ms,
-            g.id,
-        )
-    )
+    held.sort(key=lambda g: (not g.routed, g.id in survey.draining, g.running == 0, _restart_cost(g), g.since_ms, g.id))
     keep = {group.id for group in held}
     return tuple(held), tuple(group for group in groups if group.id not in keep)
+
+
+def _restart_cost(group: Group) -> int:
+    return -group.cold_start_ms * (1 + (group.in_flight or 0))
 
 
 def _may_stay(survey: Survey, group: Group, domain: SecurityDomain) -> bool:
