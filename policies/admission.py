@@ -367,7 +367,7 @@ def _possible(
     gang = max(1, claim.min_replicas)
     inside = tuple(one for one in options if one.charge * gang <= fleet.caps.get((claim.tenant, one.flavor), 0))
     if not inside:
-        fault = "its smallest shape is more than its tenant may ever hold"
+        fault = "its minimum, on its smallest shape, is more than its tenant may ever hold, or than there is"
         return options, (), PendingReason.EXCEEDS_MAX_QUOTA, fault
     fitting = tuple(one for one in inside if claim.ladder[one.rung].devices <= fleet.together.get(one.flavor, 0))
     return inside, fitting, None, ""

@@ -109,7 +109,26 @@ def _own_reason(work: Allocation, group: Group, ask: Ask | None) -> EvictionReas
     held = sum(one.replicas for one in ask.held)
     if len(seats) >= ask.wanted or (group in ask.held and held > ask.wanted):
         return EvictionReason.RELEASED
-    return EvictionReason.MODE_CHANGE if ask.paused else EvictionReason.REBALANCE
+    if ask.paused:
+        return EvictionReason.MODE_CHANGE
+    return EvictionReason.RECLAIM if _is_taken_back(work, group, ask) else EvictionReason.REBALANCE
+
+
+def _is_taken_back(work: Allocation, group: Group, ask: Ask) -> bool:
+    """Say whether what leaves for nobody was whole and inside every limit of its own: then its owner does not lend it.
+
+    That is how a reservation that begins, or a lending limit that was lowered, takes back what nobody asks for yet.
+    """
+    lots = [lot for lot in work.of_claim[ask.claim.id] if any(seat.group is group for seat in lot.seats)]
+    if not lots or any(lot.missing or lot.is_kept for lot in lots):
+        return False
+    flavor, at = lots[0].seats[0].flavor, work.survey.tenants.get(ask.tenant.id)
+    amount = min(seat.charge for lot in lots for seat in lot.seats)
+    while at is not None:
+        if work.used.get((at.id, flavor), 0) + amount > work.shares[flavor][at.id].cap:
+            return False
+        at = work.survey.tenants.get(at.parent) if at.parent is not None else None
+    return True
 
 
 def _is_on_bad_device(work: Allocation, group: Group) -> bool:

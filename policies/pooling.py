@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from itertools import pairwise
 
 from policies.limits import guaranteed, not_lent
-from policies.model.units import FlavorId, TenantId
+from policies.model.units import ClaimId, FlavorId, TenantId
 from policies.reclaim import Lot, Tier
 from policies.working import Allocation, amounts, first_option, siblings
 
@@ -69,12 +69,20 @@ def _has_any_left(work: Allocation, sure: Sure, parent: TenantId) -> bool:
 
 
 def _in_order(work: Allocation, tenants: Collection[TenantId]) -> Iterator[Lot]:
-    """Yield the lots that may be raised: those for which capacity was freed, then by the order of their queues."""
+    """Yield the lots that may be raised: those for which capacity was freed, then by the order of their queues.
+
+    Of what is alike the lots of the tenant come first that used least of the flavor in the past.
+    """
     freed_for = {hold.claim for hold in work.memory.holds if hold.expires_at_ms > work.survey.now_ms}
     freed = [lot for claim in freed_for for lot in work.of_claim.get(claim, ()) if lot.ask.tenant.id in tenants]
     yield from filter(_is_candidate, sorted(freed, key=lambda lot: (lot.order, lot.ask.tenant.id)))
     queues = [work.open[tenant] for tenant in sorted(tenants)]
-    yield from heapq.merge(*(filter(_is_candidate, queue) for queue in queues), key=lambda lot: lot.order)
+    past = {(one.tenant, one.flavor): one.milli_seconds for one in work.memory.usage}
+
+    def place(lot: Lot) -> tuple[tuple[int, bool, bool], int, tuple[int, ClaimId]]:
+        return lot.order[:3], past.get((lot.ask.tenant.id, first_option(lot).flavor), 0), lot.order[3:]
+
+    yield from heapq.merge(*(filter(_is_candidate, queue) for queue in queues), key=place)
 
 
 def _is_candidate(lot: Lot) -> bool:

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator
 from policies.invariants.floors import held_after
 from policies.invariants.world import Violation, World, shape_of
 from policies.model.decision import Binding, ClaimState, Decision, EvictionReason, Placement, Reason
-from policies.model.units import ClaimId
+from policies.model.inventory import Group
+from policies.model.units import UNLIMITED, ClaimId
 
 _ITSELF = "/."
 """Ends the name under which the share of an inner tenant's own claims is told, beside those of its children."""
@@ -102,9 +103,23 @@ def _who_leaves_is_known(world: World, decision: Decision) -> Iterator[Violation
             said = "is not known" if group is None else f"is of claim {group.claim}, not of {eviction.claim}"
             sentence = f"group {eviction.group}, which is to leave, {said}"
             yield Violation(rule="who_leaves_is_known", subject=eviction.group, sentence=sentence)
-        if eviction.beneficiary is None and eviction.reason in _FOR_SOMEBODY:
+        is_kept = eviction.reason is EvictionReason.RECLAIM and group is not None and _somebody_keeps(world, group)
+        if eviction.beneficiary is None and eviction.reason in _FOR_SOMEBODY and not is_kept:
             sentence = f"group {eviction.group} would leave by {eviction.reason} for nobody"
             yield Violation(rule="victims_make_room", subject=eviction.group, sentence=sentence)
+
+
+def _somebody_keeps(world: World, group: Group) -> bool:
+    """Say whether some tenant lends not all of what the group stands on, or has it reserved now."""
+    flavors = {world.devices[one].flavor for one in group.devices if one in world.devices}
+    bounds = world.policy.bounds
+    ahead = bounds.drain_deadline_ms + bounds.scrub_time_ms + bounds.worker_start_ms
+    is_reserved = any(
+        one.flavor in flavors and one.starts_at_ms - ahead <= world.now_ms < one.ends_at_ms
+        for one in world.reservations
+    )  # fmt: skip
+    quotas = (quota for tenant in world.policy.tenants for quota in tenant.quotas if quota.flavor in flavors)
+    return is_reserved or any(quota.lending_limit_millis != UNLIMITED for quota in quotas)
 
 
 def _nothing_is_left_out(world: World, decision: Decision) -> Iterator[Violation]:

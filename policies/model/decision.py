@@ -48,7 +48,7 @@ class EvictionReason(StrEnum):
     """Why a group loses its place."""
 
     RECLAIM = "RECLAIM"
-    """Its owner, under nominal quota, takes back what was lent."""
+    """Its owner, under nominal quota, takes back what was lent; for nobody where it only does not lend it any more."""
     PREEMPT = "PREEMPT"
     """A higher priority of the same tenant."""
     REBALANCE = "REBALANCE"

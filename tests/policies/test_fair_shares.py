@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policies.decide import decide
-from policies.model.memory import Memory
+from policies.model.memory import Memory, UsageRecord
 from policies.model.tenancy import Quota, Tenant
 from policies.model.units import UNLIMITED
 from policies.model.workload import Shape
 from policies.soundness import faults_of_policy
 from tests.policies.looking import FEW, FOUR, SEEDS, granted
-from tests.policies.situations import NOW_MS, claim, device, rules, snapshot
+from tests.policies.situations import NOW_MS, claim, device, rules, running, snapshot
 from tests.simulation.generate import Dice
 from tests.simulation.generate import policy as generated
 
@@ -55,14 +55,29 @@ def test_p15_splitting_a_claim_into_many_brings_its_tenant_nothing(parts, count)
 
 
 def test_yesterdays_heavy_borrower_waits_behind_the_light_one():
-    from policies.model.memory import UsageRecord
-
     heavy, light = claim("civil/x:a"), claim("civil/y:b", submitted_at_ms=1)
     past = Memory(usage=(UsageRecord(tenant="civil/x", flavor="A", milli_seconds=10**9, at_ms=NOW_MS),))
     policy = rules(civil=0, defence=0, floor=0)
     seen = snapshot([device("G0")], [heavy, light])
     assert granted(decide(seen, policy, Memory(), NOW_MS), heavy.id) == 1
     assert granted(decide(seen, policy, past, NOW_MS), light.id) == 1
+
+
+def test_of_what_a_domain_lends_to_its_own_tenants_the_lighter_user_of_the_past_is_served_first():
+    first, second = (claim(f"civil/{name}:one", submitted_at_ms=place) for place, name in enumerate("xy"))
+    seen = snapshot([device("G0")], [first, second])
+    policy = rules(civil=1000, defence=0, floor=0)
+    for heavy, served in (("civil/x", second), ("civil/y", first)):
+        past = Memory(usage=(UsageRecord(tenant=heavy, flavor="A", milli_seconds=10**9, at_ms=NOW_MS),))
+        decision = decide(seen, policy, past, NOW_MS)
+        assert [one.claim for one in decision.placements] == [served.id]
+
+
+def test_whoever_runs_on_what_its_domain_lends_is_not_taken_from_for_what_it_used_before():
+    runs, waits = (claim(f"civil/{name}:one", submitted_at_ms=place) for place, name in enumerate("xy"))
+    seen = snapshot([device("G0")], [runs, waits], running(runs, ("G0",)))
+    past = Memory(usage=(UsageRecord(tenant="civil/x", flavor="A", milli_seconds=10**9, at_ms=NOW_MS),))
+    assert not decide(seen, rules(civil=1000, defence=0, floor=0), past, NOW_MS).evictions
 
 
 WISHES = st.lists(st.tuples(st.sampled_from(("civil/x", "civil/y", "defence/x", "defence/y")), st.integers(1, 5)),

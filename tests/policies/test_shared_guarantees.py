@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from policies.decide import decide
 from policies.invariants import check_decision
+from policies.model.decision import EvictionReason
 from policies.model.inventory import DeviceHealth, UsageState
 from policies.model.memory import ClaimMemory, Memory
 from policies.model.tenancy import Quota
@@ -49,6 +50,33 @@ def test_of_reservations_that_are_more_than_there_is_the_one_that_begins_first_i
     seen = snapshot(FOUR, wishes, reservations=(early, kept_for("civil/y", 3000)))
     decision = decide(seen, rules(floor=0), Memory(), NOW_MS)
     assert (granted(decision, "defence/x:a"), granted(decision, "civil/y:b")) == (3, 1)
+
+
+@pytest.mark.parametrize("takes_back", ["a reservation that begins", "a quota that is lent no more"])
+def test_what_is_taken_back_before_anybody_asks_for_it_leaves_by_reclaim_and_not_to_rebalance(takes_back):
+    lent, policy = claim("civil/x:lent", least=0, most=4), rules(civil=4000, defence=0, floor=0)
+    reserved = (kept_for("defence/x", 4000),)
+    if takes_back == "a quota that is lent no more":
+        own = [replace(one, quotas=(Quota(flavor="A", nominal_millis=2000, lending_limit_millis=0),))
+               if one.id == "defence" else one for one in rules(civil=2000, floor=0).tenants]  # fmt: skip
+        policy, reserved = replace(policy, tenants=tuple(own)), ()
+    seen = snapshot(FOUR, [lent], running(lent, *((one.id,) for one in FOUR)), reservations=reserved)
+    decision = decide(seen, policy, Memory(), NOW_MS)
+    assert {(one.reason, one.beneficiary) for one in decision.evictions} == {(EvictionReason.RECLAIM, None)}
+    assert not check_decision(seen, decision, policy)
+    if reserved:
+        without = replace(seen, reservations=())
+        assert "victims_make_room" in {one.rule for one in check_decision(without, decision, policy)}
+
+
+def test_what_a_limit_of_its_own_no_longer_lets_a_tenant_borrow_leaves_to_rebalance():
+    borrows = claim("civil/x:borrows", least=0, most=4)
+    policy = rules(civil=2000, floor=0)
+    narrow = [replace(one, quotas=(Quota(flavor="A", nominal_millis=2000, borrowing_limit_millis=0),))
+              if one.id == "civil" else one for one in policy.tenants]  # fmt: skip
+    seen = snapshot(FOUR, [borrows], running(borrows, *((one.id,) for one in FOUR)))
+    decision = decide(seen, replace(policy, tenants=tuple(narrow)), Memory(), NOW_MS)
+    assert [one.reason for one in decision.evictions] == [EvictionReason.REBALANCE] * 2
 
 
 def test_who_idles_inside_its_guarantee_is_not_sent_away_for_nobody_when_all_else_is_reserved():
