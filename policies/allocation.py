@@ -15,10 +15,10 @@ from policies.model.decision import PendingReason
 from policies.model.units import ClaimId, FlavorId, TenantId
 from policies.pooling import pool
 from policies.rearranging import rearrange
-from policies.reclaim import Lot, Terms, Tier, is_unseen, lotted
+from policies.reclaim import Lot, Tier, is_unseen, lotted
 from policies.sharing import granted, terms_of
 from policies.steady import Given, grant_settled, one_by_one, reopen
-from policies.working import Allocation, amounts, first_option, has_base, keep, siblings, sweep
+from policies.working import Allocation, amounts, first_option, forget_weak, has_base, keep, siblings, sweep
 
 ABOVE_ALL = 1 << 61
 """More than the value of any class."""
@@ -129,7 +129,7 @@ def _rate(work: Allocation, lots: Iterable[Lot], given: Given) -> None:
     that a floor is kept although no replicas add up to it exactly.
     """
     used, sure, shares, most = given.used, given.sure, given.shares, given.most
-    beyond: dict[Terms, Tier] = {}
+    beyond: dict[int, Tier] = {}  # by identity of the terms: lots of equal terms have the same
     for lot in lots:
         if lot.is_kept or lot.has_failed:
             continue
@@ -149,12 +149,13 @@ def _rate(work: Allocation, lots: Iterable[Lot], given: Given) -> None:
                 if tier <= GUARANTEED:
                     sure[flavor] = promised + amount
             continue
-        if lot.terms in beyond and not lot.seats:
-            lot.tier = beyond[lot.terms]
+        terms = lot.terms
+        if terms is not None and (right := beyond.get(id(terms))) is not None and not lot.seats:
+            lot.tier = right
             continue
         _rate_apart(work, lot, used, sure)
-        if lot.tier > ENTITLED and lot.terms is not None and not lot.seats:
-            beyond[lot.terms] = lot.tier
+        if lot.tier > ENTITLED and terms is not None and not lot.seats:
+            beyond[id(terms)] = lot.tier
 
 
 def _rate_apart(work: Allocation, lot: Lot, used: dict[FlavorId, int], sure: dict[FlavorId, int]) -> None:
@@ -238,7 +239,7 @@ def _tier(work: Allocation, lot: Lot, flavor: FlavorId, before: tuple[int, int],
 def _serve(work: Allocation, tier: Tier) -> None:
     tenants = sorted(work.open)
     for _ in range(RETRY_ROUNDS):
-        work.weak.clear()
+        forget_weak(work)
         work.departures += 1
         waiting = [lot for tenant in tenants for lot in sweep(work, tenant, tier)]
         if waiting and tier is FLOOR:

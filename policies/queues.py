@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 
 from policies.model.units import ClaimId, FlavorId, TenantId
-from policies.reclaim import Lot, Tier
+from policies.reclaim import Lot, Terms, Tier
 
 in_order = attrgetter("order")
 """A lot's place in its tenant's queue."""
@@ -96,6 +96,8 @@ class Queues:
     """Those that miss replicas; a tenant that never had any is left out."""
     large: dict[TenantId, list[Lot]] = field(default_factory=dict)
     """Minimums among these that need several devices of one host; a tenant that never had any is left out."""
+    terms: dict[Terms, Terms] = field(default_factory=dict)
+    """One of each, so that lots of equal terms have the same object."""
     lowerable: dict[TenantId, int] = field(default_factory=dict)
     """Lots of each tenant that have a lower rung than their best."""
     ending: dict[TenantId, int] = field(default_factory=dict)
@@ -169,6 +171,8 @@ class Queues:
 
     def _note(self, lot: Lot, sign: int) -> None:
         ask, tenant = lot.ask, lot.ask.tenant.id
+        if lot.terms is not None:
+            lot.terms = self.terms.setdefault(lot.terms, lot.terms)
         if ask.options and ask.options[-1].rung:
             self.lowerable[tenant] = self.lowerable.get(tenant, 0) + sign
         if ask.claim.duration_s is not None or ask.claim.expires_at_ms is not None:

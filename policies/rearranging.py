@@ -27,7 +27,17 @@ from policies.reclaim import (
     reason_for,
 )
 from policies.room import roomiest
-from policies.working import Allocation, has_base, is_search_over, keep, let_go, roll_back, stand, weak_hosts
+from policies.working import (
+    Allocation,
+    forget_weak,
+    has_base,
+    is_search_over,
+    keep,
+    let_go,
+    roll_back,
+    stand,
+    weak_nodes,
+)
 
 TRIED_PER_REPLICA = 8
 """Sites tried for the lot's replica; each that fails names a replica which has nowhere else to go."""
@@ -68,7 +78,7 @@ def rearrange(work: Allocation, lot: Lot, tier: Tier) -> bool:
         if is_allowed(work, lot, option, tier) and _is_seated(cause, lot, option):
             keep(work, lot)
             lot.has_failed = False
-            work.weak.clear()
+            forget_weak(work)
             return True
     return False
 
@@ -120,7 +130,7 @@ def _hosts(cause: _Cause, need: Need) -> Weak:
     now = work.version, work.departures
     found = work.roomy.get(key)
     if found is None or found[0] != now:
-        weak = weak_hosts(work, cause.tier).nodes
+        weak = weak_nodes(work, cause.tier)
         found = work.roomy[key] = now, Weak(roomiest(work.board, need.flavor, weak, HOSTS_LOOKED_AT))
     return found[1] if len(cause.busy) == 1 else Weak(found[1].nodes)
 

@@ -31,7 +31,7 @@ def granted(work: Allocation, lot: Lot, tier: Tier, attempt: Attempt) -> bool:
     has_past = has_past or claim in work.survey.groups_of
     if lot.terms is None or lot.seats or has_past or claim in work.holding:
         return _tried(work, lot, tier, attempt)
-    key = lot.terms, tier, may_displace(work.victims, lot, tier), codes.get(claim), claim in refused
+    key = id(lot.terms), tier, may_displace(work.victims, lot, tier), codes.get(claim), claim in refused
     known = work.failed.get(key)
     if known is not None and known.state == _state(work):
         _fail_alike(work, lot, known)

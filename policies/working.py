@@ -88,6 +88,8 @@ class Allocation:
     """Claims for which devices are kept, and their tenants; found when it is first asked for."""
     weak: dict[Tier, Weak] = field(default_factory=dict)
     """Hosts that carry something which may be moved, by the right that is needed; emptied when rights change."""
+    weak_nodes: frozenset[NodeId] | None = None
+    """The same hosts, where only they are asked for and not what a move costs there."""
     leftover: Sequence[Lot] = ()
     """Lots that had no right to a place when what is left was given out, and might have it; in the same order."""
     open: dict[TenantId, list[Lot]] = field(default_factory=dict)
@@ -140,6 +142,18 @@ def weak_hosts(work: Allocation, tier: Tier) -> Weak:
     return weak
 
 
+def weak_nodes(work: Allocation, tier: Tier) -> frozenset[NodeId]:
+    """Return the same hosts, for whom it does not matter what a move costs there."""
+    weak = work.weak.get(tier)
+    if weak is not None:
+        return weak.nodes
+    if work.weak_nodes is None:
+        devices = work.survey.devices
+        seats = [seat for lot in work.open_lots() for seat in lot.seats] + work.board.leaving
+        work.weak_nodes = frozenset([devices[seat.devices[0]].node for seat in seats])
+    return work.weak_nodes
+
+
 def _weak(work: Allocation, price: Price) -> Weak:
     devices, nodes, least = work.survey.devices, set(), dict[NodeId, int]()
     for seat in work.board.leaving:
@@ -152,6 +166,12 @@ def _weak(work: Allocation, price: Price) -> Weak:
             if cost is not None and cost < least.get(node, NEVER):
                 least[node] = cost
     return Weak(frozenset(nodes | set(least)), least)
+
+
+def forget_weak(work: Allocation) -> None:
+    """Let these hosts be found anew when they are asked for."""
+    work.weak.clear()
+    work.weak_nodes = None
 
 
 def is_search_over(work: Allocation) -> bool:
