@@ -283,16 +283,18 @@ def across_tenants(lot: Lot) -> tuple[int, int, ClaimId]:
 def _serve_leftover(work: Allocation, open_: Sequence[Lot]) -> None:
     """Keep what still runs where it is, then offer what is free to those that borrow least."""
     work.leftover = open_
-    for lot in open_:
-        if not lot.missing and not lot.ask.idle and _may_run_on(work, lot):
+    complete = [lot for lot in open_ if len(lot.seats) == lot.size]
+    for lot in complete:
+        if not lot.ask.idle and _may_run_on(work, lot):
             keep(work, lot)
-    waiting = [lot for lot in open_ if lot.missing and lot.ask.domain not in work.survey.blind]
+    blind = work.survey.blind
+    waiting = [lot for lot in open_ if len(lot.seats) < lot.size and lot.ask.domain not in blind]
     if any(lot.order[2] is bool(lot.seats) for lot in waiting):
         waiting.sort(key=serving_order)  # somebody has other replicas than when the queues were put in order
     work.departures += 1
     for lot in in_fair_order(work, [lot for lot in waiting if not lot.ask.idle]):
         granted(work, lot, Tier.LEFTOVER, grant)
-    for lot in open_:
+    for lot in complete:
         if not lot.is_kept and not lot.missing and _may_run_on(work, lot):
             keep(work, lot)
     for lot in in_fair_order(work, [lot for lot in waiting if lot.ask.idle]):

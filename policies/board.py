@@ -162,6 +162,8 @@ class Shelf:
     heap: list[tuple[Order, NodeId]]
     read: int
     """How many entries of ``Board.touched`` it knows."""
+    anybody: Need
+    """A need of this kind that is no claim's in particular."""
     best: dict[NodeId, Order] = field(default_factory=dict)
     """Each host's entry as it is now; others of the host are out of date."""
 

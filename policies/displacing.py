@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from itertools import combinations
 
 from policies.board import Board, Kind, Need, Reach, Seat, Site, sited
+from policies.model.inventory import Worker
 from policies.model.units import DeviceId, NodeId
 from policies.places import candidates, carries, ending_for, may_end, worker_for
 
@@ -181,7 +182,7 @@ def _least_victims(board: Board, need: Need, device: DeviceId, price: Price) -> 
         return None
     if worker is not None and len(worker.devices) > 1 and worker not in ending and carries(board, worker, need):
         return None
-    forced = board.foreigners(device, need.domain) + _in_the_way(board, need, device)
+    forced = board.foreigners(device, need.domain) + _in_the_way(board, need, worker, ending)
     own = [seat for seat in board.seats[device] if seat not in forced]
     if need.devices > 1 or not need.is_part:
         forced, own = forced + own, []
@@ -189,6 +190,8 @@ def _least_victims(board: Board, need: Need, device: DeviceId, price: Price) -> 
         return None
     victims = list(dict.fromkeys(forced))
     movable = sorted((s for s in own if price(s) is not None), key=lambda s: (price(s), s.worker, s.claim))
+    if not movable:
+        return victims if _fits_without(board, need, device, victims) else None
     if len(movable) <= TRIED_AS_SETS:
         return _cheapest_set(board, need, device, victims, movable, price)
     for seat in movable:
@@ -215,13 +218,11 @@ def _cheapest_set(
     return None if best is None else [*forced, *(movable[index] for index in best[2])]
 
 
-def _in_the_way(board: Board, need: Need, device: DeviceId) -> list[Seat]:
-    """Return the replicas of the workers that must end before the device can be bound anew."""
-    ending = ending_for(board, need, device)
-    worker = board.worker_of.get(device)
+def _in_the_way(board: Board, need: Need, worker: Worker | None, ending: list[Worker]) -> list[Seat]:
+    """Return the replicas of the workers that must end before the device of this worker can be bound anew."""
     if worker is not None and need.devices > 1 and worker not in ending and len(worker.devices) > 1:
-        ending.append(worker)
-    return [seat for worker in ending for one in worker.devices for seat in board.seats.get(one, ())]
+        ending = [*ending, worker]
+    return [seat for one in ending for device in one.devices for seat in board.seats.get(device, ())]
 
 
 def _fits_without(board: Board, need: Need, device: DeviceId, victims: list[Seat]) -> bool:

@@ -27,7 +27,10 @@ def in_fair_order(work: Allocation, lots: Sequence[Lot]) -> Iterator[Lot]:
     """
     waiting: dict[TenantId, deque[Lot]] = {}
     for lot in lots:
-        waiting.setdefault(lot.ask.tenant.id, deque()).append(lot)
+        queue = waiting.get(lot.ask.tenant.id)
+        if queue is None:
+            queue = waiting[lot.ask.tenant.id] = deque()
+        queue.append(lot)
     past = {(one.tenant, one.flavor): one.milli_seconds for one in work.memory.usage}
     heap = [(_rank(work, queue[0], past), tenant) for tenant, queue in waiting.items()]
     heapq.heapify(heap)

@@ -80,14 +80,13 @@ def _shelf(board: Board, need: Need) -> Shelf:
     shelf = board.shelves.get(need.kind)
     nodes = board.hosts_of.get(need.flavor, {})
     if shelf is None:
-        shelf = board.shelves[need.kind] = Shelf([], 0)
+        shelf = board.shelves[need.kind] = Shelf([], 0, _for_anybody(need))
         changed = set(with_free(board, need.flavor, need.gpu_millis * need.devices))
     else:
         changed = {node for node in board.touched[shelf.read :] if node in nodes}
     shelf.read = len(board.touched)
-    anybody = _for_anybody(need) if changed else need
     for node in changed:
-        key = _key(board, anybody, node)
+        key = _key(board, shelf.anybody, node)
         if key is None:
             shelf.best.pop(node, None)
         elif shelf.best.get(node) != key:

@@ -48,11 +48,11 @@ def candidates(board: Board, need: Need, node: NodeId) -> Iterator[Device]:
     """Yield the devices of one host that the need might use, free or not."""
     if node in need.avoid_nodes:
         return
+    devices, is_guarded = board.survey.devices, bool(board.holder or board.survey.blind)
     for one in board.hosts_of.get(need.flavor, {}).get(node, ()):
-        device = board.survey.devices[one]
         board.steps += 1
-        if one not in need.avoid_devices and not _is_kept_from(board, device, need):
-            yield device
+        if one not in need.avoid_devices and not (is_guarded and _is_kept_from(board, devices[one], need)):
+            yield devices[one]
 
 
 def _is_kept_from(board: Board, device: Device, need: Need) -> bool:

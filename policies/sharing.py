@@ -25,11 +25,11 @@ def granted(work: Allocation, lot: Lot, tier: Tier, attempt: Attempt) -> bool:
     What is granted takes places and quota from others and gives them none, so a failure stands until somebody leaves or
     moves, or rights are given anew. Who found a tenant with nothing to spare is among those who ask again after that.
     """
-    claim, codes, refused = lot.ask.claim.id, work.codes, work.victims.refused_by_budget
+    ask, claim, codes, refused = lot.ask, lot.ask.claim.id, work.codes, work.victims.refused_by_budget
+    if lot.terms is None or lot.seats or ask.held or ask.leaving or (work.holding and claim in work.holding):
+        return _tried(work, lot, tier, attempt)
     remembered = work.survey.remembered.get(claim)
-    has_past = remembered is not None and (remembered.failed_at_ms is not None or remembered.spoilt != ())
-    has_past = has_past or claim in work.survey.groups_of
-    if lot.terms is None or lot.seats or has_past or claim in work.holding:
+    if remembered is not None and (remembered.failed_at_ms is not None or remembered.spoilt != ()):
         return _tried(work, lot, tier, attempt)
     key = id(lot.terms), tier, may_displace(work.victims, lot, tier), codes.get(claim), claim in refused
     known = work.failed.get(key)

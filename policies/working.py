@@ -259,8 +259,10 @@ def amounts(lot: Lot, option: Option) -> dict[FlavorId, int]:
 
 def first_option(lot: Lot) -> Option:
     """Return how the lot's missing replicas are counted before a place is found."""
-    rung = lot.seats[0].rung if lot.seats else None
-    return next((one for one in lot.ask.options if rung is None or one.rung == rung), lot.ask.options[0])
+    if not lot.seats:
+        return lot.ask.options[0]
+    rung = lot.seats[0].rung
+    return next((one for one in lot.ask.options if one.rung == rung), lot.ask.options[0])
 
 
 def keep(work: Allocation, lot: Lot) -> None:
