@@ -105,14 +105,15 @@ class Fleet:
 def fleet(survey: Survey, caps: Mapping[tuple[str, str], int]) -> Fleet:
     """Return what admission must know of the fleet."""
     count: dict[tuple[FlavorId, NodeId], int] = {}
-    together: dict[FlavorId, int] = {}
-    for device in survey.devices.values():
-        is_hidden = device.id in survey.unseen or device.node in survey.unseen
-        if device.id in survey.sound or (is_hidden and survey.may_carry(device)):
+    sound, unseen = survey.sound, survey.unseen
+    for name, device in survey.devices.items():
+        if name in sound or ((name in unseen or device.node in unseen) and survey.may_carry(device)):
             key = device.flavor, device.node
             count[key] = count.get(key, 0) + 1
-            together[device.flavor] = max(together.get(device.flavor, 0), count[key])
-    present = frozenset(device.flavor for device in survey.devices.values())
+    together: dict[FlavorId, int] = {}
+    for (flavor, _), most in count.items():
+        together[flavor] = max(together.get(flavor, 0), most)
+    present = frozenset({device.flavor for device in survey.devices.values()})
     return Fleet(memory=flavor_memory(survey), caps=caps, present=present, together=together)
 
 
@@ -217,8 +218,14 @@ def _ask(survey: Survey, claim: Claim, form: Form) -> Ask:
 def _held(
     survey: Survey, groups: list[Group], remembered: ClaimMemory, form: Form
 ) -> tuple[int | None, tuple[Group, ...], tuple[Group, ...]]:
-    """Return the rung in use, the groups that may stay and those that cannot."""
-    rung = _rung_in_use(groups, remembered, form.rungs)
+    """Return the rung in use, the groups that may stay and those that cannot.
+
+    In use is the rung that the claim was last granted, else the best one that it runs on, None if it has none.
+    """
+    rung = remembered.rung
+    if rung is None or rung >= form.rungs:
+        running = [one.rung for one in groups if one.state is not GroupState.FAILED and one.rung < form.rungs]
+        rung = min(running) if running else None
     if len(groups) == 1 and groups[0].rung == rung and _may_stay(survey, groups[0], form.tenant.domain):
         return rung, (groups[0],), ()
     return (rung, *_sorted_out(survey, groups, rung, form.tenant.domain))
@@ -288,15 +295,6 @@ def _shape(shape: Shape) -> str:
     return ""
 
 
-def _rung_in_use(groups: list[Group], remembered: ClaimMemory, rungs: int) -> int | None:
-    """Return the rung that the claim was last granted, else the best one that it runs on; None if it has none."""
-    if remembered.rung is not None and remembered.rung < rungs:
-        return remembered.rung
-    return min(
-        (group.rung for group in groups if group.state is not GroupState.FAILED and group.rung < rungs), default=None
-    )
-
-
 def _sorted_out(
     survey: Survey, groups: list[Group], rung: int | None, domain: SecurityDomain
 ) -> tuple[tuple[Group, ...], tuple[Group, ...]]:
@@ -316,7 +314,7 @@ def _may_stay(survey: Survey, group: Group, domain: SecurityDomain) -> bool:
         return True
     if group.state is GroupState.FAILED or worker is None or worker.domain != domain:
         return False
-    return survey.lost.isdisjoint(group.devices) and survey.has_all(group.devices)
+    return (not survey.lost or survey.lost.isdisjoint(group.devices)) and survey.has_all(group.devices)
 
 
 def _wanted(survey: Survey, claim: Claim, remembered: ClaimMemory, held: tuple[Group, ...]) -> tuple[int, int | None]:

@@ -28,15 +28,14 @@ FLOOR, GUARANTEED, ENTITLED, LEFTOVER = Tier.FLOOR, Tier.GUARANTEED, Tier.ENTITL
 """For the loops over all lots: an enumeration looks its members up each time."""
 
 
-def lots_of(ask: Ask, seats: Sequence[Seat]) -> list[Lot]:
+def lots_of(ask: Ask, seats: list[Seat]) -> list[Lot]:
     """Return the claim's lots, its minimum first, filled with the seats that it holds; seats too many are left out."""
     if ask.wanted == 1 == ask.minimum:
-        return [_lot(ask, 1, list(seats[:1]), is_base=True)]
+        return [_lot(ask, 1, seats[:1], is_base=True)]
     sizes = ([ask.minimum] if ask.minimum else []) + [1] * (ask.wanted - ask.minimum)
     lots, position = [], 0
     for index, size in enumerate(sizes):
-        some = list(seats[position : position + size])
-        lots.append(_lot(ask, size, some, is_base=index == 0 and ask.minimum > 0))
+        lots.append(_lot(ask, size, seats[position : position + size], is_base=index == 0 and ask.minimum > 0))
         position += size
     for lot in lots:
         lot.claim_lots = lots
@@ -46,8 +45,12 @@ def lots_of(ask: Ask, seats: Sequence[Seat]) -> list[Lot]:
 
 
 def _lot(ask: Ask, size: int, seats: list[Seat], *, is_base: bool) -> Lot:
-    lot = lotted(ask=ask, size=size, is_base=is_base, seats=seats)
-    lot.order, lot.terms, lot.plain = serving_order(lot), terms_of(lot), _plain(lot)
+    lot = lotted(ask, size, is_base, seats)  # in the order of its fields
+    lot.order = serving_order(lot)
+    if seats:
+        lot.plain = _plain(lot)
+    else:
+        lot.terms = terms_of(lot)
     return lot
 
 

@@ -24,8 +24,6 @@ from policies.survey import Survey
 
 Kind = tuple[SecurityDomain, FlavorId, int, int, int, int, int, ModelId | None]
 """Needs of one kind find the same places."""
-
-
 UNBOUNDED = 2**50
 """CPU millis and memory of a host of which nothing is known: only its devices limit it."""
 
@@ -249,8 +247,10 @@ class Board:
             if len(some) > 1:
                 some.sort(key=_by_group)
         for device, spare in self.spare.items():
-            spare.idle -= WHOLE_GPU_MILLIS - millis[device]
-            spare.whole -= millis[device] != WHOLE_GPU_MILLIS
+            free = millis[device]
+            if free != WHOLE_GPU_MILLIS:
+                spare.idle -= WHOLE_GPU_MILLIS - free
+                spare.whole -= 1
 
     def take(self, seat: Seat) -> None:
         """Put the replica at its place."""
@@ -341,45 +341,3 @@ class Board:
         """Return the replicas of other domains on the same physical GPU."""
         gpu = self.survey.devices[device].gpu
         return [seat for one in self.siblings[gpu] for seat in self.seats[one] if seat.domain != domain]
-
-
-def board(survey: Survey, score: Score) -> Board:
-    """Return the empty fleet: every known device free."""
-    made = Board(survey=survey, score=score)
-    for device in survey.devices.values():
-        made.free_millis[device.id] = WHOLE_GPU_MILLIS
-        made.free_memory[device.id] = device.memory_mib
-        made.seats[device.id] = []
-        made.siblings.setdefault(device.gpu, []).append(device.id)
-        made.node_free[device.node] = made.node_free.get(device.node, 0) + WHOLE_GPU_MILLIS
-        if device.id in survey.open:
-            made.on_node.setdefault(device.node, []).append(device.id)
-            made.hosts_of.setdefault(device.flavor, {}).setdefault(device.node, []).append(device.id)
-    for devices in (some for hosts in made.hosts_of.values() for some in hosts.values()):
-        spare = Spare(idle=len(devices) * WHOLE_GPU_MILLIS, whole=len(devices))
-        made.spare.update(dict.fromkeys(devices, spare))
-    for node in made.node_free:
-        known = survey.nodes.get(node)
-        made.node_cpu[node] = UNBOUNDED if known is None else known.cpu_millis
-        made.node_memory[node] = UNBOUNDED if known is None else known.memory_mib
-    worker_of = made.worker_of
-    for worker in survey.workers.values():
-        for one in worker.devices:
-            if one not in worker_of or worker_of[one].id < worker.id:
-                worker_of[one] = worker
-    _join(made)
-    return made
-
-
-def _join(made: Board) -> None:
-    """Note which devices are on one island and which hosts in one rack."""
-    survey, islands = made.survey, dict[tuple[NodeId, str], list[DeviceId]]()
-    for device in survey.devices.values():
-        if device.island and device.id in survey.open:
-            islands.setdefault((device.node, device.island), []).append(device.id)
-    for some in islands.values():
-        made.islands.update(dict.fromkeys(some, tuple(some)))
-    made.linked = frozenset(node for node, _ in islands)
-    for name in sorted(survey.nodes):
-        if survey.nodes[name].rack:
-            made.racks.setdefault(survey.nodes[name].rack, []).append(name)

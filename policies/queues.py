@@ -108,12 +108,14 @@ class Queues:
     def fill(self, lots: Iterable[Lot]) -> None:
         """Put all lots into their queues, which are empty. Cost: each queue is sorted once."""
         for lot in lots:
-            tenant = lot.ask.tenant.id
+            ask = lot.ask
+            tenant = ask.tenant.id
             queue = self.lots.get(tenant)
             if queue is None:
                 queue = self.lots[tenant] = []
             queue.append(lot)
-            self._note(lot, 1)
+            if ask.upgrades or ask.claim.duration_s is not None or (ask.options and ask.options[-1].rung):
+                self._note(lot, 1)
         for tenant, queue in self.lots.items():
             queue.sort(key=in_order)
             self.apart[tenant] = []

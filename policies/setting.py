@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from policies.admission import Ask, charge, flavor_memory
 from policies.allocation import lots_of
 from policies.appraisal import Appraiser
-from policies.board import Score, Seat, board, seated
+from policies.board import Score, Seat, seated
+from policies.empty_board import board
 from policies.errors import UnknownScore
 from policies.model.inventory import Group
 from policies.model.memory import Memory
@@ -61,14 +62,15 @@ def _seats(
             some = seats_of(survey, group, memory)
             if some is not None:
                 seated[group.id] = some
-                held += some
+                held = held + some if held else some
         lots = of_claim[wish.claim.id] = lots_of(wish, held)
         for lot in lots:
             for seat in lot.seats:
                 lot_of[id(seat)] = lot
         count_complete(whole.complete, lots, 1)
         yield from held
-        leaving += held[wish.wanted :]
+        if len(held) > wish.wanted:
+            leaving += held[wish.wanted :]
         if wish.leaving:
             yield from _seats_going(whole, survey, wish.leaving, memory)
     for claim in survey.groups_of.keys() - survey.claims.keys():
@@ -166,17 +168,17 @@ def seats_of(survey: Survey, group: Group, memory: Mapping[FlavorId, int]) -> li
     worker, devices = survey.workers.get(group.worker), group.devices
     if worker is None or not devices or not survey.has_all(devices):
         return None
-    claim, flavor = survey.claims.get(group.claim), survey.devices[devices[0]].flavor
-    known = claim is not None and group.rung < len(claim.ladder) and claim.ladder[group.rung].devices > 0
-    shape = claim.ladder[group.rung] if claim is not None and known else Shape(flavors=(), devices=len(devices))
+    claim, flavor, rung = survey.claims.get(group.claim), survey.devices[devices[0]].flavor, group.rung
+    shape = claim.ladder[rung] if claim is not None and rung < len(claim.ladder) else None
+    if shape is None or shape.devices <= 0:
+        shape = Shape(flavors=(), devices=len(devices))
     count, price = shape.devices, charge(shape, memory[flavor])
     return [
         seated(  # in the order of its fields
-            group.claim, worker.domain, group.rung, group.worker,
-            devices[index * count : index * count + count] or devices[:count], shape.gpu_millis, shape.memory_mib,
-            price, flavor, group, 0, shape.cpu_millis, shape.host_memory_mib,
+            group.claim, worker.domain, rung, group.worker, devices[first : first + count] or devices[:count],
+            shape.gpu_millis, shape.memory_mib, price, flavor, group, 0, shape.cpu_millis, shape.host_memory_mib,
         )
-        for index in range(group.replicas)
+        for first in range(0, group.replicas * count, count)
     ]  # fmt: skip
 
 

@@ -84,5 +84,10 @@ def _is_plain(seen: Survey, memory: Memory) -> bool:
 def is_volatile(seen: Survey, wish: Ask) -> bool:
     """Say whether the wish may change with time alone."""
     claim = wish.claim
-    times = claim.deadline_ms, claim.expires_at_ms, wish.seen_lower_since_ms, wish.idle_since_ms
-    return times != (None, None, None, None) or claim.id in seen.demands
+    return (
+        claim.deadline_ms is not None
+        or claim.expires_at_ms is not None
+        or wish.seen_lower_since_ms is not None
+        or wish.idle_since_ms is not None
+        or claim.id in seen.demands
+    )

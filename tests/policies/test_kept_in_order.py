@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from policies.board import Seat, board
+from policies.board import Seat
+from policies.empty_board import board
 from policies.model.building import builder
 from policies.model.decision import ClaimState, Reason
 from policies.model.memory import Memory

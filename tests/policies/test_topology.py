@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from policies.board import Need, Seat, board
+from policies.board import Need, Seat
 from policies.decide import Decider, decide
 from policies.displacing import Weak, find_by_displacing
+from policies.empty_board import board
 from policies.invariants import check_decision
 from policies.model.codec import to_json
 from policies.model.memory import Memory
