@@ -173,3 +173,8 @@ def test_a_promoted_canary_ends_when_the_main_claim_runs_the_new_ladder_and_noth
     assert ended(new, old) == (), "the old variant still runs"
     assert ended(replace(new, running=0)) == ()
     assert ended(new, canary=TRIAL) == (), "it was not promoted"
+
+
+def test_a_claim_is_no_canary_of_itself() -> None:
+    own = replace(MAIN, canary=Canary(of=MAIN.id, weight_percent=10))
+    assert [path for path, _ in faults_of_canary(own, [own])] == ["/canary/of"]

@@ -230,10 +230,13 @@ def test_a_shape_that_names_no_flavor_leaves_the_scarce_flavor_to_those_that_nee
     assert len(decision.placements) == len(pinned) + 1
 
 
-def test_the_second_program_objects_to_a_host_whose_cpus_do_not_suffice() -> None:
-    seen = snapshot([device(f"g{n}") for n in range(4)], [host_limits(30_000, 0)])
+@pytest.mark.parametrize(
+    ("asked", "left"), [((30_000, 0), {"cpu_millis": 50_000}), ((0, 200_000), {"memory_mib": 300_000})]
+)
+def test_the_second_program_objects_to_a_host_whose_cpus_or_memory_do_not_suffice(asked, left) -> None:
+    seen = snapshot([device(f"g{n}") for n in range(4)], [host_limits(*asked)])
     decision = decide(seen, rules(), Memory(), NOW_MS)
     assert check_decision(seen, decision, rules()) == ()
-    smaller = replace(seen, nodes=tuple(replace(node, cpu_millis=50_000) for node in seen.nodes))
+    smaller = replace(seen, nodes=tuple(replace(node, **left) for node in seen.nodes))
     [violation] = check_decision(smaller, decision, rules())
     assert (violation.rule, violation.subject) == ("sums_within_capacity", "n0")

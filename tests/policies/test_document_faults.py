@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from policies.decide import decide
-from policies.document import parse_claims, parse_policy
+from policies.document import kind_of, parse_claims, parse_policy
 from policies.errors import DocumentInvalid
 from policies.model.decision import PendingReason
 from policies.model.memory import Memory
@@ -218,3 +218,33 @@ def test_all_faults_of_a_document_are_told_at_once_in_the_order_of_its_lines():
 )
 def test_a_fault_of_form_says_what_is_expected_in_the_words_of_a_document(old, new, word):
     assert word in str(refused(POLICY.replace(old, new, 1)))
+
+
+@pytest.mark.parametrize(
+    ("terms", "is_possible"),
+    [
+        ({"gpu_millis": 1}, True), ({"gpu_millis": 1000}, True), ({"gpu_millis": 0}, False),
+        ({"gpu_millis": 1001}, False),
+        ({"devices": 0}, False), ({"devices": 1}, True), ({"devices": 2}, True), ({"memory_mib": -1}, False),
+        ({"devices": 2, "gpu_millis": 999}, False),
+    ],
+)  # fmt: skip
+def test_a_shape_that_no_device_could_have_is_said_to_be_misconfigured(terms, is_possible):
+    wish = claim("civil/x:odd", ladder=(Shape(flavors=("A",), **terms),))
+    decision = decide(snapshot([device("G0"), device("G1")], [wish]), rules(), Memory(), NOW_MS)
+    assert (code(decision, wish.id) is not PendingReason.MISCONFIGURED) == is_possible
+
+
+@pytest.mark.parametrize(("least", "desired", "most", "is_possible"), [
+    (0, 0, 0, True), (1, 1, 1, True), (2, 1, 2, False), (1, 3, 2, False), (-1, 1, 1, False),
+    (1, 1, MOST_REPLICAS, True), (1, 1, MOST_REPLICAS + 1, False),
+])  # fmt: skip
+def test_replicas_that_are_not_in_order_or_too_many_are_said_to_be_misconfigured(least, desired, most, is_possible):
+    wish = claim("civil/x:odd", least=least, desired=desired, most=most)
+    decision = decide(snapshot([device("G0")], [wish]), rules(), Memory(), NOW_MS)
+    assert (code(decision, wish.id) is not PendingReason.MISCONFIGURED) == is_possible
+
+
+def test_a_document_that_names_no_kind_is_refused():
+    assert kind_of(CLAIM) == "Claim"
+    assert "kind" in str(refused("spec: {}", kind_of))

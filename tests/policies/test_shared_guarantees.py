@@ -15,6 +15,7 @@ from policies.model.inventory import DeviceHealth, UsageState
 from policies.model.memory import ClaimMemory, Memory
 from policies.model.tenancy import Quota
 from policies.model.workload import Reservation, Shape
+from policies.quota import kept_at_start
 from tests.policies.looking import FEW, FOUR, granted
 from tests.policies.situations import NOW_MS, claim, device, rules, running, snapshot
 
@@ -169,3 +170,15 @@ def test_what_a_sibling_may_not_start_now_serves_whoever_runs_of_the_domain():
     decision = decide(seen, policy, memory, NOW_MS)
     assert {one.claim: one.granted_replicas for one in decision.reasons} == {radar.id: 1, broken.id: 0, other.id: 1}
     assert check_decision(seen, decision, policy) == ()
+
+
+@pytest.mark.parametrize(("asked", "kept"), [(2000, 2000), (3000, 3000), (4000, 3000)])
+def test_who_reserves_is_told_beforehand_how_much_of_it_the_floors_of_others_leave(asked, kept):
+    wish = kept_for("defence", asked)
+    assert kept_at_start(snapshot(FOUR, []), rules(floor=1000), wish) == kept
+
+
+def test_who_reserves_after_another_is_told_what_is_left():
+    earlier = kept_for("defence", 2000)
+    seen = snapshot(FOUR, [], reservations=(earlier,))
+    assert kept_at_start(seen, rules(floor=1000), replace(kept_for("defence/x", 4000), id="later")) == 1000

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import combinations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,7 +13,8 @@ from policies.decide import decide
 from policies.displacing import Weak, find_by_displacing
 from policies.invariants import check_decision
 from policies.model.decision import Eviction, EvictionReason, PendingReason
-from policies.model.memory import Hold, Memory
+from policies.model.memory import ClaimMemory, Hold, Memory
+from policies.model.workload import ClaimKind
 from tests.policies.looking import FEW, FOUR, SEEDS, code, granted, looked_at, some_world, wanting
 from tests.policies.situations import NOW_MS, claim, device, rules, running, snapshot, together
 from tests.simulation.generate import Dice
@@ -209,3 +211,31 @@ def test_the_last_eviction_that_the_budget_allows_takes_place_and_no_further_one
     decision = decide(seen, rules(floor=0, evictions_per_window=1), Memory(), NOW_MS)
     assert len(decision.evictions) == 1
     assert sorted(granted(decision, one.id) for one in owners) == [0, 1]
+
+
+def test_of_two_jobs_the_one_that_saved_its_work_last_makes_room():
+    jobs = [claim(f"civil/x:job{index}", kind=ClaimKind.JOB, least=1) for index in range(2)]
+    runs = [running(one, (f"G{index}",)) for index, one in enumerate(jobs)]
+    saved = (NOW_MS - 600_000, NOW_MS - 60_000)
+    runs = [
+        (workers, [replace(groups[0], checkpoint_ms=at)]) for (workers, groups), at in zip(runs, saved, strict=True)
+    ]
+    seen = snapshot(FOUR[:2], [*jobs, claim("defence/x:triage")], *runs)
+    decision = decide(seen, rules(civil=0, defence=2000, floor=0), Memory(), NOW_MS)
+    assert [one.claim for one in decision.evictions] == [jobs[1].id]
+
+
+@pytest.mark.parametrize(("waited_ms", "left"), [(29_999, 0), (30_000, 1)])
+def test_a_class_that_waits_before_it_evicts_waits_as_long_as_the_policy_says(waited_ms, left):
+    lent, owner = claim("civil/x:bulk"), claim("defence/x:batch", priority_class="batch")
+    seen = snapshot(FOUR[:1], [lent, owner], running(lent, ("G0",)))
+    memory = Memory(claims=(ClaimMemory(claim=owner.id, waiting_since_ms=NOW_MS - waited_ms),))
+    decision = decide(seen, rules(civil=0, defence=1000, floor=0), memory, NOW_MS)
+    assert len(decision.evictions) == left
+
+
+def test_what_is_kept_for_a_claim_of_its_team_a_higher_class_may_take():
+    ordinary, urgent = claim("civil/x:ordinary"), claim("civil/x:urgent", priority_class="critical")
+    held = Memory(holds=(Hold(device="G0", claim=ordinary.id, expires_at_ms=NOW_MS + 1000),))
+    decision = decide(snapshot(FOUR[:1], [ordinary, urgent]), rules(civil=1000, defence=0), held, NOW_MS)
+    assert (granted(decision, urgent.id), granted(decision, ordinary.id)) == (1, 0)

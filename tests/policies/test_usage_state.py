@@ -142,3 +142,11 @@ def test_old_evidence_is_forgotten() -> None:
     watch.looks(10, BUSY)
     assert forget_if_stale(watch.memory, watch.now_ms + 10_000, BOUNDS).state is UsageState.ACTIVE
     assert forget_if_stale(watch.memory, watch.now_ms + 60_000, BOUNDS).state is UsageState.UNKNOWN
+
+
+def test_since_when_nothing_is_known_is_counted_from_the_first_time() -> None:
+    watch = Watch()
+    watch.looks(4, BUSY)
+    first = forget_if_stale(watch.memory, watch.now_ms + 10**6, BOUNDS)
+    again = forget_if_stale(first, watch.now_ms + 2 * 10**6, BOUNDS)
+    assert (again.state, again.since_ms) == (UsageState.UNKNOWN, watch.now_ms + 10**6)
