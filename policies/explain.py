@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from policies.admission import Ask
+from policies.asking import NOBODY_MAY_LEAVE, asks_later
 from policies.avoiding import avoided
 from policies.board import Seat
 from policies.ends import ends_by
@@ -37,7 +38,7 @@ OVER = (PendingReason.SUSPENDED, PendingReason.DEACTIVATED)
 SENTENCES = {
     PendingReason.TELEMETRY_STALE: "what it needs was not seen; what runs is held, nothing new starts there",
     PendingReason.CAPACITY_LOST: "devices were lost, and what is left does not cover every quota",
-    PendingReason.WAITING_FOR_QUOTA: "what its tenant may hold now is used up",
+    PendingReason.WAITING_FOR_QUOTA: "nothing that its tenant may hold is free now",
     PendingReason.RESERVATION_AHEAD: "it might still run when a reservation begins",
     PendingReason.TOPOLOGY_UNSATISFIED: "there is quota, but no free place of the shape that it needs",
     PendingReason.WAITING_FOR_SCRUB: "its device is being cleaned and bound",
@@ -113,7 +114,8 @@ def served_alone(claim: ClaimId, rung: int) -> Reason:
 def _of_equals(facts: Known, wish: Ask, lots: list[Lot]) -> Reason:
     """Return why a claim that has nothing waits: as all of equal terms, but for its place and how long it waited."""
     work, lot, claim = facts.work, lots[0], wish.claim.id
-    key = lot.terms, lot.tier, wish.rank.value, work.codes.get(claim), claim in work.victims.refused_by_budget
+    refused = claim in work.victims.refused_by_budget
+    key = lot.terms, lot.tier, wish.rank.value, work.codes.get(claim), refused, asks_later(work, lot)
     known = facts.told.get(key)
     if known is None:
         code = _why_not_all(facts, wish, lots)
@@ -143,8 +145,14 @@ def _served(wanted: int) -> str:
 
 
 def _told(facts: Known, wish: Ask, lots: list[Lot], seats: list[Seat], code: PendingReason) -> Told:
+    blockers = _blockers(wish, lots, facts.holders)
+    if code is PendingReason.WAITING_FOR_VICTIMS and len(seats) < wish.wanted:
+        lacking = next(lot for lot in lots if not lot.is_kept)
+        later = asks_later(facts.work, lacking) or NOBODY_MAY_LEAVE
+        sentence = f"{len(seats)} of {_asked_for(wish)} replicas: {later.sentence}"
+        return (later.at_ms, later.assumption), sentence, blockers
     sentence = _sentence(wish, len(seats), code) + _aside(facts.work, wish, code, seats)
-    return _eta(facts, wish, code, seats), sentence, _blockers(wish, lots, facts.holders)
+    return _eta(facts, wish, code, seats), sentence, blockers
 
 
 def _positions(work: Allocation) -> dict[ClaimId, int]:
@@ -231,8 +239,9 @@ def _why_no_place(facts: Known, lot: Lot, known: PendingReason) -> PendingReason
     if share is not None and short is not None and own <= share.cap:
         return short
     amount = option.charge * lot.missing
-    has_quota = share is not None and leaves_what_others_keep(work, lot.ask.tenant.id, option.flavor, amount)
-    return known if has_quota else PendingReason.WAITING_FOR_QUOTA
+    if share is not None and leaves_what_others_keep(work, lot.ask.tenant.id, option.flavor, amount):
+        return known
+    return PendingReason.WAITING_FOR_VICTIMS if lot.tier <= Tier.ENTITLED else PendingReason.WAITING_FOR_QUOTA
 
 
 def _progress(work: Allocation, seats: list[Seat]) -> PendingReason | None:
