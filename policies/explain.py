@@ -251,15 +251,11 @@ def _progress(work: Allocation, seats: list[Seat]) -> PendingReason | None:
     if not starting:
         return None
     devices = {one for seat in starting if seat.group is None for one in seat.devices}
-    if any(_is_occupied(work, one) for one in devices):
+    if any(work.victims.leaving_from.get(one, set()) - {seats[0].claim} for one in devices):
         return PendingReason.WAITING_FOR_VICTIMS
     if any(_needs_scrub(work, seat) for seat in starting if seat.group is None):
         return PendingReason.WAITING_FOR_SCRUB
     return PendingReason.STARTING
-
-
-def _is_occupied(work: Allocation, device: DeviceId) -> bool:
-    return device in work.victims.leaving_devices
 
 
 def _needs_scrub(work: Allocation, seat: Seat) -> bool:

@@ -79,8 +79,8 @@ class Victims:
     standing: Mapping[tuple[TenantId, FlavorId], int]
     """Millis of complete lots, granted already or not, by tenant and everything below it."""
     """By identity of the seat; a seat without a lot is leaving anyway."""
-    leaving_devices: set[DeviceId] = field(default_factory=set)
-    """Devices on which something stands that goes."""
+    leaving_from: dict[DeviceId, set[ClaimId]] = field(default_factory=dict)
+    """Claims of which something stands on the device that goes."""
     taken: dict[GroupId, tuple[EvictionReason, ClaimId | None, int]] = field(default_factory=dict)
     refused_by_budget: set[ClaimId] = field(default_factory=set)
     pooled: Mapping[tuple[TenantId, FlavorId], int] = field(default_factory=dict)

@@ -58,7 +58,9 @@ def conclude(
     _place(results, work, afresh)
     _bind(results, work)
     gone = evictions(work, _groups(results, work, afresh), results.placed.known)
-    work.victims.leaving_devices.update(one for left in gone for one in work.survey.groups[left.group].devices)
+    for left in gone:
+        for device in work.survey.groups[left.group].devices:
+            work.victims.leaving_from.setdefault(device, set()).add(left.claim)
     _say(results, work, wishes, afresh, gone)
     return Decision(
         snapshot_generation=work.survey.snapshot.generation,

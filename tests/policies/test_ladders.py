@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from policies.decide import decide
+from policies.model.decision import PendingReason
 from policies.model.memory import ClaimMemory, Memory
 from policies.model.workload import Shape
-from tests.policies.looking import granted
+from tests.policies.looking import code, granted
 from tests.policies.situations import NOW_MS, claim, device, rules, running, snapshot
 from tests.simulation.world import fleet
 
@@ -17,6 +18,16 @@ def test_scarcity_lowers_quality_before_it_refuses_service():
     decision = decide(seen, rules(), Memory(), NOW_MS)
     assert {reason.rung for reason in decision.reasons} == {1}
     assert all(reason.granted_replicas == 1 for reason in decision.reasons)
+
+
+def test_who_changes_its_rung_where_it_stands_is_not_told_that_others_make_room():
+    ladder = (Shape(flavors=("A",)), Shape(flavors=("A",), gpu_millis=500))
+    first, second = claim("civil/x:one", ladder=ladder), claim("civil/x:two", ladder=ladder, submitted_at_ms=1)
+    seen = snapshot([device("G0")], [first, second], running(first, ("G0",)))
+    decision = decide(seen, rules(), Memory(), NOW_MS)
+    assert (code(decision, first.id), code(decision, second.id)) == (
+        PendingReason.STARTING, PendingReason.WAITING_FOR_VICTIMS,
+    )  # fmt: skip
 
 
 def test_quality_is_lowered_only_after_scarcity_has_lasted():
