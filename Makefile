@@ -31,9 +31,9 @@ check: $(STAMP)     ## format, lint, types, import direction, tidiness
 test: check         ## everything, in under 15 minutes on 2 cores
 	$(PY) -m pytest -q --ignore=tests/tidy
 
-test-deep: $(STAMP) ## the promises of the decision core on many random examples; simulation over hundreds of seeds (an hour)
+test-deep: $(STAMP) ## the promises of the decision core on many random examples; simulation over 1500 seeds (an hour)
 	$(PY) -m pytest -q --timeout 3600 --hypothesis-profile deep tests/policies tests/simulation
-	$(PY) -m pytest -q --timeout 3600 tests/cluster/simulation --seeds 600
+	$(PY) -m pytest -q --timeout 3600 tests/cluster/simulation --seeds 1500
 
 test-engines:       ## the engines on PyTorch (vLLM on processors, transformers) in an environment of their own; downloads gigabytes
 	test -x $(ENGINES)/bin/python || python3 -m venv $(ENGINES)

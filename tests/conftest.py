@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 
 settings.register_profile("ordinary", deadline=None)  # a busy machine is no fault
-settings.register_profile("deep", max_examples=2_000, deadline=None)
+settings.register_profile("deep", max_examples=8_000, deadline=None)
 settings.register_profile(  # the same examples every time, and no search for a smaller one that fails too
     "mutation", deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck),
     phases=(Phase.explicit, Phase.generate),
