@@ -120,8 +120,9 @@ def _is_taken_back(work: Allocation, group: Group, ask: Ask) -> bool:
     That is how a reservation that begins, or a lending limit that was lowered, takes back what nobody asks for yet.
     """
     lots = [lot for lot in work.of_claim[ask.claim.id] if any(seat.group is group for seat in lot.seats)]
-    if not lots or any(lot.missing or lot.is_kept for lot in lots):
-        return False
+    base = work.of_claim[ask.claim.id][0]
+    if not lots or any(lot.missing or lot.is_kept for lot in lots) or (base.is_base and base.missing):
+        return False  # what leaves because its claim lost the minimum leaves for whoever took that
     flavor, at = lots[0].seats[0].flavor, work.survey.tenants.get(ask.tenant.id)
     amount = min(seat.charge for lot in lots for seat in lot.seats)
     while at is not None:

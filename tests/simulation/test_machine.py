@@ -93,6 +93,18 @@ def test_two_hundred_cycles_of_everything_that_can_go_wrong_end_in_rest():
     raise AssertionError(f"still moving: {made.history[-10:]}")
 
 
+def test_what_leaves_since_its_claim_lost_its_minimum_is_not_said_to_be_taken_back_for_nobody():
+    """A story that the deep run found; the second program looks at every turn."""
+    dice = Dice(366)
+    made = world(dice)
+    tenants = [tenant.id for tenant in made.policy.tenants if tenant.parent]
+    made.step()
+    for number in range(1, 31):
+        one = claim(dice, number, tenants, made.now_ms)
+        made.claims[one.id] = one
+        made.step()
+
+
 def test_losing_all_memory_in_the_middle_of_a_move_ends_in_the_same_state():
     ends = []
     for forgets in (False, True):
