@@ -13,8 +13,8 @@ from policies.model.building import builder
 from policies.model.decision import Binding, Entitlement, Eviction, EvictionReason, Placement
 from policies.model.inventory import DeviceHealth, Group, GroupState
 from policies.model.naming import group_id
-from policies.model.units import DeviceId, FlavorId, GroupId, TenantId, WorkerId
-from policies.quota import Demands
+from policies.model.units import UNLIMITED, DeviceId, FlavorId, GroupId, TenantId, WorkerId
+from policies.quota import Demands, starts_ms
 from policies.reclaim import Lot, cost
 from policies.working import Allocation
 
@@ -120,16 +120,29 @@ def _is_taken_back(work: Allocation, group: Group, ask: Ask) -> bool:
     That is how a reservation that begins, or a lending limit that was lowered, takes back what nobody asks for yet.
     """
     lots = [lot for lot in work.of_claim[ask.claim.id] if any(seat.group is group for seat in lot.seats)]
-    base = work.of_claim[ask.claim.id][0]
-    if not lots or any(lot.missing or lot.is_kept for lot in lots) or (base.is_base and base.missing):
-        return False  # what leaves because its claim lost the minimum leaves for whoever took that
-    flavor, at = lots[0].seats[0].flavor, work.survey.tenants.get(ask.tenant.id)
+    if not lots or any(lot.missing or lot.is_kept for lot in lots):
+        return False
+    flavor = next(seat.flavor for lot in lots for seat in lot.seats if seat.group is group)
+    if not _is_kept_by_somebody(work, flavor):
+        return False
+    at = work.survey.tenants.get(ask.tenant.id)
     amount = min(seat.charge for lot in lots for seat in lot.seats)
     while at is not None:
         if work.used.get((at.id, flavor), 0) + amount > work.shares[flavor][at.id].cap:
             return False
         at = work.survey.tenants.get(at.parent) if at.parent is not None else None
     return True
+
+
+def _is_kept_by_somebody(work: Allocation, flavor: FlavorId) -> bool:
+    """Say whether some tenant does not lend all of its quota of the flavor, or has some of it reserved now."""
+    survey = work.survey
+    is_reserved = any(
+        one.flavor == flavor and starts_ms(survey, one.starts_at_ms) <= survey.now_ms < one.ends_at_ms
+        for one in survey.snapshot.reservations
+    )
+    quotas = (quota for tenant in survey.tenants.values() for quota in tenant.quotas if quota.flavor == flavor)
+    return is_reserved or any(quota.lending_limit_millis != UNLIMITED for quota in quotas)
 
 
 def _is_on_bad_device(work: Allocation, group: Group) -> bool:

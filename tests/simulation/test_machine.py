@@ -93,7 +93,7 @@ def test_two_hundred_cycles_of_everything_that_can_go_wrong_end_in_rest():
     raise AssertionError(f"still moving: {made.history[-10:]}")
 
 
-def test_what_leaves_since_its_claim_lost_its_minimum_is_not_said_to_be_taken_back_for_nobody():
+def test_nothing_is_said_to_be_taken_back_where_everybody_lends_all_that_it_owns():
     """A story that the deep run found; the second program looks at every turn."""
     dice = Dice(366)
     made = world(dice)
