@@ -80,8 +80,9 @@ def allocate(work: Allocation) -> None:
     recall_holds(work)
     keep_for_the_large(work)
     grant_settled(work)
-    for tier in (FLOOR, GUARANTEED):
-        _serve(work, tier)
+    _serve(work, FLOOR)
+    work.may_reopen = False
+    _serve(work, GUARANTEED)
     if any(lot.has_failed and lot.tier <= GUARANTEED for lot in work.open_lots()):
         _serve_siblings(work)
     _serve(work, ENTITLED)

@@ -167,6 +167,16 @@ class Shelf:
 
 
 @dataclass(slots=True)
+class Watch:
+    """Which hosts changed since somebody last looked, also where the board was begun anew in between."""
+
+    read: int = 0
+    """Entries of ``Board.touched`` that were looked at."""
+    before: set[NodeId] = field(default_factory=set)
+    """Hosts that changed before the board was last begun anew, and were not looked at."""
+
+
+@dataclass(slots=True)
 class Room:
     """What is free on the hosts of one flavor; see ``policies.room``."""
 
@@ -174,10 +184,7 @@ class Room:
     """Free millis, negative, and the host; sorted."""
     free: dict[NodeId, int]
     """The first of these, by host."""
-    read: int
-    """How many entries of ``Board.touched`` it knows."""
-    stale: set[NodeId] = field(default_factory=set)
-    """Hosts that changed before the board was last begun anew, and were not looked at since."""
+    watch: Watch
 
 
 @dataclass(slots=True)
@@ -220,6 +227,7 @@ class Board:
     """Hosts on which something changed, in that order; a shelf reads on from where it stopped."""
     shelves: dict[Kind, Shelf] = field(default_factory=dict)
     rooms: dict[FlavorId, Room] = field(default_factory=dict)
+    watches: list[Watch] = field(default_factory=list)
     moved: dict[Seat, int] = field(default_factory=dict)
     """How often more each replica was seated than taken away, since the board showed the snapshot."""
     rebound: set[DeviceId] = field(default_factory=set)
@@ -284,14 +292,26 @@ class Board:
     def begin_anew(self) -> None:
         """Forget what was found and kept on the way: what stands now is what the snapshot shows.
 
-        Hosts stay in the order of what is free on them: only those that changed are put elsewhere when it is asked for.
+        What watches hosts is kept, such as their order by what is free: it needs to look only at those that changed.
         """
-        for room in self.rooms.values():
-            room.stale.update(self.touched[room.read :])
-            room.read = 0
+        for watch in self.watches:
+            watch.before.update(self.touched[watch.read :])
+            watch.read = 0
         for kept in (self.moved, self.rebound, self.holder, self.needed_at, self.shelves, self.touched):
             kept.clear()
         self.steps, self.market = 0, None
+
+    def watch(self) -> Watch:
+        """Return a watch of the hosts that change from now on."""
+        self.watches.append(Watch(len(self.touched)))
+        return self.watches[-1]
+
+    def changed(self, watch: Watch) -> set[NodeId]:
+        """Return the hosts that changed since this was last asked for with the same watch."""
+        found = watch.before.union(self.touched[watch.read :])
+        watch.before.clear()
+        watch.read = len(self.touched)
+        return found
 
     def bind(self, site: Site, domain: SecurityDomain) -> list[tuple[DeviceId, Worker | None]]:
         """Let the site's worker hold its devices, ending those that hold them now. Return what ``unbind`` needs."""

@@ -54,14 +54,12 @@ def _order(board: Board, flavor: FlavorId) -> list[tuple[int, NodeId]]:
     here, room = board.hosts_of.get(flavor, {}), board.rooms.get(flavor)
     if room is None:
         free = {node: -board.node_free[node] for node in here}
-        room = board.rooms[flavor] = Room(order=sorted((key, node) for node, key in free.items()), free=free, read=0)
-    else:
-        for node in room.stale.union(board.touched[room.read :]) & here.keys():
-            before, now = room.free[node], -board.node_free[node]
-            if before != now:
-                del room.order[bisect_left(room.order, (before, node))]
-                insort(room.order, (now, node))
-                room.free[node] = now
-    room.read = len(board.touched)
-    room.stale.clear()
+        order = sorted((key, node) for node, key in free.items())
+        room = board.rooms[flavor] = Room(order=order, free=free, watch=board.watch())
+    for node in board.changed(room.watch) & here.keys():
+        before, now = room.free[node], -board.node_free[node]
+        if before != now:
+            del room.order[bisect_left(room.order, (before, node))]
+            insort(room.order, (now, node))
+            room.free[node] = now
     return room.order

@@ -105,14 +105,18 @@ def _advanced(way: _Way, order: Order, given: Given) -> Sequence[Lot]:
 
 def grant_settled(work: Allocation) -> None:
     """Count what was settled: it stays granted where it is, and is open no more."""
+    work.may_reopen = True
     for tenant, run in _runs(work):
         if run.sure:
             count(work, tenant, run.flavor, sum(run.charges[: run.sure]))
 
 
 def reopen(work: Allocation) -> None:
-    """Take back what was settled without the right to a floor: somebody with that right waits and is served first."""
-    for tenant, run in _runs(work):
+    """Take back what was settled without the right to a floor: somebody with that right waits and is served first.
+
+    Nothing is taken back once what is guaranteed has been granted for good.
+    """
+    for tenant, run in _runs(work) if work.may_reopen else ():
         if run.sure > run.floor:
             count(work, tenant, run.flavor, -sum(run.charges[run.floor : run.sure]))
             work.open[tenant] = sorted(work.open[tenant] + run.opened(run.floor, run.sure), key=in_order)

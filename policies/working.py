@@ -113,6 +113,8 @@ class Allocation:
     """How to take back each change since the beginning, the latest last."""
     rearrangements: int = 0
     """Times that moves of others were looked for to make room; bounded."""
+    may_reopen: bool = False
+    """While set, what was settled by sums is not granted for good where it has no right to a floor; see ``steady``."""
     is_gentle: bool = False
     """While set, nobody is asked to leave."""
     kept_for: dict[DeviceId, ClaimId] = field(default_factory=dict)
