@@ -57,6 +57,12 @@ def documents(text: str, file: str) -> tuple[Located, ...]:
         nodes = list(yaml.compose_all(text, Loader=yaml.SafeLoader))
     except yaml.MarkedYAMLError as error:
         raise reader.refuse(error.problem_mark or error.context_mark, (), error.problem or "not YAML") from None
+    except yaml.reader.ReaderError as error:
+        before = text[: error.position]
+        line, column = before.count("\n") + 1, error.position - before.rfind("\n")
+        raise DocumentInvalid(
+            file, line, column, "", f"the character U+{error.character:04X} is not accepted"
+        ) from None
     except yaml.YAMLError as error:
         raise reader.refuse(None, (), str(error).splitlines()[0]) from None
     found = []
@@ -136,7 +142,7 @@ def _scalar(reader: _Reader, node: yaml.Node, path: Path) -> Any:
         return None
     if kind == "timestamp":
         return text
-    raise reader.refuse(node.start_mark, path, f"{text!r} is a {kind}; amounts are whole numbers")
+    raise reader.refuse(node.start_mark, path, f"{text!r} is a {kind}; amounts are whole numbers, text goes in quotes")
 
 
 def _whole(reader: _Reader, node: yaml.Node, path: Path, text: str) -> int:

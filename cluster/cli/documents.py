@@ -64,11 +64,35 @@ def noun_of(noun: type[T], text: str, file: str) -> T:
     from policies.document import faults_in
     from policies.model.codec import from_json_strict
 
+    name = noun.__name__.lower()
+    if fault := _fault_of_json(text):
+        raise FileInvalid(file, name, (("", fault),))
     try:
         return from_json_strict(noun, text)
     except ValidationError as error:
         found = tuple((_pointer(path[1:]), fault) for path, fault in faults_in(error))
-        raise FileInvalid(file, noun.__name__.lower(), found) from None
+        raise FileInvalid(file, name, found) from None
+
+
+def _fault_of_json(text: str) -> str:
+    """Return why the text is not one plain JSON value; empty if it is."""
+    import json
+
+    twice: list[str] = []
+
+    def named_once(pairs: list[tuple[str, object]]) -> None:
+        names = [name for name, _ in pairs]
+        twice.extend(name for name in names if len(set(names)) < len(names) and names.count(name) > 1)
+
+    try:
+        json.loads(text, object_pairs_hook=named_once)
+    except json.JSONDecodeError as error:
+        return f"line {error.lineno}, column {error.colno}: this is not JSON: {error.msg}"
+    except RecursionError:
+        return "nested too deep"
+    except ValueError:
+        return "a number has more digits than any count"
+    return f"the field {twice[0]} occurs twice in one object" if twice else ""
 
 
 def snapshot_in(file: Path) -> Snapshot:
@@ -92,12 +116,23 @@ def policy_in(file: Path) -> Policy:
     from policies.soundness import faults_of_policy
 
     text = text_in(file)
-    if not text.lstrip().startswith("{"):
+    if not text.lstrip().startswith("{") or _has_envelope(text):
         return parse_policy(text, str(file))
     policy = noun_of(Policy, text, str(file))
     if faults := tuple((_pointer(path), fault) for path, fault in faults_of_policy(policy)):
         raise FileInvalid(str(file), "policy", faults)
     return policy
+
+
+def _has_envelope(text: str) -> bool:
+    """Say whether the JSON is a document with apiVersion, kind and spec, and not the policy alone."""
+    import json
+
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(found, dict) and "apiVersion" in found
 
 
 def _pointer(path: tuple[str | int, ...]) -> str:

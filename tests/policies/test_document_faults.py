@@ -56,6 +56,7 @@ def faults_of(text: str, parse) -> list[str]:
     [
         ("\ufeff" + POLICY, 1, 1, "byte order mark"),
         ("kind: Policy\n\tspec: 1\n", 2, 1, "tab"),
+        ("kind: Policy\nspec: 1.5\n", 2, 7, "quotes"),
         ("a: &x 1\nb: *x\n", 1, 4, "anchors"),
         ("a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\n", 1, 4, "anchors"),
         ("<<: {a: 1}\n", 1, 1, "plain text"),
@@ -66,7 +67,7 @@ def faults_of(text: str, parse) -> list[str]:
         ("a: 99999999999999999999\n", 1, 4, "decimal"),
         ("a: [1, 2\n", 2, 1, "expected"),
         ("a: 'no end\n", 2, 1, "end of stream"),
-        ("a: \x00\n", 1, 1, "not allowed"),
+        ("a: \x00\n", 1, 4, "not accepted"),
     ],
 )
 def test_odd_text_is_refused_at_its_place(text, line, column, word):

@@ -51,3 +51,25 @@ def test_lint_proves_the_floors_on_a_snapshot(tmp_path: Path, capsys: pytest.Cap
         (tmp_path / "seen.json").write_text(json.dumps(seen))
         assert outcome(["policy", "lint", str(POLICY), "--snapshot", str(tmp_path / "seen.json")]) == status
         assert word in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"revision": 1,}', "line 1, column 16: this is not JSON"),
+        ('{\n "revision": "a"\n "tenants": []}', "line 3, column 2: this is not JSON"),
+        ('{"revision": "a", "revision": "b"}', "the field revision occurs twice in one object"),
+        ('{"revision": ' + "[" * 9_000 + "]" * 9_000 + "}", "nested too deep"),
+        ('{"revision": ' + "1" * 9_000 + "}", "a number has more digits than any count"),
+        (
+            '{"apiVersion": "partage/v1", "kind": "Policy", "spec": {"revision": 1}}',
+            "at spec.revision: expected text",
+        ),
+    ],
+)
+def test_a_policy_in_json_that_is_not_quite_json_is_refused_at_its_place(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, said: str
+) -> None:
+    (tmp_path / "policy.json").write_text(text)
+    assert outcome(["policy", "lint", str(tmp_path / "policy.json")]) == 1
+    assert said in capsys.readouterr().err
