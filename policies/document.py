@@ -93,8 +93,14 @@ def faults_in(error: ValidationError) -> list[tuple[tuple[str | int, ...], str]]
     for fault in error.errors():
         path = tuple(fault["loc"])
         is_limit = len(path) > 1 and str(path[-2]).endswith("_limit_millis")
-        found[path[:-1] if is_limit else path] = LIMIT if is_limit else said(fault["type"], fault["msg"])
+        is_moment = str(path[-1]).endswith(MOMENTS) and fault["type"].startswith("int_") if path else False
+        told = LIMIT if is_limit else MOMENT if is_moment else said(fault["type"], fault["msg"])
+        found[path[:-1] if is_limit else path] = told
     return list(found.items())
+
+
+MOMENTS = ("_at_ms", "deadline_ms", "since_ms")
+MOMENT = "expected a whole number: milliseconds since 1970 in UTC, such as 1790000000000; no date is read here"
 
 
 LIMIT = "expected a whole number or unlimited"

@@ -178,6 +178,13 @@ def test_a_fault_of_a_claim_is_named_with_its_place(old, new, path, line):
     assert (fault.path, fault.line) == (path, line)
 
 
+def test_a_date_where_milliseconds_belong_is_refused_with_what_to_write():
+    fault = refused(
+        CLAIM.replace("  kind: serving\n", "  kind: serving\n  deadline_ms: 2026-10-25T02:30:00+02:00\n"), parse_claims
+    )
+    assert "milliseconds since 1970 in UTC" in str(fault)
+
+
 def test_of_many_claims_the_one_at_fault_is_found():
     fault = refused(f"{CLAIM}---\n{CLAIM.replace('500', '5000')}", parse_claims)
     assert fault.line == len(CLAIM.splitlines()) + 1 + 8

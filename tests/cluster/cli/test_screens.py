@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -193,3 +195,27 @@ def test_a_policy_is_shown_before_it_is_put_in_force_and_nobody_is_asked_twice(
 ) -> None:
     assert outcome(["policy", "activate", str(PROFILES / "default.yaml"), "--yes"]) == 0
     assert "unchanged" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("begin", "end", "hours"),
+    [
+        ("2027-03-28T01:30+01:00", "2027-03-28T03:30+02:00", 1),  # clocks go forward in between
+        ("2027-10-31T02:30+02:00", "2027-10-31T02:30+01:00", 1),  # clocks go back: the same reading twice
+        ("2027-06-01T08:00", "2027-06-01T10:00Z", 2),
+        ("2027-06-01T08:00-05:00", "2027-06-01T23:00+09:00", 1),
+    ],
+)
+def test_a_reservation_means_the_same_moments_whatever_clock_they_are_written_by(
+    platform: Platform, capsys: pytest.CaptureFixture[str], begin: str, end: str, hours: int
+) -> None:
+    name = "civil/justice:zones"
+    assert outcome(["reservation", "make", name, "--gpus", "0.5", "--from", begin, "--to", end]) == 0
+    capsys.readouterr()
+    outcome(["get", "reservations", "-o", "json"])
+    kept = next(one for one in json.loads(capsys.readouterr().out) if one["id"] == name)
+    outcome(["reservation", "cancel", name])
+    assert kept["ends_at_ms"] - kept["starts_at_ms"] == hours * 3_600_000
+    assert (
+        kept["starts_at_ms"] == int(datetime.fromisoformat(begin + ("" if len(begin) > 16 else "Z")).timestamp()) * 1000
+    )
