@@ -16,10 +16,11 @@ from policies.limits import leaves_what_others_keep
 from policies.model.building import builder
 from policies.model.decision import ClaimState, Decision, PendingReason, Reason
 from policies.model.inventory import ScrubState
-from policies.model.units import ClaimId, DeviceId, FlavorId, TenantId
+from policies.model.units import ClaimId, DeviceId, FlavorId, SecurityDomain, TenantId
 from policies.model.workload import Claim
 from policies.reclaim import Lot, Tier
 from policies.shortage import shortages
+from policies.survey import Survey
 from policies.working import Allocation, first_option, siblings
 
 DEVICES_SHOWN = 4
@@ -51,6 +52,8 @@ SENTENCES = {
 }
 ONE_SERVED = "its replica is served"
 
+IDLE = "it was idle, so what it held is lent; it comes back with its next request"
+
 
 _built = builder(Reason)
 Eta = tuple[int | None, str]
@@ -68,6 +71,8 @@ class Known:
     holders: dict[FlavorId, list[ClaimId]]
     shortages: dict[FlavorId, PendingReason]
     """Flavors whose sound devices do not cover the quotas, each with why: a function of inventory and policy alone."""
+    hidden: dict[FlavorId, set[SecurityDomain]] = field(default_factory=dict)
+    """Domains that were not seen and hold devices, by flavor."""
     first_ends: dict[TenantId, Eta] = field(default_factory=dict)
     """When the first running claim of a tenant ends; found when it is asked for."""
     told: dict[tuple[object, ...], tuple[PendingReason, ClaimState, Told, Terms]] = field(default_factory=dict)
@@ -76,7 +81,20 @@ class Known:
 
 def known(work: Allocation) -> Known:
     """Return what the reasons of all claims rest on."""
-    return Known(work=work, positions=_positions(work), holders=_holders(work), shortages=shortages(work))
+    return Known(
+        work=work, positions=_positions(work), holders=_holders(work), shortages=shortages(work),
+        hidden=_hidden(work.survey),
+    )  # fmt: skip
+
+
+def _hidden(seen: Survey) -> dict[FlavorId, set[SecurityDomain]]:
+    """Return by flavor the domains that were not seen and hold devices of it: they give nothing back until they are."""
+    found: dict[FlavorId, set[SecurityDomain]] = {}
+    for worker in seen.workers.values() if seen.blind else ():
+        device = seen.devices.get(worker.devices[0]) if worker.domain in seen.blind else None
+        if device is not None:
+            found.setdefault(device.flavor, set()).add(worker.domain)
+    return found
 
 
 def reason(facts: Known, wish: Ask) -> Reason:
@@ -115,7 +133,7 @@ def _of_equals(facts: Known, wish: Ask, lots: list[Lot]) -> Reason:
     """Return why a claim that has nothing waits: as all of equal terms, but for its place and how long it waited."""
     work, lot, claim = facts.work, lots[0], wish.claim.id
     refused = claim in work.victims.refused_by_budget
-    key = lot.terms, lot.tier, wish.rank.value, work.codes.get(claim), refused, asks_later(work, lot)
+    key = lot.terms, wish.idle, lot.tier, wish.rank.value, work.codes.get(claim), refused, asks_later(work, lot)
     known = facts.told.get(key)
     if known is None:
         code = _why_not_all(facts, wish, lots)
@@ -238,6 +256,8 @@ def _why_no_place(facts: Known, lot: Lot, known: PendingReason) -> PendingReason
     short = facts.shortages.get(option.flavor)
     if share is not None and short is not None and own <= share.cap:
         return short
+    if share is not None and own <= share.guaranteed and facts.hidden.get(option.flavor, set()) - {lot.ask.domain}:
+        return PendingReason.TELEMETRY_STALE
     amount = option.charge * lot.missing
     if share is not None and leaves_what_others_keep(work, lot.ask.tenant.id, option.flavor, amount):
         return known
@@ -265,6 +285,8 @@ def _needs_scrub(work: Allocation, seat: Seat) -> bool:
 
 def _sentence(wish: Ask, granted: int, code: PendingReason) -> str:
     why = wish.detail if wish.refusal is not None else SENTENCES[code]
+    if wish.idle and granted == 0 and code is PendingReason.WAITING_FOR_QUOTA:
+        why = IDLE
     return f"{granted} of {_asked_for(wish)} replicas: {why}"
 
 

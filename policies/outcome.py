@@ -13,6 +13,7 @@ from policies.model.building import builder
 from policies.model.decision import Binding, Entitlement, Eviction, EvictionReason, Placement
 from policies.model.inventory import DeviceHealth, Group, GroupState
 from policies.model.naming import group_id
+from policies.model.snapshot import GapKind
 from policies.model.units import UNLIMITED, DeviceId, FlavorId, GroupId, TenantId, WorkerId
 from policies.quota import Demands, starts_ms
 from policies.reclaim import Lot, cost
@@ -186,11 +187,20 @@ def _summed(work: Allocation, demands: Demands) -> dict[tuple[TenantId, FlavorId
     return found
 
 
+HELD_BY = {
+    GapKind.NODE: "nothing starts there, and nothing there leaves for others",
+    GapKind.DEVICE: "nothing starts there, and nothing there leaves for others",
+    GapKind.CLUSTER: "nothing starts, stops or moves there",
+    GapKind.GATEWAY: "no replica there goes for want of requests",
+    GapKind.DEMAND: "no replica of it goes for want of requests",
+}
+"""What does not happen while something is not seen."""
+
+
 def held_by_gaps(work: Allocation) -> tuple[str, ...]:
     """Return one sentence for each thing that was not seen and therefore holds moves, sorted."""
     said = [
-        f"{gap.kind} {gap.subject} was not seen ({gap.cause}): nothing that depends on it moves"
-        for gap in work.survey.snapshot.gaps
+        f"{gap.kind} {gap.subject} was not seen ({gap.cause}): {HELD_BY[gap.kind]}" for gap in work.survey.snapshot.gaps
     ]
     said += [f"domain {domain} is being adopted: it holds what runs" for domain in work.survey.snapshot.adopting]
     return tuple(sorted(said))

@@ -40,8 +40,11 @@ def remember(work: Allocation, claims: tuple[ClaimMemory, ...], gone: Sequence[E
 
 
 def evicted_now(work: Allocation, gone: Sequence[Eviction]) -> frozenset[ClaimId]:
-    """Return the claims from which something is taken for others, for the first time in this decision."""
-    return frozenset(one.claim for one in _newly(work, gone))
+    """Return the claims from which something is taken for others, for the first time in this decision.
+
+    Not those whose idle replicas are lent: these come back at once with the next request, without a cool-down.
+    """
+    return frozenset(one.claim for one in _newly(work, gone) if one.reason is not EvictionReason.IDLE)
 
 
 def _newly(work: Allocation, gone: Sequence[Eviction]) -> list[Eviction]:

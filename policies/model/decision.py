@@ -220,6 +220,6 @@ class Decision:
     memory: Memory
     """What the next decision must be given."""
     held_by_gaps: tuple[str, ...] = ()
-    """Moves not made because something was not seen, one sentence each."""
+    """What was not seen and therefore holds moves, and which, one sentence each."""
     search_steps: int = 0
     """Places looked at; a measure of the work done."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from policies.decide import decide
-from policies.model.decision import EvictionReason
+from policies.model.decision import EvictionReason, PendingReason
 from policies.model.inventory import UsageState
 from policies.model.memory import Memory
 from policies.model.snapshot import Gap, GapKind
@@ -61,3 +62,93 @@ def test_idle_capacity_is_lent_and_comes_back_when_work_arrives():
     assert {one.reason for one in lent.evictions} == {EvictionReason.IDLE}
     busy = replace(fresh, demands=tuple(replace(one, in_flight=1) for one in fresh.demands))
     assert granted(decide(busy, policy, memory, NOW_MS + 60_000), mine.id) == 1
+
+
+def lent_while_idle():
+    """A claim whose replica was idle for a minute: another domain's runs there now. With what is remembered of it."""
+    mine, other = claim("defence/x:night"), claim("civil/x:chat")
+    workers, groups = running(mine, ("G0",))
+    idle = [replace(one, usage=UsageState.TRULY_IDLE, in_flight=0) for one in groups]
+    seen = snapshot([device("G0")], [mine, other], (workers, idle), demands=[(mine.id, 1), (other.id, 1)])
+    policy = rules(civil=0, defence=2000, idle_after_ms=60_000, floor=0)
+    memory = decide(seen, policy, Memory(), NOW_MS).memory
+    fresh = replace(seen, demands=tuple(replace(one, observed_at_ms=NOW_MS + 60_000) for one in seen.demands))
+    lent = decide(fresh, policy, memory, NOW_MS + 60_000)
+    after = snapshot([device("G0")], [mine, other], running(other, ("G0",)), demands=[(mine.id, 1), (other.id, 1)])
+    return mine, after, policy, lent.memory
+
+
+def asked(seen, name: str, queued: int, at_ms: int):
+    demands = (replace(one, observed_at_ms=at_ms, queued=queued if one.claim == name else 0) for one in seen.demands)
+    return replace(seen, demands=tuple(demands))
+
+
+def test_who_was_idle_and_is_lent_asks_for_nothing_and_is_told_so():
+    mine, seen, policy, memory = lent_while_idle()
+    later = NOW_MS + 61_000
+    decision = decide(asked(seen, mine.id, 0, later), policy, memory, later)
+    assert decision.evictions == ()
+    told = next(one for one in decision.reasons if one.claim == mine.id)
+    assert told.sentence == "0 of 1 replicas: it was idle, so what it held is lent; it comes back with its next request"
+
+
+def test_what_was_lent_while_idle_comes_back_with_the_next_request_without_a_cool_down():
+    mine, seen, policy, memory = lent_while_idle()
+    later = NOW_MS + 61_000
+    decision = decide(asked(seen, mine.id, 1, later), policy, memory, later)
+    assert granted(decision, mine.id) == 1
+    assert {one.reason for one in decision.evictions} == {EvictionReason.RECLAIM}
+
+
+def test_who_is_owed_what_an_unseen_domain_holds_is_told_that_it_was_not_seen():
+    """Nothing leaves a domain that was not seen, so its borrower keeps what is the waiting claim's by right."""
+    owner, borrower = claim("defence/x:owner"), claim("civil/x:guest", most=4)
+    seen = snapshot(FOUR, [owner, borrower], running(borrower, *((one.id,) for one in FOUR)))
+    blind = replace(seen, gaps=(Gap(kind=GapKind.CLUSTER, subject="civil", cause="timeout", since_ms=0),))
+    decision = decide(blind, rules(civil=0, defence=4000, floor=0), Memory(), NOW_MS)
+    assert decision.evictions == ()
+    assert next(one.code for one in decision.reasons if one.claim == owner.id) is PendingReason.TELEMETRY_STALE
+
+
+@pytest.mark.parametrize(
+    ("kind", "subject", "said"),
+    [
+        (GapKind.NODE, "n0", "node n0 was not seen (timeout): nothing starts there, and nothing there leaves"),
+        (GapKind.DEVICE, "G1", "device G1 was not seen (timeout): nothing starts there, and nothing there leaves"),
+        (GapKind.CLUSTER, "civil", "cluster civil was not seen (timeout): nothing starts, stops or moves there"),
+        (GapKind.GATEWAY, "civil", "gateway civil was not seen (timeout): no replica there goes for want of requests"),
+        (GapKind.DEMAND, "civil/x:chat", "no replica of it goes for want of requests"),
+    ],
+)
+def test_each_kind_of_gap_says_what_it_holds_and_holds_it(kind, subject, said):
+    """A claim with three replicas is asked for one, and its domain lends all of them to it."""
+    chat = claim("civil/x:chat", most=3, least=1)
+    seen = snapshot(FOUR, [chat], running(chat, ("G0",), ("G1",), ("G2",)), demands=[(chat.id, 1)])
+    gap = Gap(kind=kind, subject=subject, cause="timeout", since_ms=0)
+    policy = rules(civil=4000, scale_down_hold_ms=0)
+    held = decide(replace(seen, gaps=(gap,)), policy, Memory(), NOW_MS)
+    assert len(held.held_by_gaps) == 1
+    assert said in held.held_by_gaps[0]
+    assert len(decide(seen, policy, Memory(), NOW_MS).evictions) == 2
+    if kind not in (GapKind.NODE, GapKind.DEVICE):
+        assert held.evictions == ()
+
+
+@pytest.mark.parametrize("gap", [(GapKind.NODE, "n0"), (GapKind.DEVICE, "G0")])
+def test_nothing_leaves_a_device_that_was_not_seen_for_others_and_nothing_starts_there(gap):
+    guest, owner = claim("civil/x:guest"), claim("defence/x:owner", most=2, least=2)
+    seen = snapshot(FOUR[:2], [guest, owner], running(guest, ("G0",)))
+    gaps = (Gap(kind=gap[0], subject=gap[1], cause="timeout", since_ms=0),)
+    policy = rules(civil=0, defence=2000, floor=0)
+    assert decide(seen, policy, Memory(), NOW_MS).evictions
+    held = decide(replace(seen, gaps=gaps), policy, Memory(), NOW_MS)
+    assert held.evictions == ()
+    assert {one.claim for one in held.placements} == {guest.id}
+
+
+def test_a_domain_that_is_adopted_after_a_restart_holds_and_says_so():
+    chat = claim("civil/x:chat", most=3, least=1)
+    seen = snapshot(FOUR, [chat], running(chat, ("G0",), ("G1",), ("G2",)), demands=[(chat.id, 1)])
+    held = decide(replace(seen, adopting=("civil",)), rules(civil=4000, scale_down_hold_ms=0), Memory(), NOW_MS)
+    assert held.held_by_gaps == ("domain civil is being adopted: it holds what runs",)
+    assert held.evictions == ()
