@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from policies.admission import Ask
 from policies.asking import NOBODY_MAY_LEAVE, asks_later
@@ -14,7 +14,7 @@ from policies.board import Seat
 from policies.ends import ends_by
 from policies.limits import leaves_what_others_keep
 from policies.model.building import builder
-from policies.model.decision import ClaimState, Decision, PendingReason, Reason
+from policies.model.decision import ClaimState, PendingReason, Reason
 from policies.model.inventory import ScrubState
 from policies.model.units import ClaimId, DeviceId, FlavorId, SecurityDomain, TenantId
 from policies.model.workload import Claim
@@ -26,14 +26,6 @@ from policies.working import Allocation, first_option, siblings
 DEVICES_SHOWN = 4
 BLOCKERS_SHOWN = 8
 """Claims named as standing in the way; more would not be read."""
-TELLS_OF_OTHERS = (
-    PendingReason.RESERVATION_AHEAD,
-    PendingReason.WAITING_FOR_VICTIMS,
-    PendingReason.WAITING_FOR_SCRUB,
-    PendingReason.TOPOLOGY_UNSATISFIED,
-    PendingReason.SEARCH_INCOMPLETE,
-)
-"""Codes that say something of other tenants; a tenant sees ``WAITING_FOR_QUOTA`` or ``STARTING`` instead."""
 OVER = (PendingReason.SUSPENDED, PendingReason.DEACTIVATED)
 """Codes of claims that ask for nothing now: they are held, they do not wait."""
 SENTENCES = {
@@ -364,41 +356,3 @@ def _blockers(wish: Ask, lots: list[Lot], holders: dict[FlavorId, list[ClaimId]]
     flavors = dict.fromkeys(option.flavor for option in wish.options)
     found = dict.fromkeys(one for flavor in flavors for one in holders.get(flavor, ()))
     return tuple(one for one in found if one != wish.claim.id)[:BLOCKERS_SHOWN]
-
-
-def for_operator(decision: Decision, claim: ClaimId) -> Reason | None:
-    """Return all that is known of the claim; None if the decision knows no such claim."""
-    return next((reason for reason in decision.reasons if reason.claim == claim), None)
-
-
-def for_tenant(decision: Decision, claim: ClaimId, claims: Iterable[Claim]) -> Reason | None:
-    """Return what the claim's own tenant may see; None if the decision knows no such claim."""
-    reason = for_operator(decision, claim)
-    owners = {one.id: one.tenant for one in claims}
-    if reason is None or claim not in owners:
-        return None
-    return releasable(reason, lambda other: owners.get(other) == owners[claim])
-
-
-def releasable(reason: Reason, is_own: Callable[[ClaimId], bool]) -> Reason:
-    """Return what the owner of the claims that ``is_own`` names may be told: it follows from these and what they got.
-
-    Other tenants' claims, reservations and moves are left out, and codes that would tell of them are replaced.
-    """
-    own = tuple(one for one in reason.blockers if is_own(one))
-    own_terms = tuple(term for term in reason.score_terms if term[0] != "right")
-    if reason.code not in TELLS_OF_OTHERS or _is_of_hosts_alone(reason):
-        return replace(reason, blockers=own, unblocking=None, score_terms=own_terms)
-    code = PendingReason.STARTING if reason.state is ClaimState.SERVED else PendingReason.WAITING_FOR_QUOTA
-    sentence = f"{reason.granted_replicas} of {reason.wanted_replicas} replicas: {SENTENCES[code]}"
-    return replace(
-        reason, blockers=own, unblocking=None, code=code, sentence=sentence, eta_ms=None, eta_assumption="",
-        score_terms=own_terms,
-    )  # fmt: skip
-
-
-def _is_of_hosts_alone(reason: Reason) -> bool:
-    """Say whether the shape fits no host at all, whoever uses them: the inventory is no secret."""
-    if reason.code is not PendingReason.TOPOLOGY_UNSATISFIED:
-        return False
-    return not reason.sentence.endswith(SENTENCES[PendingReason.TOPOLOGY_UNSATISFIED])

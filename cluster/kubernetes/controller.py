@@ -24,12 +24,12 @@ from cluster.kubernetes.kinds import CLAIMS, EVENTS, TENANTS, Kind
 from cluster.kubernetes.refusals import Absent, ApiRefusal
 from cluster.ports import Clock, Journal, Registry
 from cluster.refusals import NoPolicy, NotFound, Refusal
-from policies.explain import releasable
 from policies.model.catalogue import Model
 from policies.model.decision import Decision, Reason
 from policies.model.naming import tenant_of
 from policies.model.policy import Policy
 from policies.model.units import ClaimId, TenantId
+from policies.releasing import releasable
 from policies.soundness import faults_of_policy
 
 log = logging.getLogger(__name__)
