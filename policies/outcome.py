@@ -98,12 +98,14 @@ def _eviction(work: Allocation, group: Group) -> Eviction:
 
 def _own_reason(work: Allocation, group: Group, ask: Ask | None) -> EvictionReason:
     claim = work.survey.claims.get(group.claim)
-    if claim is not None and has_expired(claim, work.survey.now_ms):
-        return EvictionReason.EXPIRED
-    if ask is None:
+    if claim is None:
         return EvictionReason.RELEASED
+    if has_expired(claim, work.survey.now_ms):
+        return EvictionReason.EXPIRED
     if group.state is GroupState.FAILED or group.worker not in work.survey.workers or _is_on_bad_device(work, group):
         return EvictionReason.DRAIN
+    if ask is None:
+        return EvictionReason.RELEASED
     seats = [seat for lot in work.of_claim[ask.claim.id] if lot.is_kept for seat in lot.seats]
     if group.rung != ask.rung or (seats and group.rung not in {seat.rung for seat in seats}):
         return EvictionReason.RUNG_CHANGE

@@ -6,9 +6,10 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from policies.invariants.floors import floors_hold
+from policies.invariants.leaving import broken_by_leaving, is_over
 from policies.invariants.world import Violation, World, shape_of
 from policies.model.decision import Decision, Eviction, EvictionReason
-from policies.model.inventory import DeviceHealth, Group, GroupState, ScrubState, UsageState
+from policies.model.inventory import DeviceHealth, GroupState, ScrubState
 from policies.model.snapshot import Snapshot
 from policies.model.units import (
     WHOLE_GPU_MILLIS,
@@ -28,7 +29,8 @@ def broken_by_decision(world: World, snapshot: Snapshot, decision: Decision) -> 
     yield from _fresh(snapshot, decision)
     yield from _quotas_hold(world, snapshot, decision)
     for rule in (_devices_are_bound_once, _one_domain_per_gpu, _placements_fit, _hosts_carry_what_starts,
-                 _placements_are_asked_for, _victims_may_leave, _each_claim_has_a_reason, floors_hold):  # fmt: skip
+                 _placements_are_asked_for, _victims_may_leave, _each_claim_has_a_reason, broken_by_leaving,
+                 floors_hold):  # fmt: skip
         yield from rule(world, decision)
 
 
@@ -110,7 +112,7 @@ def _placements_are_asked_for(world: World, decision: Decision) -> Iterator[Viol
         if binding is not None and binding.domain in world.blind:
             continue
         yield from _new_ones_are_healthy(world, placement.group, placement.devices)
-        if claim is not None and _is_over(claim, decision):
+        if claim is not None and is_over(claim, decision.decided_at_ms):
             sentence = f"group {placement.group} would run although the end of {claim.id} has passed"
             yield Violation(rule="the_expired_leave", subject=placement.group, sentence=sentence)
         if claim is None or (binding is not None and world.domain_of.get(claim.tenant) != binding.domain):
@@ -164,7 +166,6 @@ def _victims_may_leave(world: World, decision: Decision) -> Iterator[Violation]:
             yield Violation(rule="no_move_rests_on_a_gap", subject=eviction.group, sentence=sentence)
         if claim is None or group is None:
             continue
-        yield from _reason_is_true(world, decision, eviction, group)
         if eviction.beneficiary is None and (eviction.reason not in _TAKEN or not _was_whole(world, claim)):
             continue
         if _is_hidden(world, eviction):
@@ -199,28 +200,6 @@ def _is_hidden(world: World, eviction: Eviction) -> bool:
 
 
 _TAKEN = (EvictionReason.RECLAIM, EvictionReason.PREEMPT, EvictionReason.REBALANCE)
-
-
-def _is_over(claim: Claim, decision: Decision) -> bool:
-    return claim.expires_at_ms is not None and claim.expires_at_ms <= decision.decided_at_ms
-
-
-def _reason_is_true(world: World, decision: Decision, eviction: Eviction, group: Group) -> Iterator[Violation]:
-    """Find what leaves as idle and works, as moved and is not placed again, or for a claim that gets no place."""
-    if eviction.reason is EvictionReason.IDLE and group.usage is not UsageState.TRULY_IDLE:
-        sentence = f"group {group.id} would leave as idle and is {group.usage}"
-        yield Violation(rule="only_the_idle_leave_as_idle", subject=group.id, sentence=sentence)
-    claim = world.claims[eviction.claim]
-    if eviction.reason is EvictionReason.EXPIRED and not _is_over(claim, decision):
-        sentence = f"group {group.id} would leave as expired, and the end of {claim.id} has not passed"
-        yield Violation(rule="only_the_expired_leave_as_expired", subject=group.id, sentence=sentence)
-    placed = {placement.claim for placement in decision.placements}
-    if eviction.reason is EvictionReason.CONSOLIDATE and eviction.claim not in placed:
-        sentence = f"group {group.id} would be moved, and its claim has no place any more"
-        yield Violation(rule="what_is_moved_has_a_place", subject=group.id, sentence=sentence)
-    if eviction.beneficiary is not None and eviction.beneficiary not in placed:
-        sentence = f"group {group.id} would leave for {eviction.beneficiary}, which gets no place"
-        yield Violation(rule="victims_make_room", subject=group.id, sentence=sentence)
 
 
 def _each_claim_has_a_reason(world: World, decision: Decision) -> Iterator[Violation]:

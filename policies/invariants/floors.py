@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterator
 
-from policies.invariants.world import Violation, World, shape_of
+from policies.invariants.world import Violation, World, mode_now, shape_of
 from policies.model.decision import Decision, EvictionReason
 from policies.model.inventory import Device, DeviceHealth, GroupState, ScrubState
-from policies.model.policy import OperatingMode
 from policies.model.tenancy import Tenant
 from policies.model.units import (
     WHOLE_GPU_MILLIS,
@@ -22,7 +21,9 @@ from policies.model.workload import Shape
 
 _NO_LOSS = (EvictionReason.IDLE, EvictionReason.CONSOLIDATE)
 """What is idle asks for nothing; what is moved keeps its replicas. Both have a rule of their own."""
-_TAKEN_FOR_NOBODY = (EvictionReason.REBALANCE, EvictionReason.RECLAIM, EvictionReason.PREEMPT)
+_TAKEN_FOR_NOBODY = (
+    EvictionReason.REBALANCE, EvictionReason.RECLAIM, EvictionReason.PREEMPT, EvictionReason.MODE_CHANGE,
+)  # fmt: skip
 
 
 def floors_hold(world: World, decision: Decision) -> Iterator[Violation]:
@@ -31,7 +32,7 @@ def floors_hold(world: World, decision: Decision) -> Iterator[Violation]:
     before, held = _held_before(world), held_after(world, decision)
     wanting = {one.claim for one in decision.reasons if one.granted_replicas < one.wanted_replicas}
     lacking = {world.claims[one].tenant for one in wanting if one in world.claims}
-    mode = _mode_now(world)
+    mode = mode_now(world)
     if decision.mode != mode:
         yield Violation(rule="the_mode_is_in_force", subject=decision.mode, sentence=f"the mode in force is {mode}")
     waived = {one for overlay in world.policy.overlays if overlay.mode is mode for one in overlay.waived_floors}
@@ -64,12 +65,6 @@ def _reserved_inside(world: World, tenant: Tenant, flavor: FlavorId) -> int:
         if one.flavor == flavor and _any_below(tenant.id, {one.tenant})
         and one.starts_at_ms - ahead <= world.now_ms < one.ends_at_ms
     )  # fmt: skip
-
-
-def _mode_now(world: World) -> OperatingMode:
-    one = world.policy.declaration
-    is_on = one is not None and one.declared_at_ms <= world.now_ms < one.expires_at_ms and len(set(one.approvers)) > 1
-    return one.mode if one is not None and is_on else OperatingMode.NORMAL
 
 
 def _floors_can_be_met(world: World, flavor: FlavorId, waived: Collection[TenantId]) -> bool:

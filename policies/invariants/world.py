@@ -90,6 +90,13 @@ def _above(name: TenantId, names: set[TenantId]) -> TenantId | None:
     return next((one for one in above if one in names), None)
 
 
+def mode_now(world: World) -> OperatingMode:
+    """Return the mode in force: declared, not over, and approved by two."""
+    one = world.policy.declaration
+    is_on = one is not None and one.declared_at_ms <= world.now_ms < one.expires_at_ms and len(set(one.approvers)) > 1
+    return one.mode if one is not None and is_on else OperatingMode.NORMAL
+
+
 def _least_memory(snapshot: Snapshot) -> dict[FlavorId, int]:
     least: dict[FlavorId, int] = {}
     for device in snapshot.devices:

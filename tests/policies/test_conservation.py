@@ -10,7 +10,7 @@ from hypothesis import given
 
 from policies.decide import decide
 from policies.invariants import check_decision
-from policies.model.decision import PendingReason
+from policies.model.decision import EvictionReason, PendingReason
 from policies.model.inventory import DeviceHealth, ScrubState
 from policies.model.memory import Memory
 from policies.model.units import SecurityDomain
@@ -65,6 +65,16 @@ def test_p24_a_lost_device_leaves_the_shares_at_once():
     sick = [*FOUR[:3], device("G3", health=DeviceHealth.QUARANTINED)]
     shares = decide(snapshot(sick, [wish]), rules(), Memory(), NOW_MS).entitlements
     assert sum(one.entitled_millis for one in shares if one.tenant == "civil") == 3000
+
+
+def test_what_stands_on_a_lost_device_is_drained_also_where_no_host_is_left_that_could_carry_its_claim():
+    wide = claim("civil/x:wide", devices=4)
+    sick = [*FOUR[:3], device("G3", health=DeviceHealth.QUARANTINED)]
+    decision = decide(
+        snapshot(sick, [wide], running(wide, tuple(one.id for one in FOUR))), rules(civil=4000), Memory(), NOW_MS
+    )
+    assert [one.reason for one in decision.evictions] == [EvictionReason.DRAIN]
+    assert next(one.code for one in decision.reasons) is PendingReason.TOPOLOGY_UNSATISFIED
 
 
 @FEW

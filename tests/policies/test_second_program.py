@@ -173,3 +173,33 @@ def test_a_replica_of_which_one_device_is_lost_is_no_service_that_a_rule_protect
     decision = decide(seen, rules(), Memory(), NOW_MS)
     assert [one.claim for one in decision.evictions] == [wide.id]
     assert not rules_broken(decision, seen, rules())
+
+
+@pytest.mark.parametrize(
+    ("reason", "rule"),
+    [
+        (EvictionReason.DRAIN, "only_what_is_broken_is_drained"),
+        (EvictionReason.MODE_CHANGE, "only_the_paused_leave_for_a_mode"),
+        (EvictionReason.RELEASED, "only_what_is_too_much_is_released"),
+        (EvictionReason.EXPIRED, "only_the_expired_leave_as_expired"),
+    ],
+)
+def test_no_word_for_leaving_hides_that_a_claim_that_asks_lost_its_place(reason, rule):
+    assert rule in rules_broken(without_it(reason))
+
+
+def test_a_mode_in_force_takes_no_floor_that_the_policy_does_not_name():
+    """Civil is paused, and its floor stands: what leaves inside of it is a broken promise, whatever it is called."""
+    crisis = ModeOverlay(mode=OperatingMode.CRISIS, paused_classes=("standard",))
+    on = replace(POLICY.declaration, expires_at_ms=NOW_MS + 1)
+
+    def broken(overlay) -> set[str]:
+        policy = replace(POLICY, overlays=(overlay,), declaration=on)
+        taken = replace(without_it(EvictionReason.MODE_CHANGE), mode=OperatingMode.CRISIS)
+        return rules_broken(taken, policy=policy)
+
+    assert broken(crisis) == {"no_victim_below_its_floor"}
+    assert broken(replace(crisis, waived_floors=("civil",))) == set()
+    assert broken(replace(crisis, paused_tenants=("defence",), waived_floors=("civil",))) == {
+        "only_the_paused_leave_for_a_mode"
+    }
