@@ -11,7 +11,7 @@ from policies.admission import Ask
 from policies.asking import NOBODY_MAY_LEAVE, asks_later
 from policies.avoiding import avoided
 from policies.board import Seat
-from policies.ends import ends_by
+from policies.expecting import ASSUMPTION, turns
 from policies.limits import leaves_what_others_keep
 from policies.model.building import builder
 from policies.model.decision import ClaimState, PendingReason, Reason
@@ -23,6 +23,8 @@ from policies.shortage import shortages
 from policies.survey import Survey
 from policies.working import Allocation, first_option, siblings
 
+QUEUED = (PendingReason.WAITING_FOR_QUOTA, PendingReason.TOPOLOGY_UNSATISFIED)
+"""Codes of claims that wait for others of their own tenant to end."""
 DEVICES_SHOWN = 4
 BLOCKERS_SHOWN = 8
 """Claims named as standing in the way; more would not be read."""
@@ -65,8 +67,8 @@ class Known:
     """Flavors whose sound devices do not cover the quotas, each with why: a function of inventory and policy alone."""
     hidden: dict[FlavorId, set[SecurityDomain]] = field(default_factory=dict)
     """Domains that were not seen and hold devices, by flavor."""
-    first_ends: dict[TenantId, Eta] = field(default_factory=dict)
-    """When the first running claim of a tenant ends; found when it is asked for."""
+    turns: dict[ClaimId, int] = field(default_factory=dict)
+    """When the turn of those comes that wait for others of their own tenant to end."""
     told: dict[tuple[object, ...], tuple[PendingReason, ClaimState, Told, Terms]] = field(default_factory=dict)
     """What was said of waiting claims, by their terms: of equal ones it is the same but for how long they waited."""
 
@@ -75,7 +77,7 @@ def known(work: Allocation) -> Known:
     """Return what the reasons of all claims rest on."""
     return Known(
         work=work, positions=_positions(work), holders=_holders(work), shortages=shortages(work),
-        hidden=_hidden(work.survey),
+        hidden=_hidden(work.survey), turns=turns(work),
     )  # fmt: skip
 
 
@@ -132,6 +134,7 @@ def _of_equals(facts: Known, wish: Ask, lots: list[Lot]) -> Reason:
         state = _state(wish, 0, code, is_blind=wish.domain in work.survey.blind)
         known = facts.told[key] = code, state, _told(facts, wish, lots, [], code), _terms(wish, lots)
     code, state, (eta, sentence, blockers), terms = known
+    eta = _turn(facts, claim) if code in QUEUED else eta
     return _built(
         claim=claim, state=state, code=code, position=facts.positions.get(claim), eta_ms=eta[0], sentence=sentence,
         eta_assumption=eta[1], granted_replicas=0, wanted_replicas=wish.wanted, rung=None,
@@ -329,25 +332,13 @@ def _eta(facts: Known, wish: Ask, code: PendingReason, seats: list[Seat]) -> Eta
     if code is PendingReason.WAITING_FOR_VICTIMS and len(seats) >= wish.wanted:
         wait = bounds.drain_deadline_ms + bounds.scrub_time_ms + bounds.worker_start_ms
         return now + wait, "draining takes no longer than its deadline"
-    if code in (PendingReason.WAITING_FOR_QUOTA, PendingReason.TOPOLOGY_UNSATISFIED):
-        tenant = wish.tenant.id
-        if tenant not in facts.first_ends:
-            facts.first_ends[tenant] = _first_end(facts.work, tenant)
-        return facts.first_ends[tenant]
-    return None, ""
+    return _turn(facts, wish.claim.id) if code in QUEUED else (None, "")
 
 
-def _first_end(work: Allocation, tenant: TenantId) -> Eta:
-    """Return when the first running claim of the same tenant is expected to end: nothing else may be told."""
-    if not work.layout.queues.ending.get(tenant):
-        return None, ""
-    ends = [
-        end
-        for lot in work.queues.get(tenant, ())
-        for seat in (lot.seats if lot.is_kept else ())
-        if seat.group is not None and (end := ends_by(lot.ask.claim, seat.group.since_ms)) is not None
-    ]
-    return (min(ends), "the tenant's first running claim ends as announced") if ends else (None, "")
+def _turn(facts: Known, claim: ClaimId) -> Eta:
+    """Return when its turn comes by the announced ends of its own tenant's claims: nothing else may be told."""
+    at = facts.turns.get(claim)
+    return (None, "") if at is None else (at, ASSUMPTION)
 
 
 def _blockers(wish: Ask, lots: list[Lot], holders: dict[FlavorId, list[ClaimId]]) -> tuple[ClaimId, ...]:

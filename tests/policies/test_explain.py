@@ -182,11 +182,11 @@ def replace_quota(policy: Policy) -> Policy:
     ))  # fmt: skip
 
 
-def test_who_waits_for_quota_is_told_when_the_first_job_of_its_own_tenant_ends():
+def test_who_waits_for_quota_is_told_when_the_first_job_of_its_own_tenant_ends_and_it_has_started():
     job = claim("civil/x:job", kind=ClaimKind.JOB, duration_s=100)
     wish = claim("civil/x:late", submitted_at_ms=1)
     seen = snapshot(FOUR, [job, wish], running(job, ("G0",), since_ms=NOW_MS - 40_000))
-    assert for_operator(decide(seen, tight(), Memory(), NOW_MS), wish.id).eta_ms == NOW_MS + 60_000
+    assert for_operator(decide(seen, tight(), Memory(), NOW_MS), wish.id).eta_ms == NOW_MS + 60_000 + 10_000
 
 
 def test_who_is_suspended_is_said_to_be_held_and_not_to_wait():
