@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -219,3 +219,36 @@ def test_a_reservation_means_the_same_moments_whatever_clock_they_are_written_by
     assert (
         kept["starts_at_ms"] == int(datetime.fromisoformat(begin + ("" if len(begin) > 16 else "Z")).timestamp()) * 1000
     )
+
+
+def test_a_reservation_that_comes_again_keeps_its_hours_by_the_clock_of_its_place(
+    platform: Platform, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On the last Sunday of March the clocks of Paris go forward: eight in the morning is an hour earlier for us."""
+    made = [
+        *("reservation", "make", "civil/justice:shift", "--gpus", "0.5", "--zone", "Europe/Paris"),
+        *("--from", "2027-03-26T08:00", "--to", "2027-03-26T18:00", "--every", "workday", "--times", "2"),
+    ]
+    assert outcome(made) == 0
+    capsys.readouterr()
+    outcome(["get", "reservations", "-o", "json"])
+    kept = {
+        one["id"]: one for one in json.loads(capsys.readouterr().out) if one["id"].startswith("civil/justice:shift")
+    }
+    begins = {name: datetime.fromtimestamp(one["starts_at_ms"] / 1000, UTC) for name, one in kept.items()}
+    assert {name: f"{at:%a %H:%M}" for name, at in begins.items()} == {
+        "civil/justice:shift-2027-03-26": "Fri 07:00",
+        "civil/justice:shift-2027-03-29": "Mon 06:00",
+    }
+    assert outcome(["reservation", "cancel", "civil/justice:shift", "--series"]) == 0
+    assert "shift-2027-03-29 cancelled" in capsys.readouterr().err
+    outcome(["get", "reservations", "-o", "json"])
+    assert "shift" not in capsys.readouterr().out
+
+
+def test_a_reservation_by_a_clock_that_nobody_knows_says_how_to_name_one(
+    platform: Platform, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = ["reservation", "make", "civil/justice:shift", "--gpus", "1", "--zone", "Paris"]
+    assert outcome([*made, "--from", "2027-03-26T08:00", "--to", "2027-03-26T18:00"]) == 2
+    assert "write one as Europe/Paris" in " ".join(capsys.readouterr().err.split())
