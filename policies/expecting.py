@@ -25,17 +25,19 @@ def turns(work: Allocation) -> dict[ClaimId, int]:
     out is who is still waiting when all announced ends have passed. Cost: of a tenant that announced any, its queue.
     """
     found: dict[ClaimId, int] = {}
+    starting_ms = work.survey.now_ms + work.survey.policy.bounds.worker_start_ms
     for tenant, count in work.layout.queues.ending.items():
         if count and tenant in work.open:
-            found.update(_of_queue(work, _ends(work.queues.get(tenant, ())), work.open[tenant]))
+            found.update(_of_queue(work, _ends(work.queues.get(tenant, ()), starting_ms), work.open[tenant]))
     return found
 
 
-def _ends(lots: Sequence[Lot]) -> dict[FlavorId, list[_End]]:
+def _ends(lots: Sequence[Lot], starting_ms: int) -> dict[FlavorId, list[_End]]:
+    """Return when what runs ends, and what has a place and does not run yet, which begins at the given time."""
     found: defaultdict[FlavorId, list[_End]] = defaultdict(list)
     for lot in lots:
         for seat in lot.seats if lot.is_kept else ():
-            end = None if seat.group is None else ends_by(lot.ask.claim, seat.group.since_ms)
+            end = ends_by(lot.ask.claim, starting_ms if seat.group is None else seat.group.since_ms)
             if end is not None:
                 found[seat.flavor].append((end, seat.charge))
     for ends in found.values():

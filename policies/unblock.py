@@ -16,6 +16,8 @@ from policies.supposing import KINDS, Situation, applied
 
 TRIES = 400
 """Decisions taken in search of one change; beyond it what was found so far is returned."""
+TRIES_LEAST = 12
+"""Tried however large the platform is."""
 MOST_MILLIS = 64 * WHOLE_GPU_MILLIS
 """Largest amount considered."""
 CHOICES_TRIED = 16
@@ -58,6 +60,11 @@ def unblocking(situation: Situation, claim: ClaimId, tries: int = TRIES) -> Chan
         if search.helps(change):
             return change
     return _cheapest(search)
+
+
+def affordable(claims: int, work: int) -> int:
+    """Return how many changes may be tried where each takes a decision on so many claims, for this much work in all."""
+    return min(TRIES, max(TRIES_LEAST, work // max(1, claims)))
 
 
 def _reason(situation: Situation, claim: ClaimId) -> Reason | None:

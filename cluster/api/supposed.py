@@ -14,7 +14,7 @@ from cluster.api.problems import ApiRefusal
 from policies.model.decision import Reason
 from policies.model.naming import tenant_of
 from policies.supposing import Situation, alone
-from policies.unblock import TRIES, unblocking
+from policies.unblock import affordable, unblocking
 
 UNASKED_MOST = 500
 """Claims of a platform up to which a change is looked for without being asked for: it takes a moment."""
@@ -22,7 +22,6 @@ ASKED_MOST = 20_000
 """Claims up to which it is looked for at all: it would slow the control plane down."""
 WORK_MOST = 200_000
 """Claims decided upon in one search."""
-TRIES_LEAST = 12
 
 
 class Search(StrEnum):
@@ -61,5 +60,4 @@ def with_change(parts: Parts, caller: Caller, reason: Reason, wanted: Search) ->
     )  # fmt: skip
     if caller.tenant is not None:
         situation = alone(situation, lambda claim: caller.may_see(tenant_of(claim)))
-    tries = min(TRIES, max(TRIES_LEAST, WORK_MOST // max(1, count)))
-    return replace(reason, unblocking=unblocking(situation, reason.claim, tries))
+    return replace(reason, unblocking=unblocking(situation, reason.claim, affordable(count, WORK_MOST)))

@@ -186,6 +186,10 @@ def why(
     repeat(draw, watch=watch)
 
 
+WORK_ON_FILES = 2_000_000
+"""Claims decided upon in one search for a change: a minute or so on a large platform."""
+
+
 def reason_in_files(name: str, snapshot: Path, policy: Path) -> tuple[dict[str, Any], int]:
     """Return why the claim of the snapshot is where it is, with what would admit it, and the snapshot's time."""
     from dataclasses import replace
@@ -197,14 +201,15 @@ def reason_in_files(name: str, snapshot: Path, policy: Path) -> tuple[dict[str, 
     from policies.model.units import ClaimId
     from policies.releasing import for_operator
     from policies.supposing import Situation
-    from policies.unblock import unblocking
+    from policies.unblock import affordable, unblocking
 
     seen, rules = snapshot_in(snapshot), policy_in(policy)
     now = Situation(snapshot=seen, policy=rules, memory=Memory(), now_ms=seen.observed_at_ms)
     reason = for_operator(decide(now.snapshot, now.policy, now.memory, now.now_ms), ClaimId(name))
     if reason is None:
         raise typer.BadParameter(f"{snapshot} holds no claim {name}")
-    plain: dict[str, Any] = to_plain(replace(reason, unblocking=unblocking(now, reason.claim)))
+    change = unblocking(now, reason.claim, affordable(len(seen.claims), WORK_ON_FILES))
+    plain: dict[str, Any] = to_plain(replace(reason, unblocking=change))
     return plain, now.now_ms
 
 
