@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, create_model
@@ -75,11 +76,29 @@ def digest(value: object) -> str:
 
 
 def schema(noun: type[Any]) -> dict[str, Any]:
-    """Return the JSON Schema of the noun, each field with the docstring that stands below it as its description."""
+    """Return the JSON Schema of the noun, each field with the docstring that stands below it as its description.
+
+    In the words of JSON: ``None`` is null there, and what names a moment says how it is counted.
+    """
     config = ConfigDict(use_attribute_docstrings=True, extra="forbid")
     described = create_model("Described", value=(noun, ...), __config__=config).model_json_schema()
     definitions = described["$defs"]
     top = definitions.pop(noun.__name__)
     if definitions:
         top["$defs"] = definitions
+    _in_words_of_json(top)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **top}
+
+
+MOMENTS = ("_at_ms", "since_ms", "deadline_ms", "eta_ms", "checkpoint_ms")
+MOMENT = "In milliseconds since 1970, UTC."
+
+
+def _in_words_of_json(described: dict[str, Any]) -> None:
+    for part in (described, *described.get("$defs", {}).values()):
+        for name, field in part.get("properties", {}).items():
+            text = field.get("description", "").replace("``", "`")
+            field["description"] = NONE.sub("null", text) + (f" {MOMENT}" if name.endswith(MOMENTS) and text else "")
+
+
+NONE = re.compile(r"\bNone\b")

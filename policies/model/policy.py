@@ -85,7 +85,10 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """One revision of the rules. Decisions name its digest."""
+    """One revision of the rules. Decisions name its digest.
+
+    In a file it stands under `spec`, beside `apiVersion: partage/v1` and `kind: Policy`; as JSON it may stand alone.
+    """
 
     revision: str
     """Name of this revision, for people."""

@@ -148,6 +148,8 @@ def test_every_field_of_the_published_schemas_is_described(noun):
     for one in (found, *found.get("$defs", {}).values()):
         for name, field in one.get("properties", {}).items():
             assert field.get("description") or "const" in field, name
+            assert "None" not in field.get("description", ""), name
+            assert "1970" in field["description"] or not name.endswith("_at_ms"), name
 
 
 def test_a_quota_of_zero_one_left_out_and_an_unlimited_one_are_three_things():
