@@ -15,6 +15,8 @@ MOST_MISSES = 64
 """Lots in a row that do not fit into what a parent has left; after these no more are looked at."""
 Sure = dict[tuple[TenantId, FlavorId], int]
 """Millis that are given away with a guarantee, by tenant with everything below it."""
+Families = set[tuple[TenantId | None, FlavorId]]
+"""Parents of which all children know what they may have beside their share, or less than it."""
 
 
 def pool(work: Allocation, sure_of: Mapping[TenantId, Mapping[FlavorId, int]]) -> None:
@@ -31,10 +33,11 @@ def pool(work: Allocation, sure_of: Mapping[TenantId, Mapping[FlavorId, int]]) -
     sure = _with_above(work, sure_of)
     left = [one for one in _parents(work) if _has_any_left(work, sure, one)]
     below = {tenant: _above(work, tenant) for tenant in work.open} if left else {}
+    told: Families = set()
     for parent in sorted(left, key=lambda one: (-len(_above(work, one)), one)):
         misses = 0
         for lot in _in_order(work, [tenant for tenant, above in below.items() if parent in above]):
-            misses = 0 if _raised(work, sure, parent, lot) else misses + 1
+            misses = 0 if _raised(work, sure, parent, lot, told) else misses + 1
             if misses >= MOST_MISSES:
                 break
 
@@ -91,8 +94,12 @@ def _is_candidate(lot: Lot) -> bool:
     return is_open and may_stay and bool(lot.ask.options) and not lot.ask.idle and not lot.ask.paused
 
 
-def _raised(work: Allocation, sure: Sure, parent: TenantId, lot: Lot) -> bool:
-    """Give the lot a guarantee if it fits into what its parent has left, and take it from the siblings' parts."""
+def _raised(work: Allocation, sure: Sure, parent: TenantId, lot: Lot, told: Families) -> bool:
+    """Give the lot a guarantee if it fits into what its parent has left, and take it from the siblings' parts.
+
+    ``told`` is added to. Of a family that is among these only the one that holds more now is told anew: what is given
+    away below others changes before any of their family is told, since the lowest parents come first.
+    """
     path = [lot.ask.tenant.id, *_above(work, lot.ask.tenant.id)]
     needs = amounts(lot, first_option(lot))
     if len(needs) != 1 or not _follows_its_minimum(work, lot):
@@ -109,8 +116,10 @@ def _raised(work: Allocation, sure: Sure, parent: TenantId, lot: Lot) -> bool:
     for one in path:
         sure[one, flavor] = sure.get((one, flavor), 0) + amount
     for one in below:
-        for sibling in _children(work, work.survey.tenants[one].parent):
+        family = work.survey.tenants[one].parent, flavor
+        for sibling in (one,) if family in told else _children(work, family[0]):
             work.pooled[sibling, flavor] = sure.get((sibling, flavor), 0) - shares[sibling].guaranteed
+        told.add(family)
     lot.tier = Tier.FLOOR if is_floor else Tier.GUARANTEED
     return True
 

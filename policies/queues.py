@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from operator import attrgetter
 
+from policies.admission import Ask
 from policies.model.units import ClaimId, FlavorId, TenantId
 from policies.reclaim import Lot, Terms, Tier
 
@@ -114,7 +115,7 @@ class Queues:
             if queue is None:
                 queue = self.lots[tenant] = []
             queue.append(lot)
-            if ask.upgrades or ask.claim.duration_s is not None or (ask.options and ask.options[-1].rung):
+            if ask.upgrades or _is_ending(ask) or (ask.options and ask.options[-1].rung):
                 self._note(lot, 1)
         for tenant, queue in self.lots.items():
             queue.sort(key=in_order)
@@ -126,6 +127,8 @@ class Queues:
                     self.apart[tenant].append(lot)
             self.lacking[tenant] = lacking = [lot for lot in queue if len(lot.seats) < lot.size]
             self.large[tenant] = [lot for lot in lacking if _is_large(lot)]
+            for lot in lacking:
+                self._share_terms(lot)
 
     def add(self, lots: Iterable[Lot]) -> None:
         """Put further lots into their queues."""
@@ -138,6 +141,7 @@ class Queues:
                 insort(self.apart.setdefault(tenant, []), lot, key=in_order)
             if lot.missing:
                 insort(self.lacking.setdefault(tenant, []), lot, key=in_order)
+            self._share_terms(lot)
             if lot.missing and _is_large(lot):
                 insort(self.large.setdefault(tenant, []), lot, key=in_order)
             self._note(lot, 1)
@@ -171,16 +175,23 @@ class Queues:
             run = runs[key] = Run(*key)
         return run
 
-    def _note(self, lot: Lot, sign: int) -> None:
-        ask, tenant = lot.ask, lot.ask.tenant.id
+    def _share_terms(self, lot: Lot) -> None:
         if lot.terms is not None:
             lot.terms = self.terms.setdefault(lot.terms, lot.terms)
+
+    def _note(self, lot: Lot, sign: int) -> None:
+        ask, tenant = lot.ask, lot.ask.tenant.id
         if ask.options and ask.options[-1].rung:
             self.lowerable[tenant] = self.lowerable.get(tenant, 0) + sign
-        if ask.claim.duration_s is not None or ask.claim.expires_at_ms is not None:
+        if _is_ending(ask):
             self.ending[tenant] = self.ending.get(tenant, 0) + sign
         if ask.upgrades:
             (self.climbing.add if sign > 0 else self.climbing.discard)(ask.claim.id)
+
+
+def _is_ending(ask: Ask) -> bool:
+    """Say whether it is announced when the claim ends."""
+    return ask.claim.duration_s is not None or ask.claim.expires_at_ms is not None
 
 
 def _is_steady(lot: Lot) -> bool:

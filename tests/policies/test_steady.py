@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from policies.allocation import allocate
 from policies.decide import Decider
+from policies.following import follow
 from policies.model.memory import Memory
 from policies.standing import Standing, lay_out
 from tests.policies.situations import NOW_MS, claim, device, rules, running, snapshot
@@ -81,3 +82,12 @@ def test_what_stays_granted_from_one_decision_to_the_next_is_what_is_granted_fro
         gone = Dice(seed + turn).choice(seen.claims)
         seen = snapshot(seen.devices, [one for one in seen.claims if one is not gone], (seen.workers, seen.groups))
     assert decider.decide(seen, policy, memory, NOW_MS + 9) == Decider().decide(seen, policy, memory, NOW_MS + 9)
+
+
+def test_claims_of_equal_terms_that_wait_share_them_also_with_those_that_come_later():
+    waiting, policy = [claim(f"civil/x:c{index}") for index in range(4)], rules()
+    standing = lay_out(snapshot([device("G0")], waiting[:2]), policy, Memory(), NOW_MS)
+    assert follow(standing, snapshot([device("G0")], waiting), policy, Memory(), NOW_MS)
+    lots = [lot for some in standing.work.of_claim.values() for lot in some]
+    assert len(lots) == 4
+    assert all(lot.terms is lots[0].terms for lot in lots)
