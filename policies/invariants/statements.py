@@ -70,6 +70,13 @@ def _groups_are_true(world: World, decision: Decision) -> Iterator[Violation]:
             yield Violation(rule="groups_are_of_their_claims_ladder", subject=placement.group, sentence=sentence)
 
 
+def _has_shrunk(world: World, seen: Group, placement: Placement) -> bool:
+    """Say whether the group has devices left over from when it had more replicas, and keeps some of these."""
+    shape = shape_of(world, seen.claim, seen.rung)
+    needs = 0 if shape is None else seen.replicas * shape.devices
+    return needs < len(seen.devices) and set(placement.devices) <= set(seen.devices)
+
+
 def _fault_of_group(world: World, placement: Placement) -> str:
     seen = world.groups.get(placement.group)
     if not placement.devices or placement.replicas < 1:
@@ -77,7 +84,7 @@ def _fault_of_group(world: World, placement: Placement) -> str:
     if seen is not None:
         now = (seen.claim, seen.worker, seen.rung, seen.variant)
         said = (placement.claim, placement.worker, placement.rung, placement.variant)
-        is_resized = placement.replicas != seen.replicas
+        is_resized = placement.replicas != seen.replicas or _has_shrunk(world, seen, placement)
         return (
             ""
             if now == said and (is_resized or placement.devices == seen.devices)

@@ -29,12 +29,14 @@ def host(words: list[str], world: World) -> World:
 
 def claim(words: list[str], world: World) -> World:
     name, least, most = words[0], int(words[2]), int(words[4])
+    over = _after("until", words, "")
     millis = [int(word) for word in words[words.index("ladder") + 1 :]] if "ladder" in words else [1000]
     world.claims[name] = Claim(
         id=name, tenant=name.split(":")[0], kind=ClaimKind.SERVING, model=name.split(":")[1],
         priority_class=_after("class", words, "standard"),
         ladder=tuple(Shape(flavors=("H100-80GB",), gpu_millis=one, variant=f"v{one}") for one in millis),
         min_replicas=least, desired_replicas=most, max_replicas=most, submitted_at_ms=world.now_ms + len(world.claims),
+        expires_at_ms=world.now_ms + int(over) * 1000 if over else None,
     )  # fmt: skip
     return world
 
