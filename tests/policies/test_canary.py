@@ -7,7 +7,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policies.canary import concluded, faults_of_canary, promoted, trials, with_canary
+from policies.canary import concluded, faults_of_canary, promoted, trials, weighted, with_canary
 from policies.model.inventory import Group, GroupState
 from policies.model.routing import Route, RoutedGroup
 from policies.model.snapshot import Snapshot
@@ -178,3 +178,12 @@ def test_a_promoted_canary_ends_when_the_main_claim_runs_the_new_ladder_and_noth
 def test_a_claim_is_no_canary_of_itself() -> None:
     own = replace(MAIN, canary=Canary(of=MAIN.id, weight_percent=10))
     assert [path for path, _ in faults_of_canary(own, [own])] == ["/canary/of"]
+
+
+def test_the_part_of_a_canary_may_be_set_anew_from_nothing_to_everything() -> None:
+    for percent, is_possible in ((-1, False), (0, True), (100, True), (101, False)):
+        again = weighted(TRIAL, percent)
+        assert again.canary is not None
+        assert again.canary.weight_percent == percent
+        assert (list(faults_of_canary(again, [MAIN])) == []) == is_possible
+    assert weighted(MAIN, 5) == MAIN, "a claim that is no canary is as it was"

@@ -239,6 +239,7 @@ def test_a_fault_of_form_says_what_is_expected_in_the_words_of_a_document(old, n
 )  # fmt: skip
 def test_a_shape_that_no_device_could_have_is_said_to_be_misconfigured(terms, is_possible):
     wish = claim("civil/x:odd", ladder=(Shape(flavors=("A",), **terms),))
+    assert (list(faults_of_claim(wish)) == []) == is_possible
     decision = decide(snapshot([device("G0"), device("G1")], [wish]), rules(), Memory(), NOW_MS)
     assert (code(decision, wish.id) is not PendingReason.MISCONFIGURED) == is_possible
 
@@ -249,6 +250,7 @@ def test_a_shape_that_no_device_could_have_is_said_to_be_misconfigured(terms, is
 ])  # fmt: skip
 def test_replicas_that_are_not_in_order_or_too_many_are_said_to_be_misconfigured(least, desired, most, is_possible):
     wish = claim("civil/x:odd", least=least, desired=desired, most=most)
+    assert (list(faults_of_claim(wish)) == []) == is_possible
     decision = decide(snapshot([device("G0")], [wish]), rules(), Memory(), NOW_MS)
     assert (code(decision, wish.id) is not PendingReason.MISCONFIGURED) == is_possible
 

@@ -203,3 +203,18 @@ def test_a_mode_in_force_takes_no_floor_that_the_policy_does_not_name():
     assert broken(replace(crisis, paused_tenants=("defence",), waived_floors=("civil",))) == {
         "only_the_paused_leave_for_a_mode"
     }
+
+
+def test_a_new_worker_on_a_device_that_nobody_knows_is_found():
+    binding = SOUND.bindings[0]
+    new = replace(binding, worker="civil-new", devices=("nowhere",))
+    assert "only_seen_devices_are_bound" in rules_broken(replace(SOUND, bindings=(*SOUND.bindings, new)))
+
+
+def test_a_domain_that_was_not_seen_does_not_move_its_replicas_for_others():
+    """Nothing leaves it and nothing changes its place there, whoever has a right to the device."""
+    gap = Gap(kind=GapKind.CLUSTER, subject="civil", cause="timeout", since_ms=0)
+    seen = snapshot(FOUR[:1], [ONE, claim("defence/x:owner")], running(ONE, ("G0",)), gaps=(gap,))
+    decision = decide(seen, rules(civil=0, defence=1000), Memory(), NOW_MS)
+    assert decision.evictions == ()
+    assert not rules_broken(decision, seen, rules(civil=0, defence=1000))
