@@ -91,13 +91,13 @@ def _hidden(seen: Survey) -> dict[FlavorId, set[SecurityDomain]]:
     return found
 
 
-def reason(facts: Known, wish: Ask) -> Reason:
-    """Return why the claim is where it is."""
+def reason(facts: Known, wish: Ask, lots: list[Lot]) -> Reason:
+    """Return why the claim is where it is. ``lots`` are its own."""
     work, claim = facts.work, wish.claim.id
-    lots = work.of_claim.get(claim, [])
-    is_alone = len(lots) == 1 and not lots[0].is_kept and not lots[0].seats and lots[0].terms is not None
-    if is_alone and work.codes.get(claim) is not PendingReason.ON_HOLD:
-        return _of_equals(facts, wish, lots)
+    if len(lots) == 1 and lots[0].terms is not None and not lots[0].is_kept and not lots[0].seats:
+        code = work.codes.get(claim)
+        if code is not PendingReason.ON_HOLD:
+            return _of_equals(facts, wish, lots, code)
     seats = (
         lots[0].seats if len(lots) == 1 and lots[0].is_kept else [s for lot in lots if lot.is_kept for s in lot.seats]
     )
@@ -123,22 +123,23 @@ def served_alone(claim: ClaimId, rung: int) -> Reason:
     return _built(claim, ClaimState.SERVED, None, ONE_SERVED, None, None, "", 1, 1, rung)  # in the order of its fields
 
 
-def _of_equals(facts: Known, wish: Ask, lots: list[Lot]) -> Reason:
+def _of_equals(facts: Known, wish: Ask, lots: list[Lot], so_far: PendingReason | None) -> Reason:
     """Return why a claim that has nothing waits: as all of equal terms, but for its place and how long it waited."""
     work, lot, claim = facts.work, lots[0], wish.claim.id
     refused = claim in work.victims.refused_by_budget
-    key = lot.terms, wish.idle, lot.tier, wish.rank.value, work.codes.get(claim), refused, asks_later(work, lot)
+    later = None if refused else asks_later(work, lot)  # whoever the budget refuses is told the same
+    key = lot.terms, wish.idle, lot.tier, wish.rank.value, so_far, refused, later
     known = facts.told.get(key)
     if known is None:
         code = _why_not_all(facts, wish, lots)
         state = _state(wish, 0, code, is_blind=wish.domain in work.survey.blind)
         known = facts.told[key] = code, state, _told(facts, wish, lots, [], code), _terms(wish, lots)
     code, state, (eta, sentence, blockers), terms = known
-    eta = _turn(facts, claim) if code in QUEUED else eta
-    return _built(
-        claim=claim, state=state, code=code, position=facts.positions.get(claim), eta_ms=eta[0], sentence=sentence,
-        eta_assumption=eta[1], granted_replicas=0, wanted_replicas=wish.wanted, rung=None,
-        score_terms=(*terms, _waited(work, wish)), blockers=blockers,
+    if code in QUEUED:
+        eta = _turn(facts, claim)
+    return _built(  # in the order of its fields
+        claim, state, code, sentence, facts.positions.get(claim), eta[0], eta[1], 0, wish.wanted, None,
+        (*terms, _waited(work, wish)), blockers,
     )  # fmt: skip
 
 

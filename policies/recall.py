@@ -95,22 +95,19 @@ def _holds(work: Allocation) -> tuple[Hold, ...]:
     return tuple(hold for _, hold in sorted(found.items()) if survey.now_ms < hold.expires_at_ms)
 
 
-def of_claim(work: Allocation, wish: Ask, evicted: frozenset[ClaimId]) -> ClaimMemory | None:
-    """Return what to remember of the claim: what was known if nothing changed, None if there is nothing to remember."""
+def of_claim(work: Allocation, wish: Ask, lots: Sequence[Lot], evicted: frozenset[ClaimId]) -> ClaimMemory | None:
+    """Return what to remember of the claim: what was known if nothing changed, None if there is nothing to remember.
+
+    ``lots`` are its own; ``evicted`` are the claims from which something is taken for the first time.
+    """
     survey, claim = work.survey, wish.claim.id
     before = survey.remembered.get(claim)
-    lots = work.of_claim.get(claim)
-    if before is not None and lots and lots[0].terms is not None and _waits_on(survey, wish, before, lots[0]):
-        return before
-    if (
-        before is not None
-        and lots
-        and len(lots) == 1
-        and claim not in evicted
-        and _runs_on(work, wish, before, lots[0])
-    ):
-        return before
-    granted = [seat for lot in work.of_claim.get(claim, ()) if lot.is_kept for seat in lot.seats]
+    if before is not None and lots:
+        if lots[0].terms is not None and _waits_on(survey, wish, before, lots[0]):
+            return before
+        if len(lots) == 1 and claim not in evicted and _runs_on(work, wish, before, lots[0]):
+            return before
+    granted = [seat for lot in lots if lot.is_kept for seat in lot.seats]
     running = sum([1 for seat in granted if seat.group is not None and seat.group.running])
     was = before or NEW
     failed, failed_at = failures(survey, wish, was)
@@ -131,7 +128,7 @@ def of_claim(work: Allocation, wish: Ask, evicted: frozenset[ClaimId]) -> ClaimM
     )  # fmt: skip
 
 
-def of_running(work: Allocation, wish: Ask, seat: Seat) -> ClaimMemory | None:
+def of_running(work: Allocation, wish: Ask, lots: Sequence[Lot], seat: Seat) -> ClaimMemory | None:
     """Return what to remember of a claim whose one replica runs and from which nothing is taken: as ``of_claim``."""
     claim = wish.claim.id
     before = work.survey.remembered.get(claim)
@@ -140,7 +137,7 @@ def of_running(work: Allocation, wish: Ask, seat: Seat) -> ClaimMemory | None:
         return _remembered(claim, seat.rung)
     if before is not None and is_simple and before.rung == seat.rung and is_quiet(before):
         return before
-    return of_claim(work, wish, frozenset())
+    return of_claim(work, wish, lots, frozenset())
 
 
 def is_quiet(one: ClaimMemory) -> bool:

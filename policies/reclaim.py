@@ -14,7 +14,6 @@ from policies.model.decision import EvictionReason
 from policies.model.inventory import Group, UsageState
 from policies.model.tenancy import Tenant
 from policies.model.units import ClaimId, DeviceId, FlavorId, GroupId, ModelId, TenantId
-from policies.model.workload import ClaimKind
 from policies.survey import Survey
 
 UNSEEN_IN_FLIGHT = 1
@@ -31,7 +30,7 @@ class Tier(IntEnum):
     NONE = 5
 
 
-Terms = tuple[TenantId, int, int, int, ClaimKind, tuple[int | None, int | None], ModelId | None]
+Terms = tuple[TenantId, int, int, int, bool, tuple[int | None, int | None], ModelId | None]
 """What decides over a waiting lot beside what is there; see ``sharing.terms_of``."""
 
 

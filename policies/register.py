@@ -19,7 +19,7 @@ class Register(Generic[K, N]):
     """Nouns by name. Names are sorted once; afterwards only those that came or went are looked for."""
 
     known: dict[K, N] = field(default_factory=dict)
-    """To be read; changed by ``put`` and ``drop`` alone."""
+    """To be read; changed by ``put_all`` and ``drop`` alone."""
     _names: list[K] = field(default_factory=list)
     _told: tuple[N, ...] = ()
     """In the order of ``_names``."""
@@ -28,23 +28,18 @@ class Register(Generic[K, N]):
     _renewed: set[K] = field(default_factory=set)
     """Names whose noun was exchanged since then."""
 
-    def put(self, name: K, noun: N) -> None:
-        """Add the noun, or exchange that of its name."""
-        before = self.known.get(name)
-        if before is None:
-            self._unsorted.add(name)
-        elif before is not noun:
-            self._renewed.add(name)
-        self.known[name] = noun
-
     def put_all(self, nouns: Mapping[K, N]) -> None:
         """Add or exchange all of them."""
         if not self.known and not self._told:
             self.known.update(nouns)
             self._unsorted.update(nouns)
             return
+        known = self.known
         for name, noun in nouns.items():
-            self.put(name, noun)
+            before = known.get(name)
+            if before is not noun:
+                (self._unsorted if before is None else self._renewed).add(name)
+                known[name] = noun
 
     def drop(self, name: K) -> None:
         """Take the noun of that name out, if there is one."""

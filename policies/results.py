@@ -148,9 +148,9 @@ def _say(
         wish, lots = wishes[claim], lots_of[claim]
         seat = runs_alone(wish, lots)
         if seat is not None and claim not in eventful:
-            said, memory = served_alone(claim, seat.rung), of_running(work, wish, seat)
+            said, memory = served_alone(claim, seat.rung), of_running(work, wish, lots, seat)
         else:
-            said, memory = reason(facts, wish), of_claim(work, wish, evicted)
+            said, memory = reason(facts, wish, lots), of_claim(work, wish, lots, evicted)
         reasons[claim] = said
         if memory is None:
             results.memories.drop(claim)

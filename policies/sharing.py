@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from policies.model.workload import ClaimKind
 from policies.reclaim import Lot, Terms, Tier, may_displace
 from policies.working import Allocation, Failure, is_search_over
 
@@ -16,7 +17,7 @@ def terms_of(lot: Lot) -> Terms | None:
     if lot.seats or not lot.is_base or ask.idle or ask.upgrades or claim.spread or ask.rung is not None:
         return None
     ends = claim.duration_s, claim.expires_at_ms
-    return ask.tenant.id, id(ask.options), ask.value, lot.size, claim.kind, ends, claim.model
+    return ask.tenant.id, id(ask.options), ask.value, lot.size, claim.kind is ClaimKind.JOB, ends, claim.model
 
 
 def granted(work: Allocation, lot: Lot, tier: Tier, attempt: Attempt) -> bool:

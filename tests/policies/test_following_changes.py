@@ -64,6 +64,6 @@ def test_a_register_tells_its_nouns_in_the_order_of_names_whatever_came_went_or_
                 register.drop(name)
                 known.pop(name, None)
             else:
-                register.put(name, turn)
+                register.put_all({name: turn})
                 known[name] = turn
         assert register.told() == tuple(known[name] for name in sorted(known))
