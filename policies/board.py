@@ -249,8 +249,9 @@ class Board:
                 memory[device] -= seat.memory_mib
             node = devices[seat.devices[0]].node
             self.node_free[node] -= seat.gpu_millis * len(seat.devices)
-            self.node_cpu[node] -= seat.cpu_millis
-            self.node_memory[node] -= seat.host_memory_mib
+            if seat.cpu_millis or seat.host_memory_mib:
+                self.node_cpu[node] -= seat.cpu_millis
+                self.node_memory[node] -= seat.host_memory_mib
         for some in on.values():
             if len(some) > 1:
                 some.sort(key=_by_group)

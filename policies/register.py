@@ -32,7 +32,6 @@ class Register(Generic[K, N]):
         """Add or exchange all of them."""
         if not self.known and not self._told:
             self.known.update(nouns)
-            self._unsorted.update(nouns)
             return
         known = self.known
         for name, noun in nouns.items():
@@ -52,7 +51,7 @@ class Register(Generic[K, N]):
 
         Cost: sorting what came or went, and a search for what was exchanged.
         """
-        if len(self._unsorted) * MUCH > len(self.known):
+        if len(self._unsorted) * MUCH > len(self.known) or not self._names:
             self._names = sorted(self.known)
             self._told = tuple(map(self.known.__getitem__, self._names))
         elif self._unsorted or self._renewed:
