@@ -10,9 +10,12 @@ from policies.survey import Survey
 from policies.working import Allocation
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Later:
-    """What keeps others from leaving now."""
+    """What keeps others from leaving now.
+
+    Compared by identity: what is told of equal claims is looked up by it, once for each claim that waits.
+    """
 
     sentence: str
     at_ms: int | None = None

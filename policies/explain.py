@@ -135,7 +135,7 @@ def _of_equals(facts: Known, wish: Ask, lots: list[Lot], so_far: PendingReason |
         state = _state(wish, 0, code, is_blind=wish.domain in work.survey.blind)
         known = facts.told[key] = code, state, _told(facts, wish, lots, [], code), _terms(wish, lots)
     code, state, (eta, sentence, blockers), terms = known
-    if code in QUEUED:
+    if facts.turns and code in QUEUED:
         eta = _turn(facts, claim)
     return _built(  # in the order of its fields
         claim, state, code, sentence, facts.positions.get(claim), eta[0], eta[1], 0, wish.wanted, None,
