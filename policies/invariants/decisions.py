@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 from policies.invariants.floors import floors_hold
 from policies.invariants.leaving import broken_by_leaving, is_over
-from policies.invariants.world import Violation, World, shape_of
+from policies.invariants.world import Violation, World, is_working, shape_of
 from policies.model.decision import Decision, Eviction, EvictionReason
-from policies.model.inventory import DeviceHealth, GroupState, ScrubState
+from policies.model.inventory import DeviceHealth, ScrubState
 from policies.model.snapshot import Snapshot
 from policies.model.units import (
     WHOLE_GPU_MILLIS,
@@ -179,12 +179,9 @@ def _victims_may_leave(world: World, decision: Decision) -> Iterator[Violation]:
 
 def _was_whole(world: World, claim: Claim) -> bool:
     """Say whether the claim had its minimum on devices that may carry it: fewer is no service, and leaves."""
-    may_carry = (DeviceHealth.HEALTHY, DeviceHealth.SUSPECT)
     working = sum(
-        group.replicas for group in world.groups.values()
-        if group.claim == claim.id and group.state is not GroupState.FAILED
-        and all(one in world.devices and world.devices[one].health in may_carry for one in group.devices)
-    )  # fmt: skip
+        group.replicas for group in world.groups.values() if group.claim == claim.id and is_working(world, group)
+    )
     return working >= claim.min_replicas
 
 

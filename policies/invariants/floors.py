@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterator
 
-from policies.invariants.world import Violation, World, mode_now, shape_of
+from policies.invariants.world import Violation, World, is_working, mode_now, shape_of
 from policies.model.decision import Decision, EvictionReason
-from policies.model.inventory import Device, DeviceHealth, GroupState, ScrubState
+from policies.model.inventory import Device, DeviceHealth, ScrubState
 from policies.model.tenancy import Tenant
 from policies.model.units import (
     WHOLE_GPU_MILLIS,
@@ -139,7 +139,7 @@ def _held_before(world: World) -> defaultdict[tuple[str, FlavorId], int]:
     alone: defaultdict[tuple[TenantId, FlavorId], int] = defaultdict(int)
     working: defaultdict[ClaimId, int] = defaultdict(int)
     for group in world.groups.values():
-        working[group.claim] += group.replicas if group.state is not GroupState.FAILED else 0
+        working[group.claim] += group.replicas if is_working(world, group) else 0
     for group in world.groups.values():
         claim, shape = world.claims.get(group.claim), shape_of(world, group.claim, group.rung)
         device = world.devices.get(group.devices[0])

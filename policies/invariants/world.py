@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from policies.model.decision import Decision
-from policies.model.inventory import Device, Group, Node, Worker
+from policies.model.inventory import Device, DeviceHealth, Group, GroupState, Node, Worker
 from policies.model.policy import ModeDeclaration, OperatingMode, Policy
 from policies.model.snapshot import GapKind, Snapshot
 from policies.model.tenancy import Tenant
@@ -108,3 +108,11 @@ def shape_of(world: World, claim: ClaimId, rung: int) -> Shape | None:
     """Return what one replica of the claim takes on this rung; None if the claim or the rung is not known."""
     known = world.claims.get(claim)
     return known.ladder[rung] if known is not None and 0 <= rung < len(known.ladder) else None
+
+
+def is_working(world: World, group: Group) -> bool:
+    """Say whether the group runs, or may, on devices that may carry it: what stands on a lost one is no service."""
+    may_carry = (DeviceHealth.HEALTHY, DeviceHealth.SUSPECT)
+    return group.state is not GroupState.FAILED and all(
+        one in world.devices and world.devices[one].health in may_carry for one in group.devices
+    )

@@ -16,7 +16,7 @@ from policies.model.snapshot import Gap, GapKind
 from policies.model.tenancy import Quota
 from policies.model.workload import Shape
 from tests.policies.looking import FOUR
-from tests.policies.situations import NOW_MS, claim, rules, running, snapshot
+from tests.policies.situations import NOW_MS, claim, device, rules, running, snapshot
 
 ONE, TWO = claim("civil/x:one"), claim("defence/x:two", least=0, most=4)
 POLICY = replace(
@@ -218,3 +218,14 @@ def test_a_domain_that_was_not_seen_does_not_move_its_replicas_for_others():
     decision = decide(seen, rules(civil=0, defence=1000), Memory(), NOW_MS)
     assert decision.evictions == ()
     assert not rules_broken(decision, seen, rules(civil=0, defence=1000))
+
+
+def test_a_gang_that_lost_a_device_is_no_service_and_its_leaving_breaks_no_floor():
+    """Two replicas on two devices each, and no third place for the one that lost a device: the gang ends as a whole."""
+    gang = claim("civil/x:gang", devices=2, least=2)
+    sick = [replace(one, health=DeviceHealth.QUARANTINED) if one.id == "G1" else one for one in FOUR]
+    seen = snapshot([*sick, device("G4", "n1")], [gang], running(gang, ("G0", "G1"), ("G2", "G3")))
+    policy = rules(civil=8000, defence=0)
+    decision = decide(seen, policy, Memory(), NOW_MS)
+    assert len(decision.evictions) == 2
+    assert not rules_broken(decision, seen, policy)
