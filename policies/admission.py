@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, fields
 from operator import attrgetter
 
-from policies.ends import OVER, has_expired
+from policies.ends import OVER, boost, has_expired
 from policies.layouts import impossible
 from policies.model.building import builder
 from policies.model.decision import PendingReason
@@ -19,8 +19,6 @@ from policies.modes import is_paused
 from policies.soundness import MOST_REPLICAS
 from policies.survey import Survey
 
-DEADLINE_BOOST = 100
-"""Added to the class value of a job that must start now to meet its deadline; falls to 0 at twice its duration."""
 SUSPENDED_JOB = "it is suspended: its owner did that, or its program failed too often in a row; its events say which"
 START_BACKOFF_DOUBLINGS = 6
 """The back-off after failed starts stops doubling here: 64 times the time of a worker's start."""
@@ -127,17 +125,21 @@ class Form:
     detail: str
     options: tuple[Option, ...]
     """Options inside the quota that a host could carry; those inside the quota when no host could."""
+    inside: tuple[Option, ...]
+    """Options inside the quota, the same object where hosts could carry all."""
     is_paused: bool
     rungs: int
     has_host: bool
     """Whether some host could carry one of the options."""
 
-    def split(self, rung: int | None) -> tuple[tuple[Option, ...], tuple[Option, ...]]:
-        """Return the options from this rung downwards, and the better ones."""
-        if rung is None or self.options[0].rung >= rung:
-            return self.options, ()
-        lower = tuple(option for option in self.options if option.rung >= rung)
-        return (lower, tuple(one for one in self.options if one.rung < rung)) if lower else (self.options, ())
+    def split(self, rung: int | None, held: Collection[Group]) -> tuple[tuple[Option, ...], tuple[Option, ...]]:
+        """Return the options from this rung downwards, and the better ones; what runs may stay on its own."""
+        is_stranded = bool(held) and all(one.rung != rung for one in self.options)
+        options = self.inside if is_stranded else self.options
+        if rung is None or options[0].rung >= rung:
+            return options, ()
+        lower = tuple(option for option in options if option.rung >= rung)
+        return (lower, tuple(one for one in options if one.rung < rung)) if lower else (options, ())
 
 
 NEW = ClaimMemory(claim=ClaimId(""))
@@ -188,7 +190,7 @@ def _new_form(survey: Survey, claim: Claim, fleet: Fleet) -> Form:
     paused = is_paused(survey.overlay, claim.priority_class, tenant.id) and rank.preemptible
     return Form(
         tenant=tenant, rank=rank, refusal=refusal, detail=detail, options=fitting or options, is_paused=paused,
-        rungs=len(claim.ladder), has_host=bool(fitting),
+        rungs=len(claim.ladder), has_host=bool(fitting), inside=options,
     )  # fmt: skip
 
 
@@ -204,11 +206,12 @@ def _ask(survey: Survey, claim: Claim, form: Form) -> Ask:
     if refusal is None and not form.has_host and not held:
         refusal, detail = PendingReason.TOPOLOGY_UNSATISFIED, "no host has so many healthy devices of its flavors"
     wanted, lower_since = (0, None) if refusal else _wanted(survey, claim, remembered, held)
-    options, upgrades = form.split(rung) if rung and form.options else (form.options, ())
+    is_plain = not form.options or (not rung and form.inside is form.options)
+    options, upgrades = (form.options, ()) if is_plain else form.split(rung, held)
     idle, idle_since = False, None
     if remembered.idle_since_ms is not None or (held and held[0].usage is UsageState.TRULY_IDLE):
         idle, idle_since = _idle(survey, claim, held, remembered)
-    value = form.rank.value + (0 if claim.deadline_ms is None else _boost(survey, claim, held))
+    value = form.rank.value + (0 if claim.deadline_ms is None else boost(claim, survey.now_ms, held))
     return _asked(  # in the order of its fields
         claim, form.tenant, form.rank, form.tenant.domain, value, wanted, min(wanted, claim.min_replicas), options,
         upgrades, rung, held, leaving, refusal, detail, form.is_paused, idle, lower_since, idle_since,
@@ -348,16 +351,6 @@ def _is_stale(survey: Survey, demand: Demand) -> bool:
     return survey.now_ms - demand.observed_at_ms > survey.policy.bounds.telemetry_max_age_ms
 
 
-def _boost(survey: Survey, claim: Claim, held: tuple[Group, ...]) -> int:
-    if claim.deadline_ms is None or claim.duration_s is None:
-        return 0
-    if held:
-        return DEADLINE_BOOST
-    slack = claim.deadline_ms - survey.now_ms - claim.duration_s * 1000
-    span = max(1, 2 * claim.duration_s * 1000)
-    return DEADLINE_BOOST - min(DEADLINE_BOOST, max(0, slack) * DEADLINE_BOOST // span)
-
-
 def _possible(
     claim: Claim, options: tuple[Option, ...], fleet: Fleet
 ) -> tuple[tuple[Option, ...], tuple[Option, ...], PendingReason | None, str]:
@@ -368,7 +361,7 @@ def _possible(
         fault = "its minimum, on its smallest shape, is more than its tenant may ever hold, or than there is"
         return options, (), PendingReason.EXCEEDS_MAX_QUOTA, fault
     fitting = tuple(one for one in inside if claim.ladder[one.rung].devices <= fleet.together.get(one.flavor, 0))
-    return inside, fitting, None, ""
+    return inside, inside if len(fitting) == len(inside) else fitting, None, ""
 
 
 def _idle(survey: Survey, claim: Claim, held: tuple[Group, ...], remembered: ClaimMemory) -> tuple[bool, int | None]:

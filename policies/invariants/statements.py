@@ -87,7 +87,7 @@ def _fault_of_group(world: World, placement: Placement) -> str:
         is_resized = placement.replicas != seen.replicas or _has_shrunk(world, seen, placement)
         return (
             ""
-            if now == said and (is_resized or placement.devices == seen.devices)
+            if now == said and (is_resized or set(placement.devices) <= set(seen.devices))
             else "runs elsewhere or otherwise now; what changes is another group"
         )
     shape = shape_of(world, placement.claim, placement.rung)

@@ -104,3 +104,11 @@ def test_what_is_over_stays_where_nobody_can_see():
     blind = replace(SEEN, adopting=("civil",))
     assert not decide(blind, RULES, Memory(), ENDS_MS).evictions
     assert code(decide(blind, RULES, Memory(), ENDS_MS), GUEST.id) is PendingReason.DEACTIVATED
+
+
+def test_who_waits_behind_a_claim_with_an_end_expects_its_place_when_that_has_come():
+    first, waits = claim("civil/x:first", expires_at_ms=ENDS_MS), claim("civil/x:waits", submitted_at_ms=1)
+    seen = snapshot(FOUR[:1], [first, waits], running(first, ("G0",)))
+    policy = rules(civil=1000, defence=0, floor=0, worker_start_ms=0)
+    decision = decide(seen, policy, Memory(), NOW_MS)
+    assert next(one.eta_ms for one in decision.reasons if one.claim == waits.id) == ENDS_MS

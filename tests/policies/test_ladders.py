@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from policies.decide import decide
 from policies.model.decision import PendingReason
+from policies.model.inventory import DeviceHealth
 from policies.model.memory import ClaimMemory, Memory
 from policies.model.workload import Shape
 from tests.policies.looking import code, granted
@@ -18,6 +21,18 @@ def test_scarcity_lowers_quality_before_it_refuses_service():
     decision = decide(seen, rules(), Memory(), NOW_MS)
     assert {reason.rung for reason in decision.reasons} == {1}
     assert all(reason.granted_replicas == 1 for reason in decision.reasons)
+
+
+@pytest.mark.parametrize("rank", ["standard", "pinned"])
+def test_what_runs_on_a_rung_that_no_host_could_carry_anew_stays_where_it_is(rank):
+    """A device of its host is suspect: nothing new starts there, what runs may stay on its rung."""
+    ladder = (Shape(flavors=("A",), devices=2), Shape(flavors=("A",), gpu_millis=500))
+    wide = claim("civil/x:wide", ladder=ladder, priority_class=rank)
+    devices = [device("G0"), device("G1", health=DeviceHealth.SUSPECT)]
+    seen = snapshot(devices, [wide], running(wide, ("G0", "G1")))
+    decision = decide(seen, rules(civil=2000), Memory(), NOW_MS)
+    assert not decision.evictions
+    assert {(one.granted_replicas, one.rung) for one in decision.reasons} == {(1, 0)}
 
 
 def test_who_changes_its_rung_where_it_stands_is_not_told_that_others_make_room():
