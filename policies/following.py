@@ -16,8 +16,9 @@ from policies.model.memory import ClaimMemory, Memory
 from policies.model.policy import Policy
 from policies.model.snapshot import Snapshot
 from policies.model.units import ClaimId, DeviceId, FlavorId, GroupId, WorkerId
+from policies.model.workload import Reservation
 from policies.modes import overlay_in_force
-from policies.quota import healthy_capacity, shares
+from policies.quota import healthy_capacity, shares, starts_ms
 from policies.recall import is_quiet
 from policies.setting import begin
 from policies.standing import Standing
@@ -32,7 +33,8 @@ def follow(standing: Standing, snapshot: Snapshot, policy: Policy, memory: Memor
     """Bring what stands up to the arguments of the next decision.
 
     Returns False, with nothing changed, where that could differ from laying it out anew: other rules or another mode,
-    other devices or hosts, reservations, other gaps, names that occur twice, or too long since it was last done.
+    other devices or hosts, other reservations or one that begins or ends, other gaps, names that occur twice, or too
+    long since it was last done.
     """
     if not _is_alike(standing, snapshot, policy, now_ms):
         return False
@@ -77,12 +79,24 @@ def _is_alike(standing: Standing, snapshot: Snapshot, policy: Policy, now_ms: in
         and standing.is_plain
         and policy == standing.policy
         and overlay_in_force(policy, now_ms) == overlay_in_force(policy, standing.now_ms)
-        and not snapshot.reservations
+        and _is_reserved_alike(standing, snapshot, now_ms)
         and snapshot.nodes == before.nodes
         and snapshot.flavors == before.flavors
         and snapshot.gaps == before.gaps
         and snapshot.adopting == before.adopting
     )
+
+
+def _is_reserved_alike(standing: Standing, snapshot: Snapshot, now_ms: int) -> bool:
+    """Say whether the same is reserved, and no reservation has begun or ended since."""
+    kept, seen = snapshot.reservations, standing.work.survey
+    if not kept or kept != standing.snapshot.reservations:
+        return not kept and not standing.snapshot.reservations
+
+    def is_on(one: Reservation, at_ms: int) -> bool:
+        return starts_ms(seen, one.starts_at_ms) <= at_ms < one.ends_at_ms
+
+    return all(is_on(one, standing.now_ms) == is_on(one, now_ms) for one in kept)
 
 
 def _can_follow(standing: Standing, changes: Changes, snapshot: Snapshot, memory: Memory) -> bool:

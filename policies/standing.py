@@ -45,7 +45,7 @@ class Standing:
     groups_on: dict[WorkerId, set[GroupId]] = field(default_factory=dict)
     """See ``_groups_on``."""
     is_plain: bool = True
-    """Whether every name occurs once, every device has one worker at most, and nothing is reserved or lost."""
+    """Whether every name occurs once, every device has one worker at most, and nothing is lost."""
     age: int = 0
     """Decisions since everything was laid out."""
 
@@ -78,7 +78,7 @@ def _is_plain(seen: Survey, memory: Memory) -> bool:
     )  # fmt: skip
     held = [device for worker in snapshot.workers for device in worker.devices]
     is_single = all(len(known) == len(listed) for known, listed in pairs)
-    return is_single and len(set(held)) == len(held) and not snapshot.reservations
+    return is_single and len(set(held)) == len(held)
 
 
 def is_volatile(seen: Survey, wish: Ask) -> bool:

@@ -12,7 +12,7 @@ from policies.changes import between
 from policies.decide import Decider, decide
 from policies.model.codec import to_json
 from policies.model.memory import Memory
-from policies.model.workload import Demand
+from policies.model.workload import Demand, Reservation
 from tests.policies.situations import NOW_MS, claim, device, rules, running, snapshot
 from tests.simulation.generate import Dice, event, world
 
@@ -40,6 +40,21 @@ def test_a_quiet_world_is_followed_and_not_laid_out_anew():
     for turn in range(3):
         memory = decider.decide(replace(seen, generation=turn), rules(), memory, NOW_MS + turn).memory
     assert decider.age == 2
+
+
+def test_what_is_reserved_is_followed_until_it_begins_or_ends():
+    one, other = claim("civil/x:chat"), claim("civil/y:bulk", most=3)
+    begins, ends = NOW_MS + 100_000, NOW_MS + 200_000
+    reserved = Reservation(
+        id="defence:drill", tenant="defence", flavor="A", gpu_millis=2000, starts_at_ms=begins, ends_at_ms=ends
+    )
+    seen = snapshot(FOUR, [one, other], running(one, ("G0",)), reservations=(reserved,))
+    decider, memory, ages = Decider(), Memory(), []
+    for at in (NOW_MS, NOW_MS + 1, begins, begins + 1, ends, ends + 1):
+        again = decider.decide(seen, rules(floor=0), memory, at)
+        assert to_json(again) == to_json(decide(seen, rules(floor=0), memory, at))
+        memory, ages = again.memory, [*ages, decider.age]
+    assert ages == [0, 1, 0, 1, 0, 1], "laid out anew only where something begins or ends"
 
 
 def test_after_a_loss_of_memory_nothing_is_said_again_of_what_simply_runs():
