@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import permutations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from policies.decide import decide
@@ -159,7 +159,10 @@ def asked(stands) -> tuple:
         for name, (_, millis) in stands.items()
     }
     runs = together(running(claims[name], (place,)) for name, (place, _) in stands.items())
-    seen, policy = snapshot(FOUR[:3], [*claims.values(), claim(WHOLE, submitted_at_ms=9)], *runs), rules(3000, 0)
+    seen, policy = (
+        snapshot(FOUR[:3], [*claims.values(), claim(WHOLE, submitted_at_ms=9)], *runs),
+        rules(3000, 0, floor=0),
+    )
     decision = decide(seen, policy, Memory(), NOW_MS)
     assert check_decision(seen, decision, policy) == ()
     return granted(decision), {one.claim: one.reason for one in decision.evictions}
@@ -211,6 +214,7 @@ THREE = st.lists(
 
 @FEW
 @given(THREE)
+@example([(500, "x", "2", "pinned"), (500, "y", "0", "pinned"), (600, "y", "1", "c")])
 def test_whatever_comes_free_by_moving_once_is_found_and_what_cannot_come_free_moves_nobody(parts):
     free, left, stands = {"G0": 1000, "G1": 1000, "G2": 1000}, {"x": 500, "y": 1500}, {}
     for index, (millis, name, host, kind) in enumerate(parts):
