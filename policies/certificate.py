@@ -126,7 +126,7 @@ def _fleet(seen: Survey, flavor: FlavorId) -> _Fleet:
         if device.flavor == flavor:
             parts[device.gpu] += 1
             hosts[device.node] += 1
-    least, kept, stuck = min(parts.values(), default=0), *_what_stays(seen, flavor)
+    least, kept, stuck, waste = min(parts.values(), default=0), *_what_stays(seen, flavor)
     floors, fixed = _needed(seen, flavor, {}), _needed(seen, flavor, kept)
     whole = max(1, least) * WHOLE_GPU_MILLIS
     domains = {*floors, *stuck}
@@ -134,14 +134,20 @@ def _fleet(seen: Survey, flavor: FlavorId) -> _Fleet:
         flavor=flavor, gpus=len(parts), is_mixed=len(set(parts.values())) > 1, hosts=hosts,
         memory_mib=flavor_memory(seen).get(flavor, 0),
         floors={one: -(-floors[one] // whole) for one in domains},
-        fixed={one: max(-(-fixed[one] // whole), stuck[one]) for one in domains}, stuck=stuck, kept=kept,
+        fixed={one: max(-(-(fixed[one] + waste[one]) // whole), stuck[one]) for one in domains}, stuck=stuck, kept=kept,
     )  # fmt: skip
 
 
-def _what_stays(seen: Survey, flavor: FlavorId) -> tuple[dict[TenantId, int], Counter[SecurityDomain]]:
-    """Return the millis that each tenant, with all below it, holds in what stays, and the GPUs that carry it."""
+def _what_stays(
+    seen: Survey, flavor: FlavorId
+) -> tuple[dict[TenantId, int], Counter[SecurityDomain], Counter[SecurityDomain]]:
+    """Return the millis that each tenant, with all below it, holds in what stays, and the GPUs that carry it.
+
+    Last, by domain, the millis that are left beside it on its devices: a whole device cannot be had there.
+    """
     kept: defaultdict[TenantId, int] = defaultdict(int)
     stuck: defaultdict[DeviceId, set[SecurityDomain]] = defaultdict(set)
+    beside: defaultdict[tuple[DeviceId, SecurityDomain], int] = defaultdict(lambda: WHOLE_GPU_MILLIS)
     for group in seen.groups.values():
         claim, worker = seen.claims.get(group.claim), seen.workers.get(group.worker)
         device = seen.devices.get(group.devices[0])
@@ -158,7 +164,12 @@ def _what_stays(seen: Survey, flavor: FlavorId) -> tuple[dict[TenantId, int], Co
         for one in group.devices:
             if one in seen.devices:
                 stuck[seen.devices[one].gpu].add(worker.domain)
-    return kept, Counter(domain for domains in stuck.values() for domain in domains)
+                each = shape.gpu_millis * max(1, group.replicas * shape.devices // len(group.devices))
+                beside[one, worker.domain] = max(0, beside[one, worker.domain] - each)
+    waste: Counter[SecurityDomain] = Counter()
+    for (_, domain), left in beside.items():
+        waste[domain] += left
+    return kept, Counter(domain for domains in stuck.values() for domain in domains), waste
 
 
 def _needed(seen: Survey, flavor: FlavorId, kept: dict[TenantId, int]) -> dict[SecurityDomain, int]:

@@ -198,3 +198,15 @@ def test_a_floor_above_other_floors_holds_theirs_however_deep_the_tree_is():
     ]  # fmt: skip
     policy = Policy(revision="deep", tenants=tuple(deep), priority_classes=CLASSES)
     assert all(proof.is_recoverable for proof in certify(snapshot(FOUR[:2], []), policy, NOW_MS))
+
+
+def test_parts_of_devices_that_nobody_may_preempt_leave_no_whole_one():
+    pinned = claim("civil/y:pinned", millis=500, most=2, priority_class="pinned")
+    policy = rules(civil=2000, defence=0, floor=0)
+    policy = replace(policy, tenants=tuple(
+        replace(one, floor_millis=(("A", 1000),)) if one.id == "civil/x" else one for one in policy.tenants
+    ))  # fmt: skip
+    apart = snapshot(FOUR[:2], [pinned], running(pinned, ("G0",), ("G1",)))
+    together = snapshot(FOUR[:2], [pinned], running(pinned, ("G0",)))
+    assert "too few remain" in proof_of("civil/x", apart, policy).sentence
+    assert proof_of("civil/x", together, policy).is_recoverable
