@@ -32,7 +32,7 @@ OVER = (PendingReason.SUSPENDED, PendingReason.DEACTIVATED)
 """Codes of claims that ask for nothing now: they are held, they do not wait."""
 SENTENCES = {
     PendingReason.TELEMETRY_STALE: "what it needs was not seen; what runs is held, nothing new starts there",
-    PendingReason.CAPACITY_LOST: "devices were lost, and what is left does not cover every quota",
+    PendingReason.CAPACITY_LOST: "devices were lost or their hosts are closed, and what is left does not cover every quota",
     PendingReason.WAITING_FOR_QUOTA: "nothing that its tenant may hold is free now",
     PendingReason.RESERVATION_AHEAD: "it might still run when a reservation begins",
     PendingReason.TOPOLOGY_UNSATISFIED: "there is quota, but no free place of the shape that it needs",
@@ -320,7 +320,9 @@ def _terms(wish: Ask, lots: list[Lot]) -> Terms:
 
 
 def _waited(work: Allocation, wish: Ask) -> tuple[str, int]:
-    return "waited_s", max(0, work.survey.now_ms - wish.claim.submitted_at_ms) // 1000
+    """Return for how long it is there; 0 where nobody said since when."""
+    since_ms = wish.claim.submitted_at_ms
+    return "waited_s", max(0, work.survey.now_ms - since_ms) // 1000 if since_ms else 0
 
 
 def _eta(facts: Known, wish: Ask, code: PendingReason, seats: list[Seat]) -> Eta:

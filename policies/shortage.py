@@ -1,4 +1,4 @@
-"""Which flavors are short of what their quotas promise, because devices were lost or were not seen."""
+"""Which flavors are short of what their quotas promise: devices were lost, take nothing new, or were not seen."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def shortages(work: Allocation) -> dict[FlavorId, PendingReason]:
     """Return why each flavor is short whose capacity is below the nominal quotas; the others are left out.
 
     Depends on inventory and policy alone, never on what anybody asks for, so that every tenant may be told. Lost
-    devices come first: they need a person, what was not seen may come back by itself.
+    devices and closed hosts come first: they need a person, what was not seen may come back by itself.
     """
     promised: dict[FlavorId, int] = {}
     for flavor, some in work.shares.items():
@@ -32,7 +32,7 @@ def shortages(work: Allocation) -> dict[FlavorId, PendingReason]:
 
 
 def _missing(survey: Survey) -> tuple[dict[FlavorId, int], dict[FlavorId, int]]:
-    """Return the millis of each flavor that are broken, and those that were not seen."""
+    """Return the millis of each flavor that are broken or on closed hosts, and those that were not seen."""
     lost: dict[FlavorId, int] = {}
     unseen: dict[FlavorId, int] = {}
     for device in survey.devices.values():
@@ -40,4 +40,6 @@ def _missing(survey: Survey) -> tuple[dict[FlavorId, int], dict[FlavorId, int]]:
             lost[device.flavor] = lost.get(device.flavor, 0) + WHOLE_GPU_MILLIS
         elif device.id in survey.unseen or device.node in survey.unseen:
             unseen[device.flavor] = unseen.get(device.flavor, 0) + WHOLE_GPU_MILLIS
+        elif device.id not in survey.open:
+            lost[device.flavor] = lost.get(device.flavor, 0) + WHOLE_GPU_MILLIS
     return lost, unseen

@@ -107,6 +107,21 @@ def test_who_lacks_its_own_quota_because_devices_were_lost_is_told_so():
     }
 
 
+def test_who_lacks_its_own_quota_because_hosts_are_closed_is_told_so_and_not_that_its_quota_is_used_up():
+    one = claim("civil/x:a")
+    seen = snapshot([device("G0"), device("G1", node="n1")], [one])
+    closed = replace(seen, nodes=tuple(replace(node, schedulable=False) for node in seen.nodes))
+    decision = decide(closed, rules(), Memory(), NOW_MS)
+    assert codes(decision) == {one.id: PendingReason.CAPACITY_LOST}
+    assert "hosts are closed" in for_tenant(decision, one.id, [one]).sentence
+
+
+def test_who_did_not_say_since_when_it_waits_has_not_waited_since_1970():
+    some = [claim("civil/x:a"), claim("civil/x:b", submitted_at_ms=NOW_MS - 5_000)]
+    decision = decide(snapshot([], some), rules(), Memory(), NOW_MS)
+    assert [dict(one.score_terms)["waited_s"] for one in decision.reasons] == [0, 5]
+
+
 def test_who_wants_more_than_its_quota_waits_for_quota_even_while_devices_are_lost():
     sick = [*FOUR[:3], device("G3", health=DeviceHealth.QUARANTINED)]
     wish = claim("civil/x:a", least=0, most=4)
