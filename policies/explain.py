@@ -32,7 +32,7 @@ OVER = (PendingReason.SUSPENDED, PendingReason.DEACTIVATED)
 """Codes of claims that ask for nothing now: they are held, they do not wait."""
 SENTENCES = {
     PendingReason.TELEMETRY_STALE: "what it needs was not seen; what runs is held, nothing new starts there",
-    PendingReason.CAPACITY_LOST: "devices were lost or their hosts are closed, and what is left does not cover every quota",
+    PendingReason.CAPACITY_LOST: "devices were lost or their hosts are closed, and the rest does not cover every quota",
     PendingReason.WAITING_FOR_QUOTA: "nothing that its tenant may hold is free now",
     PendingReason.RESERVATION_AHEAD: "it might still run when a reservation begins",
     PendingReason.TOPOLOGY_UNSATISFIED: "there is quota, but no free place of the shape that it needs",
