@@ -12,7 +12,7 @@ from policies.decide import decide
 from policies.invariants import check_decision
 from policies.model.decision import EvictionReason
 from policies.model.inventory import DeviceHealth, UsageState
-from policies.model.memory import ClaimMemory, Memory
+from policies.model.memory import ClaimMemory, Hold, Memory
 from policies.model.tenancy import Quota
 from policies.model.workload import Reservation, Shape
 from policies.quota import kept_at_start
@@ -110,6 +110,14 @@ def test_who_runs_on_what_siblings_cannot_use_is_not_turned_out_by_an_equal():
     decision = decide(seen, rules(civil=1000, defence=0, floor=1000), Memory(), NOW_MS)
     assert granted(decision, TWO.id) == 1
     assert not decision.evictions
+
+
+@pytest.mark.parametrize(("left_ms", "serves"), [(1, TWO.id), (0, ONE.id)], ids=["held", "the hold has expired"])
+def test_what_was_freed_for_one_of_two_equals_serves_this_one_until_the_hold_expires(left_ms, serves):
+    hold = Hold(device="G0", claim=TWO.id, expires_at_ms=NOW_MS + left_ms)
+    seen = snapshot(FOUR[:1], [ONE, replace(TWO, submitted_at_ms=1)])
+    decision = decide(seen, rules(civil=1000, defence=0, floor=1000), Memory(holds=(hold,)), NOW_MS)
+    assert [one.claim for one in decision.placements] == [serves]
 
 
 def test_what_a_sibling_does_not_lend_is_pooled_for_nobody():
