@@ -12,6 +12,7 @@ from policies.model.building import builder
 from policies.model.decision import PendingReason
 from policies.model.inventory import Group, GroupState, UsageState
 from policies.model.memory import ClaimMemory
+from policies.model.policy import Bounds
 from policies.model.tenancy import PriorityClass, Tenant
 from policies.model.units import WHOLE_GPU_MILLIS, ClaimId, FlavorId, NodeId, SecurityDomain, TenantId
 from policies.model.workload import Claim, ClaimKind, Demand, Shape
@@ -385,6 +386,6 @@ def _idle(survey: Survey, claim: Claim, held: tuple[Group, ...], remembered: Cla
     return survey.now_ms - since >= survey.policy.bounds.idle_after_ms, since
 
 
-def backoff_ms(survey: Survey, failures: int) -> int:
+def backoff_ms(bounds: Bounds, failures: int) -> int:
     """Return how long a claim waits after this many failed starts in a row, in milliseconds."""
-    return survey.policy.bounds.worker_start_ms << min(failures, START_BACKOFF_DOUBLINGS) if failures else 0
+    return bounds.worker_start_ms << min(failures, START_BACKOFF_DOUBLINGS) if failures else 0

@@ -13,6 +13,7 @@ from policies.model.snapshot import Snapshot
 from policies.model.tenancy import Tenant
 from policies.model.units import WHOLE_GPU_MILLIS, DeviceId, FlavorId, NodeId, SecurityDomain, TenantId
 from policies.model.workload import Claim, Shape
+from policies.reclaim import path
 from policies.survey import Survey, survey
 
 
@@ -157,10 +158,8 @@ def _what_stays(
         if worker.domain not in seen.blind and (rank is None or rank.preemptible):
             continue
         shape = claim.ladder[group.rung] if group.rung < len(claim.ladder) else Shape(flavors=())
-        at: TenantId | None = claim.tenant
-        while at is not None and at in seen.tenants:
+        for at in _and_above(seen, claim.tenant):
             kept[at] += shape.gpu_millis * shape.devices * group.replicas
-            at = seen.tenants[at].parent
         for one in group.devices:
             if one in seen.devices:
                 stuck[seen.devices[one].gpu].add(worker.domain)
@@ -192,14 +191,17 @@ def _needed(seen: Survey, flavor: FlavorId, kept: dict[TenantId, int]) -> dict[S
     return domains
 
 
+def _and_above(seen: Survey, tenant: TenantId) -> frozenset[TenantId]:
+    known = seen.tenants.get(tenant)
+    return frozenset() if known is None else path(seen, known)
+
+
 def _slowest_starts(seen: Survey) -> dict[TenantId, int]:
     """Return the longest measured start of a replica of each tenant or of one below it, in milliseconds."""
     found: dict[TenantId, int] = {}
     for group in seen.groups.values():
-        at: TenantId | None = tenant_of(group.claim)
-        while at is not None and at in seen.tenants:
+        for at in _and_above(seen, tenant_of(group.claim)):
             found[at] = max(found.get(at, 0), group.cold_start_ms)
-            at = seen.tenants[at].parent
     return found
 
 
@@ -209,10 +211,10 @@ def _claims_without_a_host(seen: Survey, fleets: dict[FlavorId, _Fleet]) -> dict
     for _, claim in sorted(seen.claims.items()):
         for flavor, fleet in sorted(fleets.items()):
             odd = _odd(seen, fleet, claim)
-            at: TenantId | None = claim.tenant if odd else None
-            while odd and at is not None and at in seen.tenants:
+            if odd is None:
+                continue
+            for at in _and_above(seen, claim.tenant):
                 found[at, flavor].append(odd)
-                at = seen.tenants[at].parent
     return found
 
 

@@ -148,7 +148,7 @@ def is_backing_off(work: Allocation, lot: Lot) -> bool:
     if remembered.failed_at_ms is None and claim not in survey.groups_of:
         return False
     count, failed_at = failures(survey, lot.ask, remembered)
-    if failed_at is None or survey.now_ms - failed_at >= backoff_ms(survey, count):
+    if failed_at is None or survey.now_ms - failed_at >= backoff_ms(survey.policy.bounds, count):
         return False
     work.codes[lot.ask.claim.id] = PendingReason.ON_HOLD
     return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from policies.admission import backoff_ms
 from policies.decide import decide
 from policies.model.decision import Change, PendingReason, Reason
 from policies.model.inventory import DeviceHealth, ScrubState
@@ -133,7 +134,7 @@ def _moments(search: _Search) -> list[int]:
         delay = 0 if mine is None else mine.preemption_delay_s * 1000
         found.add((own.evicted_at_ms or 0) + bounds.cooldown_ms)
         found.add((now if own.waiting_since_ms is None else own.waiting_since_ms) + delay)
-        found.add((own.failed_at_ms or 0) + bounds.worker_start_ms * 2 ** min(own.failures, 10))
+        found.add((own.failed_at_ms or 0) + backoff_ms(bounds, own.failures))
     return sorted(at - now for at in found if 0 < at - now <= LONGEST_WAIT_MS)[:CHOICES_TRIED]
 
 
