@@ -38,7 +38,7 @@ def certify(snapshot: Snapshot, policy: Policy, now_ms: int) -> tuple[FloorProof
     shared between them, suffice for all floors at once and for what runs and nobody may preempt; when the hosts can
     carry each of the tenant's own claims inside the floor; and when drain, scrub and start end before the deadline.
     Where GPUs are divided into different numbers of devices, each counts as the one with the fewest: the refusal of a
-    floor then says that it may need more than there is.
+    floor then says that it may need more than there is, or that too few may remain.
 
     Cost: one look at devices, groups and claims, then one at each floor.
     """
@@ -112,11 +112,12 @@ def _fault(seen: Survey, fleet: _Fleet, tenant: Tenant, floor: int) -> str:
         return f"the floors of all domains {need} {needed} whole GPUs of {fleet.flavor}, {fleet.gpus} are healthy"
     if sum(fleet.fixed.values()) <= fleet.gpus or fleet.kept.get(tenant.id, 0) >= floor:
         return ""
+    remain = "too few may remain" if fleet.is_mixed else "too few remain"
     others = sum(count for domain, count in fleet.stuck.items() if domain != tenant.domain)
     if others and fleet.floors[tenant.domain] > fleet.gpus - others:
-        return f"{others} GPUs of {fleet.flavor} carry other domains' work that nobody may preempt; too few remain"
+        return f"{others} GPUs of {fleet.flavor} carry other domains' work that nobody may preempt; {remain}"
     stuck = sum(fleet.stuck.values())
-    return f"{stuck} GPUs of {fleet.flavor} carry work that nobody may preempt; too few remain for all floors at once"
+    return f"{stuck} GPUs of {fleet.flavor} carry work that nobody may preempt; {remain} for all floors at once"
 
 
 def _fleet(seen: Survey, flavor: FlavorId) -> _Fleet:

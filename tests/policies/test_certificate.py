@@ -113,7 +113,12 @@ def test_p2_floors_that_are_refused_for_want_of_gpus_cannot_all_be_had(seed):
     made = lent_out(seed)
     proofs = certify(made.observe(), made.policy, made.now_ms)
     short = [
-        one for one in proofs if not one.is_recoverable and "GPUs" in one.sentence and "may need" not in one.sentence
+        one
+        for one in proofs
+        if not one.is_recoverable
+        and "GPUs" in one.sentence
+        and "may need" not in one.sentence
+        and "may remain" not in one.sentence
     ]
     for number, proof in enumerate(proofs):
         ask_for(made, proof, f"floor{number}")
@@ -210,3 +215,17 @@ def test_parts_of_devices_that_nobody_may_preempt_leave_no_whole_one():
     together = snapshot(FOUR[:2], [pinned], running(pinned, ("G0",)))
     assert "too few remain" in proof_of("civil/x", apart, policy).sentence
     assert proof_of("civil/x", together, policy).is_recoverable
+
+
+def test_where_gpus_are_divided_differently_a_refusal_says_only_that_too_few_may_remain():
+    """Each counts as the one with the fewest devices: the other one has room for the whole floor."""
+    pinned = claim("civil/y:pinned", priority_class="pinned")
+    halves = [device(f"G1{part}", gpu="G1") for part in "ab"]
+    seen = snapshot([device("G0"), *halves], [pinned], running(pinned, ("G0",)))
+    policy = rules(civil=1000, defence=2000, floor=0)
+    policy = replace(policy, tenants=tuple(
+        replace(one, floor_millis=(("A", 2000),)) if one.id == "defence" else one for one in policy.tenants
+    ))  # fmt: skip
+    proof = proof_of("defence", seen, policy)
+    assert not proof.is_recoverable
+    assert "too few may remain" in proof.sentence
