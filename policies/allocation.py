@@ -13,6 +13,7 @@ from policies.ladders import climb, squeeze
 from policies.limits import guaranteed, is_allowed
 from policies.model.decision import PendingReason
 from policies.model.units import ClaimId, FlavorId, TenantId
+from policies.parting import give_up_what_may_not_stay
 from policies.pooling import pool
 from policies.rearranging import rearrange
 from policies.reclaim import Lot, Tier, is_unseen, lotted
@@ -182,15 +183,19 @@ def _stand_on_the_strongest(work: Allocation, lot: Lot, used: dict[FlavorId, int
         amount_of = {flavor: sum(seat.charge for seat in some if seat.flavor == flavor) for flavor in flavors}
         return max(_tier(work, lot, one, (used[one], sure[one]), much) for one, much in amount_of.items() if much)
 
+    def worth(some: Sequence[Seat]) -> tuple[Tier, int]:
+        return right(some), len({seat.flavor for seat in some})
+
     ways = [sorted(seats, key=lambda seat: seat.flavor != first) for first in flavors]
-    best = min(ways, key=lambda way: right(way[: lot.size]))
-    if right(best[: lot.size]) >= right(lot.seats):
-        return
-    for one in lot.claim_lots:
-        one.seats, best = best[: len(one.seats)], best[len(one.seats) :]
-        for seat in one.seats:
-            work.board.moved.setdefault(seat, 0)
-            work.victims.lot_of[id(seat)] = one
+    best = min(ways, key=lambda way: worth(way[: lot.size]))
+    if worth(best[: lot.size]) < worth(lot.seats):
+        for one in lot.claim_lots:
+            one.seats, best = best[: len(one.seats)], best[len(one.seats) :]
+            for seat in one.seats:
+                work.board.moved.setdefault(seat, 0)
+                work.victims.lot_of[id(seat)] = one
+    if right(lot.seats) > ENTITLED and not lot.ask.idle and not any(_is_protected(work, one) for one in lot.claim_lots):
+        give_up_what_may_not_stay(work, lot, lambda one, amount: _tier(work, lot, one, (used[one], sure[one]), amount))
 
 
 def _strongest(

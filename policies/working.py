@@ -115,6 +115,8 @@ class Allocation:
     """Times that moves of others were looked for to make room; bounded."""
     may_reopen: bool = False
     """While set, what was settled by sums is not granted for good where it has no right to a floor; see ``steady``."""
+    given_up: list[Seat] = field(default_factory=list)
+    """Replicas that still stand where their claim may not be any more, while it is placed anew; see ``parting``."""
     is_gentle: bool = False
     """While set, nobody is asked to leave."""
     kept_for: dict[DeviceId, ClaimId] = field(default_factory=dict)
@@ -151,14 +153,15 @@ def weak_nodes(work: Allocation, tier: Tier) -> frozenset[NodeId]:
         return weak.nodes
     if work.weak_nodes is None:
         devices = work.survey.devices
-        seats = [seat for lot in work.open_lots() for seat in lot.seats] + work.board.leaving
+        seats = [seat for lot in work.open_lots() for seat in lot.seats]
+        seats += work.board.leaving + work.given_up
         work.weak_nodes = frozenset([devices[seat.devices[0]].node for seat in seats])
     return work.weak_nodes
 
 
 def _weak(work: Allocation, price: Price) -> Weak:
     devices, nodes, least = work.survey.devices, set(), dict[NodeId, int]()
-    for seat in work.board.leaving:
+    for seat in work.board.leaving + work.given_up:
         least[devices[seat.devices[0]].node] = 0
     for lot in work.open_lots():
         for seat in lot.seats:

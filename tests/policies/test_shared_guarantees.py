@@ -148,18 +148,57 @@ def test_a_domain_lacks_less_than_its_smallest_waiting_replica_of_its_floor(wish
     assert not waiting or held + min(waiting) > 1000 * whole
 
 
-def test_a_claim_on_two_flavors_keeps_the_replica_that_it_has_a_right_to_as_its_minimum():
-    """Its replica on B has to leave, nobody lends it; the one on A is inside its own quota, and is enough to serve."""
-    on_b, kept = replace(device("H0", "n1"), flavor="B"), Quota(flavor="B", nominal_millis=1000, lending_limit_millis=0)
-    wide = claim("civil/x:wide", least=1, most=2, ladder=(Shape(flavors=("B", "A")),))
-    policy = rules(civil=2000, defence=2000, floor=1000)
-    policy = replace(policy, tenants=tuple(
+def with_b_kept_by_defence(policy):
+    """The policy, where defence lends none of its one GPU of a second flavor, B."""
+    kept = Quota(flavor="B", nominal_millis=1000, lending_limit_millis=0)
+    return replace(policy, tenants=tuple(
         replace(one, quotas=(*one.quotas, kept)) if one.id in ("defence", "defence/x") else one
         for one in policy.tenants
     ))  # fmt: skip
+
+
+ON_B = replace(device("H0", "n1"), flavor="B")
+EITHER = Shape(flavors=("B", "A"))
+
+
+def test_a_claim_on_two_flavors_keeps_the_replica_that_it_has_a_right_to_as_its_minimum():
+    """Its replica on B has to leave, nobody lends it; the one on A is inside its own quota, and is enough to serve."""
+    wide = claim("civil/x:wide", least=1, most=2, ladder=(EITHER,))
+    policy = with_b_kept_by_defence(rules(civil=2000, defence=2000, floor=1000))
     first, second = running(wide, ("H0",), since_ms=1), running(wide, ("G0",))
-    decision = decide(snapshot([on_b, *FOUR[:1]], [wide], first, second), policy, Memory(), NOW_MS)
+    decision = decide(snapshot([ON_B, *FOUR[:1]], [wide], first, second), policy, Memory(), NOW_MS)
     assert [one.devices for one in decision.placements] == [("G0",)]
+
+
+WEAKER = claim("civil/x:weaker", priority_class="batch")
+
+
+@pytest.mark.parametrize("others", [(), (WEAKER,)], ids=["a free GPU", "a GPU under a lower class"])
+def test_a_gang_that_must_leave_one_of_its_two_flavors_is_placed_anew_in_the_same_decision(others):
+    """One of its two replicas stands on B, which nobody lends; all of it fits into its own quota of A, its floor."""
+    gang = claim("civil/x:gang", least=2, ladder=(EITHER,))
+    runs = [running(gang, ("H0",), since_ms=1), running(gang, ("G0",)), *(running(one, ("G1",)) for one in others)]
+    policy = with_b_kept_by_defence(rules(civil=2000, defence=2000, floor=1000))
+    seen = snapshot([ON_B, *FOUR[:2]], [gang, *others], *runs)
+    decision = decide(seen, policy, Memory(), NOW_MS)
+    assert check_decision(seen, decision, policy) == ()
+    assert sorted(one.devices for one in decision.placements) == [("G0",), ("G1",)]
+    left = {seen.groups[0].id: (EvictionReason.RECLAIM, None)} | {
+        seen.groups[2 + index].id: (EvictionReason.PREEMPT, gang.id) for index in range(len(others))
+    }
+    assert {one.group: (one.reason, one.beneficiary) for one in decision.evictions} == left
+
+
+def test_a_gang_whose_minimum_stands_on_one_flavor_has_the_part_of_the_floor_that_no_sibling_can_use():
+    """Two tenants have half a GPU each of the floor; one replica of three stands on B, which nobody lends."""
+    gang = claim("civil/x:gang", least=2, most=3, ladder=(replace(EITHER, gpu_millis=500),))
+    runs = [running(gang, ("H0",), since_ms=1), running(gang, ("G0",)), running(gang, ("G1",))]
+    others = claim("civil/y:other", submitted_at_ms=1), claim("defence/x:all", most=2)
+    policy = with_b_kept_by_defence(rules(civil=1000, defence=1000, floor=1000))
+    seen = snapshot([ON_B, *FOUR[:2]], [gang, *others], *runs)
+    decision = decide(seen, policy, Memory(), NOW_MS)
+    assert check_decision(seen, decision, policy) == ()
+    assert granted(decision, gang.id) == 2
 
 
 def test_what_a_sibling_may_not_start_now_serves_whoever_runs_of_the_domain():

@@ -106,6 +106,17 @@ def test_stories_in_which_the_deep_run_found_a_fault_go_on_without_an_objection(
         made.step()
 
 
+def test_a_reservation_of_a_whole_flavor_meets_a_gang_on_two_and_nothing_is_objected_to():
+    """Found by the deep run: a reservation takes the one GPU of a flavor on which part of a gang's minimum stands."""
+    dice = Dice(635)
+    made = world(dice)
+    for number in range(25):
+        if dice.random() < 0.6:
+            event(dice, made, number)
+        made.step()
+    assert made.reservations
+
+
 def test_losing_all_memory_in_the_middle_of_a_move_ends_in_the_same_state():
     ends = []
     for forgets in (False, True):
