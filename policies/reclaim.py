@@ -89,8 +89,10 @@ class Victims:
 
     @property
     def is_spent(self) -> bool:
-        """Whether the budget is used up and nothing drains that could be taken without it."""
-        return self.budget <= 0 and not self.draining and not self.taken
+        """Whether the budget is used up and nothing drains or is paused that could be taken without it."""
+        overlay = self.survey.overlay
+        may_be_paused = overlay is not None and bool(overlay.paused_classes)
+        return self.budget <= 0 and not self.draining and not self.taken and not may_be_paused
 
 
 def cost(group: Group, now_ms: int) -> int:
@@ -129,7 +131,7 @@ def anybodys_price(victims: Victims, tier: Tier) -> Callable[[Seat], int | None]
             return 0
         if owner.is_kept or seat.group is None or not owner.ask.rank.preemptible:
             return None
-        if tier is Tier.LEFTOVER and not owner.ask.idle:
+        if tier is Tier.LEFTOVER and not owner.ask.idle and not _leaves_for_the_mode(owner):
             return None
         weaker = (Tier.NONE - owner.tier) * 1_000_000_000
         return 0 if seat.group.id in victims.draining else weaker + 1 + cost(seat.group, victims.survey.now_ms)
@@ -139,10 +141,11 @@ def anybodys_price(victims: Victims, tier: Tier) -> Callable[[Seat], int | None]
 
 def _may_take(victims: Victims, lot: Lot, tier: Tier, owner: Lot, seat: Seat) -> bool:
     survey, ask = victims.survey, owner.ask
-    if ask.domain in survey.blind or not ask.rank.preemptible or is_unseen(survey, seat):
+    is_its_own = ask.claim.id == lot.ask.claim.id
+    if is_its_own or ask.domain in survey.blind or not ask.rank.preemptible or is_unseen(survey, seat):
         return False
-    if owner.ask.claim.id == lot.ask.claim.id:
-        return False
+    if _leaves_for_the_mode(owner) and tier is Tier.LEFTOVER:
+        return True
     if _is_given_up(owner, tier):
         return _has_run_long_enough(victims, lot, tier, owner, seat)
     if ask.idle and (lot.ask.idle or seat.group is None or seat.group.usage is not UsageState.TRULY_IDLE):
@@ -154,6 +157,11 @@ def _may_take(victims: Victims, lot: Lot, tier: Tier, owner: Lot, seat: Seat) ->
     if not _can_spare(victims, lot, tier, (seat,), {}):
         return False
     return _has_run_long_enough(victims, lot, tier, owner, seat)
+
+
+def _leaves_for_the_mode(owner: Lot) -> bool:
+    """Say whether the lot is paused and has no right: once every right was served it leaves, whoever comes after it."""
+    return owner.ask.paused and owner.tier is Tier.NONE
 
 
 def _is_given_up(owner: Lot, tier: Tier) -> bool:
@@ -173,6 +181,8 @@ def _can_spare(
     """
     owner, flavor = victims.lot_of[id(seats[0])], seats[0].flavor
     if owner.missing or owner.ask.tenant.id == lot.ask.tenant.id:
+        return True
+    if tier is Tier.LEFTOVER and _leaves_for_the_mode(owner):
         return True
     lost, least = _lost_with(victims, seats)
     for tenant in _apart(victims.survey, owner.ask.tenant, lot.ask.tenant):
@@ -275,7 +285,8 @@ def is_within_budget(victims: Victims, seats: tuple[Seat, ...], tier: Tier) -> b
 
 
 def _newly(victims: Victims, seats: tuple[Seat, ...]) -> set[GroupId]:
-    owned = {seat.group.id for seat in seats if seat.group is not None and id(seat) in victims.lot_of}
+    owners = ((seat.group, victims.lot_of.get(id(seat))) for seat in seats)
+    owned = {group.id for group, owner in owners if group and owner and not _leaves_for_the_mode(owner)}
     return owned - victims.draining - set(victims.taken)
 
 

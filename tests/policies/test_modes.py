@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from policies.decide import decide
+from policies.invariants import check_decision
 from policies.model.codec import to_json
 from policies.model.decision import EvictionReason
 from policies.model.memory import Memory
@@ -35,17 +37,36 @@ def test_p29_a_mode_that_one_person_approved_twice_has_no_effect():
     assert mode_in_force(declared, 5) is OperatingMode.NORMAL
 
 
-def test_a_crisis_pauses_what_may_be_paused_but_leaves_the_civil_floor():
-    bulk = claim("civil/x:bulk", least=0, most=4, priority_class="batch")
-    policy = replace(
-        rules(),
+BULK = claim("civil/x:bulk", least=0, most=4, priority_class="batch")
+
+
+def in_a_crisis(policy):
+    """The policy while a crisis pauses civil batch work."""
+    return replace(
+        policy,
         overlays=(ModeOverlay(mode=OperatingMode.CRISIS, paused_classes=("batch",), paused_tenants=("civil",)),),
         declaration=ModeDeclaration(mode=OperatingMode.CRISIS, declared_at_ms=0, expires_at_ms=NOW_MS * 2,
                                     approvers=("ana", "ben")),
     )  # fmt: skip
+
+
+def test_a_crisis_pauses_what_may_be_paused_but_leaves_the_civil_floor():
+    bulk, policy = BULK, in_a_crisis(rules())
     decision = decide(snapshot(FOUR, [bulk], running(bulk, *((one.id,) for one in FOUR))), policy, Memory(), NOW_MS)
     assert granted(decision, bulk.id) == 1
     assert {one.reason for one in decision.evictions} == {EvictionReason.MODE_CHANGE}
+
+
+@pytest.mark.parametrize("bounds", [{}, {"evictions_per_window": 0}], ids=["", "the budget of evictions is used up"])
+@pytest.mark.parametrize("since_ms", [1, NOW_MS - 1], ids=["ran for long", "began just now"])
+def test_what_a_crisis_pauses_makes_room_in_the_same_decision_for_whoever_waits(since_ms, bounds):
+    """Also beyond what is guaranteed to whoever waits: paused work leaves in any case."""
+    radar, policy = claim("defence/x:radar", least=0, most=3), in_a_crisis(rules(**bounds))
+    seen = snapshot(FOUR, [BULK, radar], running(BULK, *((one.id,) for one in FOUR), since_ms=since_ms))
+    decision = decide(seen, policy, Memory(), NOW_MS)
+    assert check_decision(seen, decision, policy) == ()
+    assert (granted(decision, BULK.id), granted(decision, radar.id)) == (1, 3)
+    assert {(one.reason, one.beneficiary) for one in decision.evictions} == {(EvictionReason.MODE_CHANGE, radar.id)}
 
 
 def test_a_crisis_may_pause_one_team_by_name_and_not_its_neighbour():

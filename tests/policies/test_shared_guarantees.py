@@ -201,6 +201,25 @@ def test_a_gang_whose_minimum_stands_on_one_flavor_has_the_part_of_the_floor_tha
     assert granted(decision, gang.id) == 2
 
 
+def test_what_leaves_since_its_gang_lost_a_replica_leaves_for_whoever_took_that():
+    """Its own domain takes the borrowed replica on A; the one on B cannot serve alone: that floor is lost to nobody."""
+    gang, own, other = claim("civil/x:gang", least=2, ladder=(EITHER,)), claim("civil/y:own"), claim("defence/x:all")
+    quotas = {"civil": (("A", 1000), ("B", 1000)), "civil/x": (("B", 1000),), "civil/y": (("A", 1000),)}
+    policy = rules(civil=1000, defence=1000, floor=0)
+    policy = replace(policy, tenants=tuple(
+        one if one.id not in quotas else replace(
+            one, quotas=tuple(Quota(flavor=flavor, nominal_millis=millis) for flavor, millis in quotas[one.id]),
+            floor_millis=(("B", 1000),) if one.id == "civil" else (),
+        )
+        for one in policy.tenants
+    ))  # fmt: skip
+    runs = [running(gang, ("H0",)), running(gang, ("G0",)), running(other, ("G1",))]
+    seen = snapshot([ON_B, *FOUR[:2]], [gang, own, other], *runs)
+    decision = decide(seen, policy, Memory(), NOW_MS)
+    assert check_decision(seen, decision, policy) == ()
+    assert [(one.reason, one.beneficiary) for one in decision.evictions] == [(EvictionReason.RECLAIM, own.id)] * 2
+
+
 def test_what_a_sibling_may_not_start_now_serves_whoever_runs_of_the_domain():
     """Two tenants share the guarantee of a device; what one of them asked for fails to start and waits a while."""
     radar, broken = claim("defence/x:radar"), claim("defence/y:broken", millis=250, most=4, submitted_at_ms=1)
