@@ -102,7 +102,7 @@ def size(load: Load, promise: Promise, speed: Speed, least: int = 1) -> Sizing |
     if token_ms > promise.token_ms:
         return NoSize(sentence=f"one token takes {token_ms:.0f} ms here, {promise.token_ms} ms are promised")
     reading_ms = prompt_p95(load.prompt) * 1000 / speed.prompt_tokens_per_s
-    if reading_ms >= promise.first_token_ms:
+    if reading_ms > promise.first_token_ms:
         return NoSize(
             sentence=f"reading a long prompt takes {reading_ms:.0f} ms here, {promise.first_token_ms} ms are promised"
         )

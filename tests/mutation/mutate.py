@@ -21,7 +21,7 @@ from tests.mutation.server import Reached, Server, ended, serve, start
 
 ROOT = Path(__file__).parents[2]
 LEFT_OUT = ("policies/model/", "policies/packing/")
-"""Nouns without rules, and the replay of traces, which is compiled to machine code and has a definition beside it."""
+"""Nouns almost without rules, and the replay of traces, compiled to machine code; tried where they are named."""
 SLOW = ("places_every_arrival", "packs_as_the_benchmark_says", "compiled_replay")
 """In the names of tests that hold whole replays against each other; no mutant has to get past these."""
 TESTS = ("tests/policies", "tests/scenarios", "tests/simulation")
@@ -91,11 +91,11 @@ class Sample:
         return "\n".join([*lines, f"{tried - survived} of {tried} killed"])
 
 
-def every(only: str) -> list[Mutant]:
-    """Return all mutants, or those of one module."""
+def every(only: list[str]) -> list[Mutant]:
+    """Return the mutants of these modules; none named: of all that are not left out."""
     paths = sorted(str(one.relative_to(ROOT)) for one in (ROOT / "policies").rglob("*.py"))
     return [
-        mutant for path in paths if not path.startswith(LEFT_OUT) and only in ("", path)
+        mutant for path in paths if (path in only if only else not path.startswith(LEFT_OUT))
         for mutant in mutants(path, (ROOT / path).read_text())
     ]  # fmt: skip
 
@@ -110,7 +110,7 @@ def drawn(every: list[Mutant], seed: int) -> list[Mutant]:
 def named(names: list[str]) -> list[Mutant]:
     """Return the mutants of these names, ``path:line#number`` as a survivor is printed."""
     return [
-        next(one for one in every(name.partition(":")[0]) if one.number == int(name.rpartition("#")[2]))
+        next(one for one in every([name.partition(":")[0]]) if one.number == int(name.rpartition("#")[2]))
         for name in names
     ]  # fmt: skip
 
@@ -120,7 +120,7 @@ if __name__ == "__main__":
     options.add_argument("--minutes", type=float, default=1e6)
     options.add_argument("--count", type=int, default=10**9, help="most mutants to try")
     options.add_argument("--seed", type=int, default=1)
-    options.add_argument("--module", default="", help="path from the root, such as policies/quota.py")
+    options.add_argument("--module", nargs="*", default=[], help="paths from the root, such as policies/quota.py")
     options.add_argument("--again", nargs="*", default=[], help="these alone: path:line#number, as printed")
     options.add_argument("--tests", nargs="*", default=TESTS, help="files or folders of tests")
     given = options.parse_args()

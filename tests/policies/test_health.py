@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from policies.health import HealthBounds, HealthMemory, first_verdict, judge, release, signs
+from policies.health import HealthBounds, HealthMemory, adopted, first_verdict, judge, release, signs
 from policies.model.codec import from_json, to_json
 from policies.model.inventory import DeviceHealth
-from policies.model.telemetry import DeviceSample, HealthEvent, Load, Missing, MissingCause, Wear
+from policies.model.telemetry import DeviceSample, HealthEvent, HealthVerdict, Load, Missing, MissingCause, Wear
 from policies.model.units import DeviceId
 from policies.xid import XIDS, XidAction, classify
 
@@ -246,3 +246,179 @@ def test_every_xid_in_the_table_has_a_meaning_and_unknown_ones_are_watched() -> 
     assert all(one.meaning for one in XIDS.values())
     assert classify(31).action is XidAction.INFORM
     assert classify(4711).action is XidAction.WATCH
+
+
+@pytest.mark.parametrize(
+    ("health", "reset", "an_hour_later"),
+    [
+        (DeviceHealth.HEALTHY, DeviceHealth.HEALTHY, DeviceHealth.HEALTHY),
+        (DeviceHealth.SUSPECT, DeviceHealth.SUSPECT, DeviceHealth.HEALTHY),
+        (DeviceHealth.QUARANTINED, DeviceHealth.QUARANTINED, DeviceHealth.QUARANTINED),
+        (DeviceHealth.RETIRED, DeviceHealth.RETIRED, DeviceHealth.RETIRED),
+    ],
+)
+def test_the_verdict_of_somebody_else_is_kept_until_quiet_or_a_person_lifts_it(health, reset, an_hour_later) -> None:
+    life = Life()
+    verdict = HealthVerdict(device=GPU, health=health, reason="told", since_ms=life.now_ms, remedy="inform")
+    life.memory = adopted(verdict)
+    assert life.memory.verdict == verdict
+    assert life.second() is reset
+    life.restarted()
+    assert life.second() is reset
+    assert life.seconds(3_600) is an_hour_later
+
+
+def test_a_quarantine_that_was_taken_over_ends_with_the_reset_that_it_asks_for() -> None:
+    life = Life()
+    life.memory = adopted(
+        HealthVerdict(device=GPU, health=DeviceHealth.QUARANTINED, reason="xid_48", since_ms=1, remedy="reset")
+    )
+    life.second()
+    life.restarted()
+    assert life.second() is DeviceHealth.SUSPECT
+
+
+WEAR = {
+    "reset_required": (DeviceHealth.QUARANTINED, "reset", {"missing": Missing(MissingCause.RESET_REQUIRED)}),
+    "gpu_is_lost": (DeviceHealth.QUARANTINED, "reboot", {"missing": Missing(MissingCause.GPU_IS_LOST)}),
+    "recovery_action_3": (DeviceHealth.QUARANTINED, "drain", {"recovery_action": 3}),
+    "recovery_action_99": (DeviceHealth.QUARANTINED, "inform", {"recovery_action": 99}),
+    "row_remap_failed": (DeviceHealth.RETIRED, "replace", {"rows_failed": 1}),
+    "row_remap_pending": (DeviceHealth.QUARANTINED, "reset", {"rows_pending": 1, "rows_uncorrected": 1}),
+    "remap_pending": (DeviceHealth.SUSPECT, "reset", {"pages_pending": 1}),
+    "remap_pending of a row": (DeviceHealth.SUSPECT, "reset", {"rows_pending": 1}),
+    "nothing": (None, "", {"rows_uncorrected": 1}),
+    "nothing read": (None, "", {"rows_failed": Missing(MissingCause.NO_DATA)}),
+}
+
+
+@pytest.mark.parametrize("reason", WEAR)
+def test_what_one_sample_says_against_a_device_is_what_it_is_judged_for(reason: str) -> None:
+    health, remedy, seen = WEAR[reason]
+    missing = seen.get("missing")
+    wear = Wear() if missing else replace(HEALTHY_WEAR, **seen)
+    sample = DeviceSample(device=GPU, gpu=GPU, at_ms=5_000, wear=wear, missing=missing)
+    told = [] if health is None else [(health, reason.partition(" ")[0], remedy)]
+    assert [(one.health, one.reason, one.remedy) for one in signs(sample, [xid(31)])] == told
+    verdict = judge(first_verdict(GPU, 0), sample, (), foreign=0, bounds=BOUNDS).verdict
+    assert (verdict.health, verdict.reason, verdict.remedy) == (told or [(DeviceHealth.HEALTHY, "", "")])[0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "health", "remedy"),
+    [
+        ("ecc_uncorrected", DeviceHealth.QUARANTINED, "reset"),
+        ("ecc_storm", DeviceHealth.SUSPECT, "inform"),
+        ("poison", DeviceHealth.QUARANTINED, "reset"),
+        ("unavailable", DeviceHealth.QUARANTINED, "reboot"),
+        ("retirement_failed", DeviceHealth.RETIRED, "replace"),
+        ("of a driver to come", DeviceHealth.HEALTHY, ""),
+    ],
+)
+def test_each_event_of_the_driver_has_its_verdict_and_remedy(kind: str, health: DeviceHealth, remedy: str) -> None:
+    life = Life()
+    assert life.second(HealthEvent(device=GPU, kind=kind, code=0, at_ms=0, sequence=1)) is health
+    assert life.memory.verdict.remedy == remedy
+
+
+def test_times_are_kept_to_the_millisecond() -> None:
+    life = Life()
+    life.second(xid(94))
+    life.now_ms += BOUNDS.quiet_ms - 1_001
+    assert life.second() is DeviceHealth.SUSPECT
+    life.now_ms -= 999
+    assert life.second() is DeviceHealth.HEALTHY, "a minute after the last sign"
+    for wear, least_ms in (({"throttle_bits": 0x80}, BOUNDS.throttle_ms), ({"foreign": 1}, BOUNDS.foreign_ms)):
+        other = Life()
+        other.second(**wear)
+        other.now_ms += least_ms - 1_001
+        assert other.second(**wear) is DeviceHealth.HEALTHY
+        other.now_ms -= 999
+        assert other.second(**wear) is DeviceHealth.SUSPECT
+
+
+def test_a_brake_that_is_not_seen_for_a_moment_goes_on_and_one_that_ended_begins_anew() -> None:
+    for between, found in ((Missing(MissingCause.TIMEOUT), DeviceHealth.SUSPECT), (0, DeviceHealth.HEALTHY)):
+        life = Life()
+        life.seconds(20, throttle_bits=0x40)
+        life.second(throttle_bits=between)
+        assert life.seconds(12, throttle_bits=0x40) is found
+
+
+def test_relapses_are_forgotten_after_exactly_an_hour() -> None:
+    for late_ms, found in ((0, DeviceHealth.SUSPECT), (-1, DeviceHealth.QUARANTINED)):
+        life = Life()
+        life.second(xid(94))
+        first_ms = life.now_ms
+        for _ in range(3):
+            life.seconds(65)
+            life.second(xid(94))
+        life.seconds(65)
+        life.now_ms = first_ms + BOUNDS.relapse_window_ms + late_ms - 1_000
+        assert life.second(xid(94)) is found
+
+
+def test_a_device_that_flaps_and_must_be_replaced_is_to_be_replaced() -> None:
+    life = Life()
+    for _ in range(4):
+        life.second(xid(94))
+        life.seconds(65)
+    assert life.second(rows_failed=1) is DeviceHealth.RETIRED
+    assert (life.reason, life.memory.verdict.remedy) == ("row_remap_failed", "replace")
+    life.restarted()
+    assert life.seconds(100) is DeviceHealth.RETIRED
+
+
+def test_another_reason_of_the_same_verdict_does_not_change_since_when_it_holds() -> None:
+    life = Life()
+    life.second(xid(94))
+    since_ms = life.memory.verdict.since_ms
+    assert since_ms == life.now_ms
+    life.second(xid(63))
+    assert (life.reason, life.memory.verdict.since_ms) == ("xid_63", since_ms)
+    life.second(xid(48))
+    assert life.memory.verdict.since_ms == life.now_ms
+    life.restarted()
+    life.second()
+    assert (life.reason, life.memory.verdict.since_ms) == ("xid_48", life.now_ms), "suspect, and still why"
+
+
+def test_a_grave_sign_that_is_not_repeated_is_the_reason_until_a_reset_whatever_is_said_besides() -> None:
+    life = Life()
+    life.second(xid(48))
+    life.second(xid(94), nvlink_errors=5)
+    assert life.reason == "xid_48"
+    life.second(recovery_action=1)
+    assert life.reason == "xid_48", "of two as grave, the one that stays"
+
+
+def test_a_gpu_that_was_never_read_before_was_not_reset() -> None:
+    life = Life()
+    life.second(xid(48))
+    memory = replace(life.memory, energy_mj=None)
+    life.memory = memory
+    life.restarted()
+    assert life.second() is DeviceHealth.QUARANTINED
+    life.energy -= 70_000
+    assert life.second() is DeviceHealth.QUARANTINED, "the same figure twice is no reset"
+
+
+def test_an_error_counter_that_is_unreadable_for_a_while_is_compared_with_its_last_value() -> None:
+    life = Life()
+    life.second(ecc_uncorrected=7)
+    life.second(ecc_uncorrected=Missing(MissingCause.TIMEOUT))
+    assert life.second(ecc_uncorrected=7) is DeviceHealth.HEALTHY
+    assert life.second(ecc_uncorrected=8) is DeviceHealth.QUARANTINED
+
+
+def test_a_person_who_releases_a_device_starts_its_time_of_quiet_and_clears_its_relapses() -> None:
+    life = Life()
+    for _ in range(4):
+        life.second(xid(94))
+        life.seconds(65)
+    life.second(xid(94))
+    life.memory = release(life.memory, life.now_ms)
+    assert life.memory.verdict.since_ms == life.now_ms
+    assert life.seconds(59) is DeviceHealth.SUSPECT
+    assert life.second() is DeviceHealth.HEALTHY
+    assert life.second(xid(94)) is DeviceHealth.SUSPECT

@@ -14,7 +14,7 @@ from policies.model.codec import to_json
 from policies.model.decision import EvictionReason
 from policies.model.memory import Memory
 from policies.model.policy import ModeDeclaration, ModeOverlay, OperatingMode
-from policies.modes import effective, mode_in_force
+from policies.modes import effective, is_paused, mode_in_force, overlay_in_force
 from tests.policies.looking import FEW, FOUR, granted
 from tests.policies.situations import NOW_MS, claim, rules, running, snapshot
 
@@ -79,3 +79,39 @@ def test_a_crisis_may_pause_one_team_by_name_and_not_its_neighbour():
     )  # fmt: skip
     decision = decide(snapshot(FOUR, both), policy, Memory(), NOW_MS)
     assert [granted(decision, one.id) for one in both] == [0, 1]
+
+
+def test_each_mode_has_its_own_overlay_and_a_mode_without_one_changes_nothing():
+    both = (
+        ModeOverlay(mode=OperatingMode.HEIGHTENED, fair_weights=(("civil", 3),)),
+        ModeOverlay(mode=OperatingMode.CRISIS, fair_weights=(("civil", 7),), waived_floors=("defence",)),
+    )
+    for mode, weight in ((OperatingMode.HEIGHTENED, 3), (OperatingMode.CRISIS, 7), (OperatingMode.NORMAL, 1)):
+        declared = replace(rules(), overlays=both, declaration=ModeDeclaration(
+            mode=mode, declared_at_ms=10, expires_at_ms=20, approvers=("ana", "ben"),
+        ))  # fmt: skip
+        now = {one.id: one for one in effective(declared, 15).tenants}
+        assert now["civil"].fair_weight == weight
+        assert now["defence"].fair_weight == now["civil/x"].fair_weight == 1
+        assert now["civil"].floor_millis == (("A", 1000),)
+        assert now["defence"].floor_millis == (() if mode is OperatingMode.CRISIS else (("A", 1000),))
+        assert [mode_in_force(declared, at) is mode for at in (9, 10, 19, 20)] == (
+            [True] * 4 if mode is OperatingMode.NORMAL else [False, True, True, False]
+        )
+    assert overlay_in_force(replace(declared, overlays=both[:1], declaration=replace(
+        declared.declaration, mode=OperatingMode.CRISIS,
+    )), 15) is None  # fmt: skip
+
+
+def test_what_is_paused_is_of_a_class_that_is_named_and_of_a_tenant_that_is_named_or_below_one():
+    def paused(*tenants: str, **of: str) -> bool:
+        overlay = ModeOverlay(mode=OperatingMode.CRISIS, paused_classes=("batch",), paused_tenants=tenants)
+        return is_paused(overlay, of.get("priority_class", "batch"), of.get("tenant", "civil/x"))
+
+    assert paused()
+    assert paused("civil")
+    assert paused("defence", "civil/x")
+    assert not paused(priority_class="standard")
+    assert not paused("civil/x", tenant="civil")
+    assert not paused("civil/x", tenant="civil/xy")
+    assert not is_paused(None, "batch", "civil/x")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+from collections import Counter
+
 import pytest
 
-from policies.mig import GEOMETRIES, Geometry, Instance, layouts, mig_parted, propose, starts
+from policies.mig import GEOMETRIES, Geometry, Instance, _seven_slices, layouts, mig_parted, propose, starts
 from policies.model.units import DeviceId
 
 H100 = GEOMETRIES["H100-80GB"]
@@ -76,3 +79,55 @@ def test_a_proposal_is_written_as_mig_parted_reads_it() -> None:
             ]
         },
     }
+
+
+PLACEMENTS = """{0,1,2,3,4,5,6}:1 {0,2,4,6}:2 {0,2,4}:2 {0,4}:4 {0}:4 {0}:8"""
+"""As ``nvidia-smi mig -lgipp`` prints them for an H100, the smallest profile first: starts and memory slices."""
+
+
+def test_instances_begin_and_end_where_the_driver_lets_them() -> None:
+    names = [name for name, _ in reversed(H100.profiles)]
+    for geometry in (H100, _seven_slices(*reversed(names))):
+        said = ["{" + ",".join(map(str, one.starts)) + f"}}:{one.size}" for _, one in reversed(geometry.profiles)]
+        assert " ".join(said) == PLACEMENTS
+        assert [one.compute for _, one in reversed(geometry.profiles)] == [int(name[0]) for name in names]
+        assert (geometry.compute, geometry.memory) == (7, 8)
+
+
+@pytest.mark.parametrize("model", ["H100-80GB", "A30-24GB"])
+def test_every_full_layout_is_found_by_adding_instances_in_any_order(model: str) -> None:
+    geometry = GEOMETRIES[model]
+    full, seen, grown = set(), set(), [frozenset()]
+    while grown:
+        present = grown.pop()
+        more = {present | {Instance(at, name)} for name, _ in geometry.profiles
+                for at in starts(geometry, present, name)}  # fmt: skip
+        if not more:
+            full.add(tuple(sorted(one.profile for one in present)))
+        grown += more - seen
+        seen |= more
+    assert sorted(tuple(sorted(one.profile for one in layout)) for layout in layouts(geometry)) == sorted(full)
+
+
+def test_each_gpu_is_divided_so_that_most_of_what_is_still_wanted_fits_in_the_fewest_instances() -> None:
+    names = [name for name, _ in H100.profiles]
+    for amounts in itertools.product((0, 1, 5), (0, 1), (0, 2), (0, 3), (0, 2, 9)):
+        left = Counter(dict(zip(names[1:], amounts, strict=True)))
+        divided = propose(H100, IDLE, left).values()
+        for layout in divided:
+            parts = Counter(one.profile for one in layout)
+            worth = sum(H100.profile(name).compute * count for name, count in (parts & left).items())
+            others = [Counter(one.profile for one in other) for other in layouts(H100)]
+            best = max(
+                (sum(H100.profile(name).compute * count for name, count in (one & left).items()), -one.total())
+                for one in others
+            )
+            assert (worth, -len(layout)) == best
+            assert worth > 0
+            left -= parts
+        assert len(divided) == len(IDLE) or not +left
+
+
+def test_a_demand_for_no_instance_divides_nothing() -> None:
+    assert propose(H100, IDLE, {"1g.10gb": 0, "2g.20gb": -2}) == {}
+    assert propose(H100, [], {"1g.10gb": 1}) == {}

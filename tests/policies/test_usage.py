@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from decimal import Decimal
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from policies.decide import decide
 from policies.model.codec import from_json, to_json
 from policies.model.memory import Memory, UsageRecord
-from policies.usage import advanced
+from policies.usage import SCALE, _square_roots, advanced, kept_of
 from tests.policies.situations import NOW_MS, claim, device, rules, running, snapshot
 
 HOUR_MS, HALF_LIFE_S = 3_600_000, 86_400
@@ -73,3 +74,29 @@ def test_p18_a_claim_that_is_deleted_uses_nothing_from_then_on_and_is_forgotten_
     assert {record.rate_millis for record in memory.usage} == {0}
     later = decide(gone, rules(), memory, NOW_MS + 100 * HALF_LIFE_S * 1000).memory
     assert later.usage == ()
+
+
+@given(st.integers(-10, 70 * HALF_LIFE_S * 1000), st.integers(1, HALF_LIFE_S))
+def test_what_is_remembered_is_a_half_to_the_power_of_the_half_lives_to_thirteen_places(elapsed_ms, half_life_s):
+    half_lives = Decimal(max(0, elapsed_ms)) / (half_life_s * 1000)
+    exact = Decimal(0) if half_lives >= 64 else Decimal(SCALE) * Decimal(2) ** -half_lives
+    assert abs(kept_of(elapsed_ms, half_life_s) - exact) <= SCALE >> 46
+
+
+def test_the_powers_are_built_from_roots_that_are_right_to_the_last_place():
+    square = SCALE // 2
+    for root in _square_roots():
+        assert root**2 <= square * SCALE < (root + 1) ** 2
+        square = root
+    assert len(_square_roots()) == 48
+
+
+def test_with_no_half_life_all_use_is_forgotten_as_soon_as_time_passes():
+    assert [kept_of(elapsed, 0) for elapsed in (0, 1)] == [SCALE, 0]
+    assert advanced(record(5, 1), 1, 0).milli_seconds == 0
+
+
+def test_a_device_held_for_ever_is_remembered_as_its_half_life_over_the_logarithm_of_two():
+    held = advanced(record(0, 1000), 64 * HALF_LIFE_S * 1000, HALF_LIFE_S)
+    assert held.milli_seconds == int(1000 * HALF_LIFE_S / Decimal(2).ln())
+    assert advanced(held, held.at_ms + 64 * HALF_LIFE_S * 1000, HALF_LIFE_S).milli_seconds == held.milli_seconds

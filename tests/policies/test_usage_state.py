@@ -150,3 +150,59 @@ def test_since_when_nothing_is_known_is_counted_from_the_first_time() -> None:
     first = forget_if_stale(watch.memory, watch.now_ms + 10**6, BOUNDS)
     again = forget_if_stale(first, watch.now_ms + 2 * 10**6, BOUNDS)
     assert (again.state, again.since_ms) == (UsageState.UNKNOWN, watch.now_ms + 10**6)
+
+
+def test_at_rest_a_group_is_idle_after_exactly_a_minute_and_at_work_active_after_exactly_three_samples() -> None:
+    watch = Watch()
+    states = [watch.look(0) for _ in range(61)]
+    assert states == [UsageState.UNKNOWN] * 60 + [UsageState.IDLE_HELD], "the first look spans no time"
+    assert watch.memory.since_ms == watch.now_ms
+    assert watch.memory.idle_sum == BOUNDS.idle_below_permille * BOUNDS.idle_evidence_ms
+    assert [watch.look(1000) for _ in range(3)] == [UsageState.IDLE_HELD] * 2 + [UsageState.ACTIVE]
+    began_ms = watch.now_ms
+    watch.look(1000)
+    assert (watch.memory.since_ms, watch.memory.idle_sum, watch.memory.idle_samples) == (began_ms, 0, 0)
+
+
+def test_three_long_samples_are_evidence_enough_and_two_are_not() -> None:
+    bounds = UsageBounds(idle_evidence_ms=10_000)
+    for activity, state in ((0, UsageState.IDLE_HELD), (1000, UsageState.ACTIVE)):
+        memory = UsageMemory(group=GROUP)
+        found = []
+        for second in range(0, 20, 5):
+            seen = UsageEvidence(
+                group=GROUP, at_ms=second * 1000, activity_permille=activity, memory_mib=HELD, waiting=0
+            )
+            memory = weigh(memory, seen, bounds)
+            found.append(memory.state)
+        assert found == [UsageState.UNKNOWN] * 3 + [state]
+
+
+def test_activity_at_the_threshold_speaks_for_nothing() -> None:
+    watch = Watch()
+    watch.looks(3, 100)
+    sums = (watch.memory.idle_sum, watch.memory.busy_sum)
+    watch.looks(50, BOUNDS.idle_below_permille)
+    assert (watch.memory.idle_sum, watch.memory.busy_sum) == sums
+
+
+def test_what_holds_exactly_the_bound_of_memory_holds_memory() -> None:
+    assert Watch().looks(61, 0, memory_mib=BOUNDS.held_mib) is UsageState.IDLE_HELD
+    assert Watch().looks(61, 0, memory_mib=BOUNDS.held_mib - 1) is UsageState.TRULY_IDLE
+
+
+def test_evidence_is_forgotten_after_its_time_to_the_millisecond() -> None:
+    watch = Watch()
+    watch.looks(5, BUSY)
+    assert forget_if_stale(watch.memory, watch.now_ms + BOUNDS.stale_ms, BOUNDS) == watch.memory
+    gone = forget_if_stale(watch.memory, watch.now_ms + BOUNDS.stale_ms + 1, BOUNDS)
+    assert gone == UsageMemory(group=GROUP, since_ms=watch.now_ms + BOUNDS.stale_ms + 1)
+
+
+def test_a_request_ends_all_evidence_of_idleness() -> None:
+    watch = Watch()
+    watch.looks(50, 0)
+    watch.look(0, waiting=1)
+    assert (watch.memory.idle_sum, watch.memory.idle_samples, watch.memory.evidence_at_ms) == (0, 0, watch.now_ms)
+    assert watch.looks(59, 0) is UsageState.ACTIVE
+    assert watch.look(0) is UsageState.IDLE_HELD
