@@ -117,11 +117,11 @@ def _node(tenant: Tenant, flavor: FlavorId, children: tuple[Node, ...], own: int
     wanted = min(cap, own if not children else sum(min(child.demand, child.cap) for child in children))
     floor = max(reserved, dict(tenant.floor_millis).get(flavor, 0))
     reserved_too = reserved + sum(child.reserved for child in children)
-    withheld = max(sum(child.withheld for child in children), reserved_too - wanted, 0)
+    withheld = max(sum(child.withheld for child in children), reserved_too - wanted)
     return Node(
         tenant=tenant.id, nominal=nominal, lending=_limit(None if quota is None else quota.lending_limit_millis),
         cap=cap, floor=max(floor, reserved_too, sum(child.floor for child in children)), weight=tenant.fair_weight,
-        floor_wanted=max(min(floor - withheld, wanted), sum(child.floor_wanted for child in children), 0),
+        floor_wanted=max(min(floor - withheld, wanted), sum(child.floor_wanted for child in children)),
         demand=wanted, reserved=reserved_too, children=children, withheld=withheld,
     )  # fmt: skip
 
@@ -164,7 +164,7 @@ def _divide(nodes: tuple[Node, ...], floor: int, guaranteed: int, amount: int, s
     floors = fill(floor, [(n.floor_wanted, n.floor) for n in nodes])
     floors = _topped(floors, floor, [min(n.nominal, n.demand) for n in nodes])
     sure = _topped(floors, guaranteed, [min(n.nominal, n.demand) for n in nodes])
-    kept = [max(0, n.nominal - max(s, 0) - max(n.lending, 0)) for n, s in zip(nodes, sure, strict=True)]
+    kept = [max(0, n.nominal - s - max(n.lending, 0)) for n, s in zip(nodes, sure, strict=True)]
     surplus = max(0, amount - sum(sure) - sum(kept))
     lacks = [(n.demand - s, n.weight) for n, s in zip(nodes, sure, strict=True)]
     extra = fill(surplus, lacks)

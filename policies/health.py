@@ -145,8 +145,8 @@ def _spoken_against(memory: HealthMemory, against: Signal, now_ms: int, bounds: 
         flapping = Signal(
             health=DeviceHealth.QUARANTINED, reason=f"flapping_{against.reason}", remedy="inform", latched=True
         )
-        against = _worst([against, flapping]) or flapping
-        memory = replace(memory, latched=_worst([one for one in (memory.latched, flapping) if one is not None]))
+        against = max(against, flapping, key=_gravity)
+        memory = replace(memory, latched=max(memory.latched or flapping, flapping, key=_gravity))
     verdict = memory.verdict
     if (against.health, against.reason) != (verdict.health, verdict.reason):
         since_ms = verdict.since_ms if against.health is verdict.health else now_ms
@@ -256,6 +256,9 @@ def _seen(now: object, before: int | None) -> int | None:
     return now if isinstance(now, int) else before
 
 
-def _worst(signals: list[Signal | None] | list[Signal]) -> Signal | None:
-    found = [signal for signal in signals if signal is not None]
-    return max(found, key=lambda signal: (ORDER.index(signal.health), signal.latched), default=None)
+def _worst(signals: list[Signal]) -> Signal | None:
+    return max(signals, key=_gravity, default=None)
+
+
+def _gravity(signal: Signal) -> tuple[int, bool]:
+    return ORDER.index(signal.health), signal.latched

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import isqrt
+
 from policies.model.memory import UsageRecord
 
 SCALE = 1 << 64
@@ -16,16 +18,9 @@ def _square_roots() -> tuple[int, ...]:
     """Return 2^-(1/2), 2^-(1/4), ... as fixed-point numbers, found by integer square roots."""
     roots, value = [], SCALE // 2
     for _ in range(_BITS):
-        value = _integer_root(value * SCALE)
+        value = isqrt(value * SCALE)
         roots.append(value)
     return tuple(roots)
-
-
-def _integer_root(value: int) -> int:
-    guess = 1 << ((value.bit_length() + 1) // 2)
-    while (better := (guess + value // guess) // 2) < guess:
-        guess = better
-    return guess
 
 
 _ROOTS = _square_roots()

@@ -119,15 +119,18 @@ def by_the_book(asked: Load, speed: Speed, replicas: int) -> tuple[float, float]
     return offered / slots, wait_s * 1000
 
 
-@given(st.integers(1, 30_000), st.integers(0, 4_000), LENGTHS, LENGTHS, st.integers(1, 12))
-def test_what_is_measured_is_the_wait_of_the_book(per_hour, variation, prompt, answer, replicas) -> None:
+@given(st.integers(50, 1010), st.integers(0, 4_000), LENGTHS, LENGTHS, st.integers(1, 5))
+def test_what_is_measured_is_the_wait_of_the_book(busy, variation, prompt, answer, replicas) -> None:
+    speed = Speed(slots=3, answer_tokens_per_s=50, prompt_tokens_per_s=100)
+    one_s = prompt.mean / 100 + answer.mean / 50
+    per_hour = max(1, round(busy / 1000 * 3 * replicas * 3600 / one_s))
     asked = Load(requests_per_hour=per_hour, variation_permille=variation, prompt=prompt, answer=answer)
-    found, exact = measure(asked, SPEED, replicas), by_the_book(asked, SPEED, replicas)
+    found, exact = measure(asked, speed, replicas), by_the_book(asked, speed, replicas)
     if found is None or exact is None:
         assert found is exact
         return
     busy, wait_ms = exact
-    reading_ms = prompt.p50 * (prompt.p90 / prompt.p50) ** (1.644853626951 / 1.281551565545) / 10
+    reading_ms = prompt.p50 * (prompt.p90 / prompt.p50) ** (1.644853626951 / 1.281551565545) * 10
     assert found.busy_permille == pytest.approx(1000 * busy, abs=0.501)
     assert 0 <= found.wait_p95_ms - wait_ms * (1 - 1e-9) <= 1.001 + wait_ms * 1e-8
     assert 0 <= found.first_token_p95_ms - (wait_ms + reading_ms) * (1 - 1e-9) <= 1.001 + wait_ms * 1e-8

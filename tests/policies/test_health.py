@@ -403,12 +403,15 @@ def test_a_gpu_that_was_never_read_before_was_not_reset() -> None:
     assert life.second() is DeviceHealth.QUARANTINED, "the same figure twice is no reset"
 
 
-def test_an_error_counter_that_is_unreadable_for_a_while_is_compared_with_its_last_value() -> None:
-    life = Life()
-    life.second(ecc_uncorrected=7)
-    life.second(ecc_uncorrected=Missing(MissingCause.TIMEOUT))
-    assert life.second(ecc_uncorrected=7) is DeviceHealth.HEALTHY
-    assert life.second(ecc_uncorrected=8) is DeviceHealth.QUARANTINED
+@pytest.mark.parametrize(
+    ("name", "found"), [("ecc_uncorrected", DeviceHealth.QUARANTINED), ("nvlink_errors", DeviceHealth.SUSPECT)]
+)
+def test_an_error_counter_that_is_unreadable_for_a_while_is_compared_with_its_last_value(name, found) -> None:
+    for last, verdict in ((7, DeviceHealth.HEALTHY), (8, found)):
+        life = Life()
+        for count in (7, Missing(MissingCause.TIMEOUT), last):
+            life.second(**({"ecc_uncorrected": 30, "nvlink_errors": 30} | {name: count}))
+        assert life.memory.verdict.health is verdict
 
 
 def test_a_person_who_releases_a_device_starts_its_time_of_quiet_and_clears_its_relapses() -> None:

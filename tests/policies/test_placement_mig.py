@@ -131,3 +131,4 @@ def test_each_gpu_is_divided_so_that_most_of_what_is_still_wanted_fits_in_the_fe
 def test_a_demand_for_no_instance_divides_nothing() -> None:
     assert propose(H100, IDLE, {"1g.10gb": 0, "2g.20gb": -2}) == {}
     assert propose(H100, [], {"1g.10gb": 1}) == {}
+    assert propose(H100, IDLE, {"1g.10gb": 1, "2g.20gb": -2}) == propose(H100, IDLE, {"1g.10gb": 1})
