@@ -91,7 +91,7 @@ def _refuse_references(reader: _Reader, text: str) -> None:
             raise reader.refuse(event.start_mark, (), f"more than {NODE_LIMIT} values")
         if depth > DEPTH_LIMIT:
             raise reader.refuse(event.start_mark, (), f"nested deeper than {DEPTH_LIMIT}")
-        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
+        if getattr(event, "anchor", None) is not None:
             raise reader.refuse(event.start_mark, (), "anchors and aliases are not accepted; write the value out")
         if getattr(event, "tag", None) is not None:
             raise reader.refuse(event.start_mark, (), "tags are not accepted; write plain values")

@@ -9,15 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from policies.decide import decide
-from policies.document import kind_of, parse_claims, parse_policy
+from policies.document import MOMENT, kind_of, parse_claims, parse_policy
 from policies.errors import DocumentInvalid
 from policies.model.decision import PendingReason
 from policies.model.memory import Memory
 from policies.model.tenancy import Tenant
 from policies.model.units import SecurityDomain
-from policies.model.workload import Reservation, Shape
+from policies.model.workload import ClaimKind, Reservation, Shape
 from policies.soundness import MOST_LEVELS, MOST_REPLICAS, faults_of_claim, faults_of_policy, faults_of_snapshot
-from policies.yamltext import DEPTH_LIMIT, NODE_LIMIT, TEXT_LIMIT
+from policies.yamltext import DEPTH_LIMIT, NODE_LIMIT, TEXT_LIMIT, documents
 from tests.policies.looking import code
 from tests.policies.situations import NOW_MS, claim, device, rules, running, snapshot
 from tests.policies.test_document import DEFAULT
@@ -257,4 +257,70 @@ def test_replicas_that_are_not_in_order_or_too_many_are_said_to_be_misconfigured
 
 def test_a_document_that_names_no_kind_is_refused():
     assert kind_of(CLAIM) == "Claim"
-    assert "kind" in str(refused("spec: {}", kind_of))
+    assert kind_of(f"{CLAIM}---\n{POLICY}") == "Claim", "the first says what a file is"
+    for text in ("spec: {}", "kind: 7", "- kind", "", "# nothing"):
+        assert str(refused(text, kind_of)) == "site.yaml:1:1 at kind: a document names its kind: Policy or Claim"
+
+
+@pytest.mark.parametrize(
+    ("text", "parse", "told"),
+    [
+        ("", parse_policy, "site.yaml:1:1: expected one document of kind Policy, found 0"),
+        ("\n\n - 1\n", parse_policy, "site.yaml:3:2: expected a document of kind Policy"),
+        ("apiVersion: partage/v1\nkind: Policy\n", parse_policy, "site.yaml:1:1 at spec: "),
+        ("apiVersion: partage/v1\nkind: Policy\nspec: 7\n", parse_policy, "site.yaml:3:1 at spec: "),
+        ("kind: Policy\nspec: {}\n", parse_policy, "site.yaml:1:1 at apiVersion: expected partage/v1, found nothing"),
+        (f"{CLAIM}colour: red\n", parse_claims, "site.yaml:10:1 at colour: unknown field"),
+        (CLAIM.replace("500", "0x1F4"), parse_claims, "site.yaml:9:19 at spec.ladder.0.gpu_millis: '0x1F4' is not"),
+        (CLAIM.replace("500", "8:20"), parse_claims, "site.yaml:9:19 at spec.ladder.0.gpu_millis: '8:20' is not"),
+        (CLAIM.replace("500", "0500"), parse_claims, "site.yaml:9:19 at spec.ladder.0.gpu_millis: '0500' is not"),
+        (CLAIM.replace("[H100-80GB]", "[a, {b: 1}]"), parse_claims, "site.yaml:8:20 at spec.ladder.0.flavors.1: "),
+    ],
+)
+def test_a_fault_is_told_with_its_line_and_column_to_the_letter(text, parse, told):
+    assert str(refused(text, parse)).startswith(told)
+
+
+def test_each_value_is_found_where_it_stands():
+    [found] = documents("a: 1\nb:\n  - {c:   2}\n", "site.yaml")
+    assert found.value == {"a": 1, "b": [{"c": 2}]}
+    assert found.places == {
+        (): (1, 1), ("a",): (1, 1), ("b",): (2, 1), ("b", 0): (3, 5), ("b", 0, "c"): (3, 6),
+    }  # fmt: skip
+    assert found.place(("b", 0, "d")) == (3, 5), "what is missing is said of what it is missing in"
+    assert found.place(("z", 1)) == (1, 1)
+
+
+def test_whole_numbers_are_read_up_to_nineteen_digits_and_words_as_yaml_means_them():
+    [found] = documents("[0, -7, +8, 1_000, 9999999999999999999, yes, Off, ~, 2026-01-02, '01']", "site.yaml")
+    assert found.value == [0, -7, 8, 1000, 9999999999999999999, True, False, None, "2026-01-02", "01"]
+
+
+def test_as_deep_as_may_be_is_read():
+    [found] = documents("[" * DEPTH_LIMIT + "]" * DEPTH_LIMIT, "site.yaml")
+    assert str(found.value).count("[") == DEPTH_LIMIT
+    assert documents("- [a]\n" * (DEPTH_LIMIT + 1), "site.yaml"), "side by side is not deep"
+
+
+def test_a_claim_that_names_a_model_may_leave_the_rest_to_the_catalogue():
+    [short] = parse_claims("\n".join(CLAIM.splitlines()[:5]) + "\n  model: chat\n")
+    assert (short.ladder, short.kind, short.model) == ((), ClaimKind.SERVING, "chat")
+    [own] = parse_claims(CLAIM + "  model: chat\n")
+    assert len(own.ladder) == 1
+    assert refused("\n".join(CLAIM.splitlines()[:5]), parse_claims).path == "spec.kind"
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("deadline_ms: tomorrow", MOMENT),
+        ("deadline_ms: [1]", MOMENT),
+        ("duration_s: long", "expected a whole number"),
+        ("suspended: 1", "expected true or false"),
+        ("labels: 7", ""),
+    ],
+)
+def test_a_moment_is_told_from_other_numbers(line, told):
+    text = CLAIM.replace("  kind: serving\n", f"  kind: serving\n  {line}\n")
+    assert told in refused(text, parse_claims).fault
+    assert (MOMENT in refused(text, parse_claims).fault) == (told == MOMENT)
