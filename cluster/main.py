@@ -7,7 +7,7 @@ import logging
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -42,6 +42,7 @@ from cluster.tracing import Tracer
 from cluster.turn_spans import spans
 from cluster.usage import UsageBook
 from policies.model.decision import Decision
+from policies.model.workload import Claim
 
 log = logging.getLogger("partage")
 
@@ -131,8 +132,8 @@ class Companion(Protocol):
         """Begin."""
         ...
 
-    def publish(self, decision: Decision) -> None:
-        """Take note of a decision."""
+    def publish(self, decision: Decision, claims: Sequence[Claim]) -> None:
+        """Take note of a decision on these claims."""
         ...
 
     def stop(self) -> None:
@@ -243,7 +244,7 @@ class ControlPlane:
 
     def _publish(self, turn: Turn) -> None:
         for companion in self._companions:
-            companion.publish(turn.decision)
+            companion.publish(turn.decision, turn.snapshot.claims)
         if not self._journal.adopted() and is_empty(turn.snapshot):
             self._journal.adopt("control-plane")
         for violation in turn.violations:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import heapq
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from policies.admission import Ask
@@ -16,18 +14,17 @@ from policies.limits import leaves_what_others_keep
 from policies.model.building import builder
 from policies.model.decision import ClaimState, PendingReason, Reason
 from policies.model.inventory import ScrubState
-from policies.model.units import ClaimId, DeviceId, FlavorId, SecurityDomain, TenantId
+from policies.model.units import ClaimId, DeviceId, FlavorId, SecurityDomain
 from policies.model.workload import Claim
+from policies.queueing import BEYOND_MINIMUM, RUNS, STAYS
 from policies.reclaim import Lot, Tier
 from policies.shortage import shortages
 from policies.survey import Survey
-from policies.working import Allocation, first_option, siblings
+from policies.working import Allocation, first_option
 
 QUEUED = (PendingReason.WAITING_FOR_QUOTA, PendingReason.TOPOLOGY_UNSATISFIED)
 """Codes of claims that wait for others of their own tenant to end."""
 DEVICES_SHOWN = 4
-BLOCKERS_SHOWN = 8
-"""Claims named as standing in the way; more would not be read."""
 OVER = (PendingReason.SUSPENDED, PendingReason.DEACTIVATED)
 """Codes of claims that ask for nothing now: they are held, they do not wait."""
 SENTENCES = {
@@ -51,9 +48,21 @@ IDLE = "it was idle, so what it held is lent; it comes back with its next reques
 
 _built = builder(Reason)
 Eta = tuple[int | None, str]
-Told = tuple[Eta, str, tuple[ClaimId, ...]]
-"""When, why and for whom a claim waits."""
+Told = tuple[Eta, str]
+"""When and why a claim waits."""
 Terms = tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What is said of all claims that wait with nothing on equal terms."""
+
+    code: PendingReason
+    state: ClaimState
+    sentence: str
+    eta: Eta
+    terms: Terms
+    lacks: tuple[FlavorId, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,23 +70,22 @@ class Known:
     """What the reasons of many claims rest on, found once for all of them."""
 
     work: Allocation
-    positions: dict[ClaimId, int]
-    holders: dict[FlavorId, list[ClaimId]]
     shortages: dict[FlavorId, PendingReason]
     """Flavors whose sound devices do not cover the quotas, each with why: a function of inventory and policy alone."""
     hidden: dict[FlavorId, set[SecurityDomain]] = field(default_factory=dict)
     """Domains that were not seen and hold devices, by flavor."""
     turns: dict[ClaimId, int] = field(default_factory=dict)
     """When the turn of those comes that wait for others of their own tenant to end."""
-    told: dict[tuple[object, ...], tuple[PendingReason, ClaimState, Told, Terms]] = field(default_factory=dict)
-    """What was said of waiting claims, by their terms: of equal ones it is the same but for how long they waited."""
+    before: Mapping[tuple[object, ...], Said] = field(default_factory=dict)
+    """What the decision before said of waiting claims, by their terms."""
+    told: dict[tuple[object, ...], Said] = field(default_factory=dict)
+    """What this one says of them."""
 
 
-def known(work: Allocation) -> Known:
-    """Return what the reasons of all claims rest on."""
+def known(work: Allocation, before: Mapping[tuple[object, ...], Said]) -> Known:
+    """Return what the reasons of all claims rest on; ``before`` is what was told the last time on these lots."""
     return Known(
-        work=work, positions=_positions(work), holders=_holders(work), shortages=shortages(work),
-        hidden=_hidden(work.survey), turns=turns(work),
+        work=work, shortages=shortages(work), hidden=_hidden(work.survey), turns=turns(work), before=before
     )  # fmt: skip
 
 
@@ -92,12 +100,8 @@ def _hidden(seen: Survey) -> dict[FlavorId, set[SecurityDomain]]:
 
 
 def reason(facts: Known, wish: Ask, lots: list[Lot]) -> Reason:
-    """Return why the claim is where it is. ``lots`` are its own."""
+    """Return why the claim is where it is. ``lots`` are its own; it is not one of whom ``alike`` knows."""
     work, claim = facts.work, wish.claim.id
-    if len(lots) == 1 and lots[0].terms is not None and not lots[0].is_kept and not lots[0].seats:
-        code = work.codes.get(claim)
-        if code is not PendingReason.ON_HOLD:
-            return _of_equals(facts, wish, lots, code)
     seats = (
         lots[0].seats if len(lots) == 1 and lots[0].is_kept else [s for lot in lots if lot.is_kept for s in lot.seats]
     )
@@ -108,13 +112,13 @@ def reason(facts: Known, wish: Ask, lots: list[Lot]) -> Reason:
             sentence=_served(wish.wanted),
             wanted_replicas=wish.wanted, rung=seats[0].rung if seats else None,
         )  # fmt: skip
-    eta, sentence, blockers = _told(facts, wish, lots, seats, code)
+    eta, sentence = _told(facts, wish, lots, seats, code)
     return _built(
         claim=claim, state=_state(wish, len(seats), code, is_blind=wish.domain in work.survey.blind), code=code,
-        position=facts.positions.get(claim), eta_ms=eta[0], sentence=sentence, eta_assumption=eta[1],
+        eta_ms=eta[0], sentence=sentence, eta_assumption=eta[1],
         granted_replicas=len(seats),
         wanted_replicas=_asked_for(wish), rung=seats[0].rung if seats else None,
-        score_terms=(*_terms(wish, lots), _waited(work, wish)), blockers=blockers,
+        score_terms=_terms(wish, lots), lacks=_lacks(wish, lots),
     )  # fmt: skip
 
 
@@ -123,23 +127,40 @@ def served_alone(claim: ClaimId, rung: int) -> Reason:
     return _built(claim, ClaimState.SERVED, None, ONE_SERVED, None, None, "", 1, 1, rung)  # in the order of its fields
 
 
-def _of_equals(facts: Known, wish: Ask, lots: list[Lot], so_far: PendingReason | None) -> Reason:
-    """Return why a claim that has nothing waits: as all of equal terms, but for its place and how long it waited."""
-    work, lot, claim = facts.work, lots[0], wish.claim.id
-    refused = claim in work.victims.refused_by_budget
+def alike(facts: Known, lots: list[Lot]) -> Said | None:
+    """Return what is said of every claim that waits with nothing on these terms; None for one that is told apart.
+
+    Of all of them it is the same object, and the one of the decision before where nothing else is said. When its turn
+    comes, where that is known, is each claim's own.
+    """
+    lot = lots[0] if len(lots) == 1 else None
+    if lot is None or lot.terms is None or lot.is_kept or lot.seats:
+        return None
+    work, wish = facts.work, lot.ask
+    so_far = work.codes.get(wish.claim.id)
+    if so_far is PendingReason.ON_HOLD:
+        return None
+    refused = wish.claim.id in work.victims.refused_by_budget
     later = None if refused else asks_later(work, lot)  # whoever the budget refuses is told the same
-    key = lot.terms, wish.idle, lot.tier, wish.rank.value, so_far, refused, later
-    known = facts.told.get(key)
-    if known is None:
+    key = id(lot.terms), wish.idle, id(lot.tier), wish.rank.value, id(so_far), refused, later
+    said = facts.told.get(key)
+    if said is None:
         code = _why_not_all(facts, wish, lots)
         state = _state(wish, 0, code, is_blind=wish.domain in work.survey.blind)
-        known = facts.told[key] = code, state, _told(facts, wish, lots, [], code), _terms(wish, lots)
-    code, state, (eta, sentence, blockers), terms = known
-    if facts.turns and code in QUEUED:
-        eta = _turn(facts, claim)
+        eta, sentence = _told(facts, wish, lots, [], code)
+        said = Said(code, state, sentence, eta, _terms(wish, lots), _lacks(wish, lots))
+        before = facts.before.get(key)
+        said = facts.told[key] = before if before is not None and before == said else said
+    return said
+
+
+def reason_alike(facts: Known, wish: Ask, said: Said) -> Reason:
+    """Return why the claim waits, of which ``alike`` returned this."""
+    claim = wish.claim.id
+    eta = turn_of(facts, claim) if facts.turns and said.code in QUEUED else said.eta
     return _built(  # in the order of its fields
-        claim, state, code, sentence, facts.positions.get(claim), eta[0], eta[1], 0, wish.wanted, None,
-        (*terms, _waited(work, wish)), blockers,
+        claim, said.state, said.code, said.sentence, None, eta[0], eta[1], 0, wish.wanted, None, said.terms, (), None,
+        said.lacks,
     )  # fmt: skip
 
 
@@ -159,57 +180,13 @@ def _served(wanted: int) -> str:
 
 
 def _told(facts: Known, wish: Ask, lots: list[Lot], seats: list[Seat], code: PendingReason) -> Told:
-    blockers = _blockers(wish, lots, facts.holders)
     if code is PendingReason.WAITING_FOR_VICTIMS and len(seats) < wish.wanted:
         lacking = next(lot for lot in lots if not lot.is_kept)
         later = asks_later(facts.work, lacking) or NOBODY_MAY_LEAVE
         sentence = f"{len(seats)} of {_asked_for(wish)} replicas: {later.sentence}"
-        return (later.at_ms, later.assumption), sentence, blockers
+        return (later.at_ms, later.assumption), sentence
     sentence = _sentence(wish, len(seats), code) + _aside(facts.work, wish, code, seats)
-    return _eta(facts, wish, code, seats), sentence, blockers
-
-
-def _positions(work: Allocation) -> dict[ClaimId, int]:
-    """Return each waiting claim's place in its tenant's queue, 1 first."""
-    found: dict[ClaimId, int] = {}
-    places: dict[TenantId, int] = {}
-    for ask in [lot.ask for lot in work.open_lots()]:
-        claim, tenant = ask.claim.id, ask.tenant.id
-        if claim not in found:
-            found[claim] = places[tenant] = places.get(tenant, 0) + 1
-    return found
-
-
-def _holders(work: Allocation) -> dict[FlavorId, list[ClaimId]]:
-    """Return the first few who hold each flavor, those with the weakest right first."""
-    found: dict[FlavorId, dict[ClaimId, tuple[int, int]]] = {}
-    for lot in _weakest(work):
-        if lot.is_kept and lot.seats:
-            held = found.setdefault(lot.seats[0].flavor, {})
-            claim = lot.ask.claim.id
-            if claim not in held:
-                held[claim] = (-lot.tier, lot.ask.value)
-    return {
-        flavor: [claim for _, claim in heapq.nsmallest(BLOCKERS_SHOWN + 1, zip(held.values(), held, strict=True))]
-        for flavor, held in found.items()
-    }
-
-
-def _weakest(work: Allocation) -> Sequence[Lot]:
-    """Return lots among which are the first holders of every flavor: those on what is left over, where they suffice."""
-    weak = (Tier.LEFTOVER, Tier.NONE)
-    some = work.lots() if work.survey.blind else work.leftover
-    lots = [lot for lot in some if lot.tier in weak and lot.is_kept and lot.seats and _is_first(work, lot)]
-    count = Counter(lot.seats[0].flavor for lot in lots)
-    return lots if all(count[flavor] > BLOCKERS_SHOWN for flavor in work.shares) else work.lots()
-
-
-def _is_first(work: Allocation, lot: Lot) -> bool:
-    """Say whether no earlier lot of the claim holds the flavor."""
-    flavor = lot.seats[0].flavor
-    return lot is next(
-        one for one in siblings(work, lot) if one.is_kept and one.seats and one.seats[0].flavor == flavor
-    )
+    return _eta(facts, wish, code, seats), sentence
 
 
 def _state(wish: Ask, granted: int, code: PendingReason, *, is_blind: bool) -> ClaimState:
@@ -311,18 +288,14 @@ def _named(devices: Sequence[DeviceId]) -> str:
 
 
 def _terms(wish: Ask, lots: list[Lot]) -> Terms:
-    """Return what its place in the queue rests on, beside the time that it has waited."""
+    """Return what its place in the queue rests on, beside since when it is there; see ``queueing``."""
     open_ = [lot for lot in lots if not lot.is_kept]
-    return (
-        ("class", wish.rank.value), ("deadline", wish.value - wish.rank.value),
-        ("right", int(open_[0].tier) if open_ else 0),
-    )  # fmt: skip
-
-
-def _waited(work: Allocation, wish: Ask) -> tuple[str, int]:
-    """Return for how long it is there; 0 where nobody said since when."""
-    since_ms = wish.claim.submitted_at_ms
-    return "waited_s", max(0, work.survey.now_ms - since_ms) // 1000 if since_ms else 0
+    value = ("class", wish.rank.value), ("deadline", wish.value - wish.rank.value)
+    if not open_:
+        return (*value, ("right", 0))
+    first = min(lot.order for lot in open_)
+    seldom = ((STAYS, -first[0] != wish.value), (BEYOND_MINIMUM, first[1]), (RUNS, not first[2]))
+    return (*value, ("right", int(open_[0].tier)), *((name, 1) for name, holds in seldom if holds))
 
 
 def _eta(facts: Known, wish: Ask, code: PendingReason, seats: list[Seat]) -> Eta:
@@ -335,18 +308,17 @@ def _eta(facts: Known, wish: Ask, code: PendingReason, seats: list[Seat]) -> Eta
     if code is PendingReason.WAITING_FOR_VICTIMS and len(seats) >= wish.wanted:
         wait = bounds.drain_deadline_ms + bounds.scrub_time_ms + bounds.worker_start_ms
         return now + wait, "draining takes no longer than its deadline"
-    return _turn(facts, wish.claim.id) if code in QUEUED else (None, "")
+    return turn_of(facts, wish.claim.id) if code in QUEUED else (None, "")
 
 
-def _turn(facts: Known, claim: ClaimId) -> Eta:
+def turn_of(facts: Known, claim: ClaimId) -> Eta:
     """Return when its turn comes by the announced ends of its own tenant's claims: nothing else may be told."""
     at = facts.turns.get(claim)
     return (None, "") if at is None else (at, ASSUMPTION)
 
 
-def _blockers(wish: Ask, lots: list[Lot], holders: dict[FlavorId, list[ClaimId]]) -> tuple[ClaimId, ...]:
+def _lacks(wish: Ask, lots: list[Lot]) -> tuple[FlavorId, ...]:
+    """Return the flavors that would do for what the claim lacks, the preferred first."""
     if not lots or all(lot.is_kept for lot in lots):
         return ()
-    flavors = dict.fromkeys(option.flavor for option in wish.options)
-    found = dict.fromkeys(one for flavor in flavors for one in holders.get(flavor, ()))
-    return tuple(one for one in found if one != wish.claim.id)[:BLOCKERS_SHOWN]
+    return tuple(dict.fromkeys([option.flavor for option in wish.options]))

@@ -156,7 +156,9 @@ def _is_as_said(standing: Standing, name: ClaimId, now: ClaimMemory) -> bool:
     since when fewer replicas would do and since when it is idle, and on no more; the claim is served in full.
     """
     wish, before, said = standing.wishes.get(name), standing.work.survey.remembered.get(name, NEW), standing.results
-    if wish is None or name in said.restless or name in standing.volatile or wish.rung != now.rung:
+    if wish is None or name in standing.volatile or wish.rung != now.rung:
+        return False
+    if name in said.restless or name in said.waits:
         return False
     known = said.memories.known.get(name)
     return (known is now or known == now) and is_quiet(now) and before.lower_since_ms is before.idle_since_ms is None

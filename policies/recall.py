@@ -103,7 +103,7 @@ def of_claim(work: Allocation, wish: Ask, lots: Sequence[Lot], evicted: frozense
     survey, claim = work.survey, wish.claim.id
     before = survey.remembered.get(claim)
     if before is not None and lots:
-        if lots[0].terms is not None and _waits_on(survey, wish, before, lots[0]):
+        if lots[0].terms is not None and waits_on(survey, wish, lots[0]):
             return before
         if len(lots) == 1 and claim not in evicted and _runs_on(work, wish, before, lots[0]):
             return before
@@ -154,10 +154,12 @@ def is_quiet(one: ClaimMemory) -> bool:
     )
 
 
-def _waits_on(survey: Survey, wish: Ask, before: ClaimMemory, lot: Lot) -> bool:
+def waits_on(survey: Survey, wish: Ask, lot: Lot) -> bool:
     """Say whether the claim has nothing, as before, and nothing else of what is remembered can have changed."""
+    before = survey.remembered.get(wish.claim.id)
     return (
-        not lot.is_kept
+        before is not None
+        and not lot.is_kept
         and bool(before.waiting_since_ms)
         and before.rung is None
         and not before.spoilt

@@ -9,6 +9,7 @@ from policies.explain import SENTENCES
 from policies.model.decision import ClaimState, Decision, PendingReason, Reason
 from policies.model.units import ClaimId
 from policies.model.workload import Claim
+from policies.queueing import telling
 
 TELLS_OF_OTHERS = (
     PendingReason.RESERVATION_AHEAD,
@@ -21,17 +22,18 @@ TELLS_OF_OTHERS = (
 
 
 def for_operator(decision: Decision, claim: ClaimId) -> Reason | None:
-    """Return all that is known of the claim; None if the decision knows no such claim."""
+    """Return what the decision holds of the claim, see ``queueing.told``; None if it knows no such claim."""
     return next((reason for reason in decision.reasons if reason.claim == claim), None)
 
 
 def for_tenant(decision: Decision, claim: ClaimId, claims: Iterable[Claim]) -> Reason | None:
     """Return what the claim's own tenant may see; None if the decision knows no such claim."""
     reason = for_operator(decision, claim)
-    owners = {one.id: one.tenant for one in claims}
+    known = tuple(claims)
+    owners = {one.id: one.tenant for one in known}
     if reason is None or claim not in owners:
         return None
-    return releasable(reason, lambda other: owners.get(other) == owners[claim])
+    return releasable(telling(decision, known)(reason), lambda other: owners.get(other) == owners[claim])
 
 
 def releasable(reason: Reason, is_own: Callable[[ClaimId], bool]) -> Reason:

@@ -6,14 +6,15 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from policies.admission import Ask
-from policies.explain import known, reason, served_alone
+from policies.explain import QUEUED, Known, Said, alike, known, reason, reason_alike, served_alone
+from policies.holders import holders
 from policies.model.decision import Binding, Decision, Eviction, Placement, Reason
 from policies.model.inventory import Group
 from policies.model.memory import ClaimMemory
 from policies.model.units import ClaimId, DeviceId, GroupId, WorkerId
 from policies.outcome import bindings, entitlements, evictions, held_by_gaps, placements_of
 from policies.quota import Demands
-from policies.recall import evicted_now, of_claim, of_running, remember
+from policies.recall import evicted_now, of_claim, of_running, remember, waits_on
 from policies.register import Register
 from policies.working import Allocation, runs_alone
 
@@ -32,7 +33,14 @@ class Results:
     """Of ``bound``, those that are not what the snapshot shows."""
     moved_devices: set[DeviceId] = field(default_factory=set)
     restless: set[ClaimId] = field(default_factory=set)
-    """Claims of which something may change by itself: they wait, start, move, leave, or could be better off."""
+    """Claims of which something may change by itself: they start, move, leave, could be better off, or wait and are
+    told apart from others."""
+    waits: dict[ClaimId, Said] = field(default_factory=dict)
+    """What was said of each other that waits, as of all of its terms: where it still is, everything stands."""
+    told: dict[tuple[object, ...], Said] = field(default_factory=dict)
+    """The same, by terms."""
+    has_turns: bool = False
+    """Whether some of these were told when their turn comes."""
 
     orphans: set[ClaimId] = field(default_factory=set)
     """Claims that are no more, but have groups; kept by whoever knows what changed."""
@@ -40,6 +48,7 @@ class Results:
     def forget(self, claim: ClaimId) -> None:
         """Leave out what was said of a claim that is no more."""
         self.restless.discard(claim)
+        self.waits.pop(claim, None)
         self.reasons.drop(claim)
         self.memories.drop(claim)
         for placement in self.placed_of.pop(claim, ()):
@@ -54,14 +63,15 @@ def conclude(
     Of every claim that is not among ``changed`` nothing may have changed but by
     itself or by a move, both of which are found here. The policy's digest and the mode are left for the caller.
     """
-    afresh = _afresh(results, work, changed)
+    facts = known(work, results.told)
+    afresh = _afresh(results, facts, changed)
     _place(results, work, afresh)
     _bind(results, work)
     gone = evictions(work, _groups(results, work, afresh), results.placed.known)
     for left in gone:
         for device in work.survey.groups[left.group].devices:
             work.victims.leaving_from.setdefault(device, set()).add(left.claim)
-    _say(results, work, wishes, afresh, gone)
+    _say(results, facts, wishes, afresh, gone)
     return Decision(
         snapshot_generation=work.survey.snapshot.generation,
         decided_at_ms=work.survey.now_ms,
@@ -75,17 +85,30 @@ def conclude(
         memory=remember(work, results.memories.told(), gone),
         held_by_gaps=held_by_gaps(work),
         search_steps=work.board.steps,
+        holders=holders(work),
     )
 
 
-def _afresh(results: Results, work: Allocation, changed: Collection[ClaimId]) -> Collection[ClaimId]:
+def _afresh(results: Results, facts: Known, changed: Collection[ClaimId]) -> Collection[ClaimId]:
     """Return the claims of which everything is said anew, in any order."""
+    work, waits = facts.work, results.waits
     if len(work.of_claim) == len(changed):
         return changed
     found = results.restless.union(changed)
     found.update(seat.claim for seat in work.board.moved if seat.claim in work.of_claim)
-    found.update(lot.ask.claim.id for lot in work.open_lots())
+    for lot in work.open_lots():
+        claim = lot.ask.claim.id
+        if claim not in found and not _stands(results, facts, claim, waits.get(claim)):
+            found.add(claim)
     return found
+
+
+def _stands(results: Results, facts: Known, claim: ClaimId, said: Said | None) -> bool:
+    """Say whether the same is said of a claim that waits as of all of its terms, and when its turn comes too."""
+    if said is None or alike(facts, facts.work.of_claim[claim]) is not said:
+        return False
+    is_timed = (facts.turns or results.has_turns) and said.code in QUEUED
+    return not is_timed or results.reasons.known[claim].eta_ms == facts.turns.get(claim)
 
 
 def _place(results: Results, work: Allocation, afresh: Iterable[ClaimId]) -> None:
@@ -133,32 +156,40 @@ def _groups(results: Results, work: Allocation, afresh: Iterable[ClaimId]) -> li
 
 def _say(
     results: Results,
-    work: Allocation,
+    facts: Known,
     wishes: dict[ClaimId, Ask],
     afresh: Iterable[ClaimId],
     gone: tuple[Eviction, ...],
 ) -> None:
-    facts, evicted = known(work), evicted_now(work, gone)
-    restless, lots_of = results.restless, work.of_claim
-    eventful = {one.claim for one in gone}
+    work = facts.work
+    evicted, eventful = evicted_now(work, gone), {one.claim for one in gone}
     eventful.update(seat.claim for seat in work.board.moved)
     reasons: dict[ClaimId, Reason] = {}
     memories: dict[ClaimId, ClaimMemory] = {}
+    restless, waits, lots_of = results.restless, results.waits, work.of_claim
     for claim in afresh:
         wish, lots = wishes[claim], lots_of[claim]
-        seat = runs_alone(wish, lots)
+        seat, same = runs_alone(wish, lots), None
         if seat is not None and claim not in eventful:
             said, memory = served_alone(claim, seat.rung), of_running(work, wish, lots, seat)
         else:
-            said, memory = reason(facts, wish, lots), of_claim(work, wish, lots, evicted)
+            same = alike(facts, lots)
+            said = reason(facts, wish, lots) if same is None else reason_alike(facts, wish, same)
+            memory = of_claim(work, wish, lots, evicted)
         reasons[claim] = said
         if memory is None:
             results.memories.drop(claim)
         else:
             memories[claim] = memory
+        if same is not None and claim not in eventful and waits_on(work.survey, wish, lots[0]):
+            waits[claim] = same
+            restless.discard(claim)
+            continue
+        waits.pop(claim, None)
         if said.code is not None or wish.upgrades or claim in eventful:
             restless.add(claim)
         else:
             restless.discard(claim)
     results.reasons.put_all(reasons)
     results.memories.put_all(memories)
+    results.told, results.has_turns = facts.told, bool(facts.turns)

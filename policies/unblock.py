@@ -13,6 +13,7 @@ from policies.model.naming import tenant_of
 from policies.model.tenancy import Quota
 from policies.model.units import UNLIMITED, WHOLE_GPU_MILLIS, ClaimId, FlavorId
 from policies.model.workload import Claim, Shape
+from policies.queueing import blockers
 from policies.supposing import KINDS, Situation, applied
 
 TRIES = 400
@@ -70,7 +71,8 @@ def affordable(claims: int, work: int) -> int:
 
 def _reason(situation: Situation, claim: ClaimId) -> Reason | None:
     decision = decide(situation.snapshot, situation.policy, situation.memory, situation.now_ms)
-    return next((reason for reason in decision.reasons if reason.claim == claim), None)
+    reason = next((reason for reason in decision.reasons if reason.claim == claim), None)
+    return None if reason is None else replace(reason, blockers=blockers(decision, reason))
 
 
 def _cheapest(search: _Search) -> Change | None:

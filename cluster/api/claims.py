@@ -36,6 +36,7 @@ from policies.model.plan import OutcomeStatus, StartGroup
 from policies.model.routing import VariantLoad
 from policies.model.units import ClaimId
 from policies.model.workload import Claim
+from policies.queueing import telling
 from policies.releasing import releasable
 
 routes = APIRouter(prefix="/v1/claims", tags=["claims"])
@@ -140,6 +141,7 @@ def statuses(parts: Parts, caller: Caller, claims: tuple[Claim, ...]) -> tuple[C
     turn = parts.view.latest()
     refused = _refused_starts(turn)
     known = {reason.claim: reason for reason in turn.decision.reasons}
+    tell = telling(turn.decision, turn.snapshot.claims)
     groups: dict[ClaimId, list[Group]] = {}
     for group in turn.snapshot.groups:
         groups.setdefault(group.claim, []).append(group)
@@ -149,7 +151,7 @@ def statuses(parts: Parts, caller: Caller, claims: tuple[Claim, ...]) -> tuple[C
     return tuple(
         ClaimStatus(
             claim=claim,
-            reason=_told(visible_reason(caller, known.get(claim.id) or not_yet(claim)), refused.get(claim.id)),
+            reason=_told(visible_reason(caller, tell(known.get(claim.id) or not_yet(claim))), refused.get(claim.id)),
             groups=tuple(groups.get(claim.id, ())),
             traffic=tuple(traffic.get(claim.id, ())),
         )

@@ -17,6 +17,7 @@ from policies.model.decision import Decision, Reason
 from policies.model.naming import tenant_of
 from policies.model.plan import Outcome, Plan
 from policies.model.snapshot import Snapshot
+from policies.queueing import is_again, telling, told
 
 routes = APIRouter(prefix="/v1", tags=["decisions"])
 
@@ -57,7 +58,7 @@ def decision(parts: Platform, _caller: Operator) -> Decided:
     """Return the latest decision with its plan and what became of it."""
     turn = parts.view.latest()
     return Decided(
-        decision=turn.decision,
+        decision=told(turn.decision, turn.snapshot.claims),
         plan=turn.plan,
         violations=turn.violations,
         outcome=turn.outcome,
@@ -70,9 +71,11 @@ def decision(parts: Platform, _caller: Operator) -> Decided:
 @routes.get("/reasons")
 def reasons(parts: Platform, caller: Anyone, limit: Limit = 500, cursor: Cursor = None) -> Page[Reason]:
     """Return why each claim that the caller may see is where it is."""
+    turn = parts.view.latest()
+    tell = telling(turn.decision, turn.snapshot.claims)
     seen = [
-        visible_reason(caller, reason)
-        for reason in parts.view.latest().decision.reasons
+        visible_reason(caller, tell(reason))
+        for reason in turn.decision.reasons
         if caller.may_see(tenant_of(reason.claim))
     ]
     return page_of(parts, seen, lambda reason: reason.claim, limit, cursor)
@@ -103,4 +106,5 @@ def replay(parts: Platform, _caller: Operator, number: Number) -> Replayed:
     """Take a past decision again and compare."""
     found = parts.history.evidence(number)
     again = decide(found.snapshot, found.policy, found.memory, found.decision.decided_at_ms)
-    return Replayed(number=number, same=again == found.decision, decided=digest(found.decision), replayed=digest(again))
+    same = is_again(again, found.decision, found.snapshot.claims)
+    return Replayed(number=number, same=same, decided=digest(found.decision), replayed=digest(again))

@@ -15,6 +15,7 @@ from policies.model.decision import Decision, Reason
 from policies.model.naming import tenant_of
 from policies.model.units import ClaimId, FlavorId, ModelId, TenantId
 from policies.model.workload import Claim, ClaimKind, Shape
+from policies.queueing import telling
 
 routes = APIRouter(prefix="/v1/offers", tags=["claims"])
 
@@ -63,7 +64,7 @@ def offer(parts: Platform, caller: Anyone, wish: Wish) -> Offer:
     memory = parts.journal.memory()
     before = decide(turn.snapshot, policy, memory, turn.decision.decided_at_ms)
     after = decide(asked, policy, memory, turn.decision.decided_at_ms)
-    reason = next(found for found in after.reasons if found.claim == claim.id)
+    reason = telling(after, asked.claims)(next(found for found in after.reasons if found.claim == claim.id))
     variant = claim.ladder[reason.rung].variant if reason.rung is not None else None
     known = {eviction.group for eviction in before.evictions}
     losers = [eviction.claim for eviction in after.evictions if eviction.group not in known]

@@ -16,6 +16,7 @@ from policies.model.codec import digest
 from policies.model.decision import Decision, Entitlement, Reason
 from policies.model.policy import ModeDeclaration, Policy
 from policies.planning import plan as plan_moves
+from policies.queueing import told
 from policies.soundness import faults_of_policy
 
 routes = APIRouter(prefix="/v1/policy", tags=["policy"])
@@ -102,7 +103,7 @@ def preview_of(parts: Parts, policy: Policy) -> Preview:
         evicted=tuple(eviction.group for eviction in after.evictions),
         before=turn.decision.entitlements,
         after=after.entitlements,
-        changed=_changed(turn.decision, after),
+        changed=_changed(turn.decision, told(after, turn.snapshot.claims)),
         floors=certify(turn.snapshot, policy, turn.decision.decided_at_ms),
     )
 

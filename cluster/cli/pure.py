@@ -36,13 +36,14 @@ def decide(
     from policies.decide import decide as taken
     from policies.model.codec import to_plain
     from policies.model.memory import Memory
+    from policies.queueing import told
 
     seen, rules = snapshot_in(snapshot), policy_in(policy)
     remembered = noun_in(Memory, memory) if memory else Memory()
     decision = taken(seen, rules, remembered, seen.observed_at_ms)
     warn_if_simulated(simulated=any(device.simulated for device in seen.devices))
     if output.is_data:
-        show(to_plain(decision), [], output)
+        show(to_plain(told(decision, seen.claims)), [], output)
         return
     show([to_plain(reason) for reason in decision.reasons], REASON_COLUMNS, output)
     for eviction in decision.evictions:

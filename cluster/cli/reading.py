@@ -199,13 +199,15 @@ def reason_in_files(name: str, snapshot: Path, policy: Path) -> tuple[dict[str, 
     from policies.model.codec import to_plain
     from policies.model.memory import Memory
     from policies.model.units import ClaimId
+    from policies.queueing import told
     from policies.releasing import for_operator
     from policies.supposing import Situation
     from policies.unblock import affordable, unblocking
 
     seen, rules = snapshot_in(snapshot), policy_in(policy)
     now = Situation(snapshot=seen, policy=rules, memory=Memory(), now_ms=seen.observed_at_ms)
-    reason = for_operator(decide(now.snapshot, now.policy, now.memory, now.now_ms), ClaimId(name))
+    decision = decide(now.snapshot, now.policy, now.memory, now.now_ms)
+    reason = for_operator(told(decision, seen.claims), ClaimId(name))
     if reason is None:
         raise typer.BadParameter(f"{snapshot} holds no claim {name}")
     change = unblocking(now, reason.claim, affordable(len(seen.claims), WORK_ON_FILES))

@@ -14,6 +14,7 @@ from policies.model.memory import Memory
 from policies.model.plan import Outcome, Plan
 from policies.model.policy import Policy
 from policies.model.snapshot import Snapshot
+from policies.queueing import told
 
 Noun = TypeVar("Noun")
 
@@ -62,11 +63,16 @@ class History:
         return [_past(row) for row in rows]
 
     def decision(self, number: int) -> Decision:
-        """Return one decision in full. Raises ``NotFound``."""
-        rows = self._store.rows("SELECT decision FROM decision WHERE number = ?", number)
+        """Return one decision in full. Raises ``NotFound``.
+
+        Each waiting claim's place and waiting time are in it while the snapshot that they follow from is kept.
+        """
+        rows = self._store.rows("SELECT decision, snapshot FROM decision WHERE number = ?", number)
         if not rows:
             raise NotFound("decision", str(number))
-        return _unpack(Decision, rows[0][0])
+        decision, snapshot = rows[0]
+        made = _unpack(Decision, decision)
+        return made if snapshot is None else told(made, _unpack(Snapshot, snapshot).claims)
 
     def evidence(self, number: int) -> Evidence:
         """Return what a decision was taken from. Raises ``NotFound`` once its snapshot is beyond retention."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -29,6 +29,8 @@ from policies.model.decision import Decision, Reason
 from policies.model.naming import tenant_of
 from policies.model.policy import Policy
 from policies.model.units import ClaimId, TenantId
+from policies.model.workload import Claim
+from policies.queueing import telling
 from policies.releasing import releasable
 from policies.soundness import faults_of_policy
 
@@ -78,17 +80,18 @@ class Controller:
         self._stop.set()
         self._thread.join(STOP_TIMEOUT_S)
 
-    def publish(self, decision: Decision) -> None:
+    def publish(self, decision: Decision, claims: Sequence[Claim] = ()) -> None:
         """Write the status of each claim whose reason changed. A refusal is logged and tried with the next decision.
 
         Its tenant reads it: it says nothing that rests on others' claims.
         """
+        tell = telling(decision, claims)
         for whole in decision.reasons:
             with self._lock:
                 claim = self._known.get(whole.claim)
             if claim is None:
                 continue
-            reason = releasable(whole, partial(_are_of_one, whole.claim))
+            reason = releasable(tell(whole), partial(_are_of_one, whole.claim))
             generation = int(claim["metadata"]["generation"])
             before = self._said.get(reason.claim)
             if before is not None and (_words(before[0]), before[1]) == (_words(reason), generation):

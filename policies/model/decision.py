@@ -164,6 +164,16 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Holders:
+    """Who holds devices of a flavor."""
+
+    flavor: FlavorId
+    """Flavor concerned."""
+    claims: tuple[ClaimId, ...]
+    """The first few, those with the weakest right first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reason:
     """Why one claim is where it is: exactly one per claim."""
 
@@ -176,7 +186,7 @@ class Reason:
     sentence: str
     """Plain language, only from data that the claim's own tenant may see."""
     position: int | None = None
-    """Place in its tenant's queue, 1 first; None if not waiting."""
+    """Place in its tenant's queue, 1 first; None if not waiting. Given on reading, see ``queueing``: never stored."""
     eta_ms: int | None = None
     """When it is expected to be served; None if unknown."""
     eta_assumption: str = ""
@@ -188,11 +198,16 @@ class Reason:
     rung: int | None = None
     """Rung of the ladder granted, 0 the best; None if nothing is."""
     score_terms: tuple[tuple[str, int], ...] = ()
-    """What its place in the order is made of."""
+    """What its place in the order is made of, the higher class first: ``class`` and ``deadline``, its value and what a
+    near deadline adds; ``right``, the strength of its right, 1 the strongest, 0 if nothing is open; ``stays`` for what
+    runs and nobody may preempt, ``beyond_minimum`` for what has its minimum, ``runs`` for what has some replicas; and
+    on reading ``waited_s``, since when it is there."""
     blockers: tuple[ClaimId, ...] = ()
-    """Claims that hold what it needs; the tenant's view shows only its own."""
+    """Claims that hold what it needs; the tenant's view shows only its own. Given on reading, like its position."""
     unblocking: Change | None = None
     """Smallest change that would admit it; None if not looked for or none is known."""
+    lacks: tuple[FlavorId, ...] = ()
+    """Flavors that would do for what has no place yet, the preferred first; empty if it lacks nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,3 +238,5 @@ class Decision:
     """What was not seen and therefore holds moves, and which, one sentence each."""
     search_steps: int = 0
     """Places looked at; a measure of the work done."""
+    holders: tuple[Holders, ...] = ()
+    """Who stands in the way of those that wait, by flavor, sorted."""

@@ -18,6 +18,7 @@ from policies.model.policy import Policy
 from policies.model.snapshot import Gap, GapKind, Snapshot
 from policies.model.tenancy import Quota
 from policies.model.workload import ClaimKind
+from policies.queueing import told
 from policies.releasing import for_operator, for_tenant
 from tests.policies.looking import FEW
 from tests.policies.situations import NOW_MS, claim, device, rules, running, snapshot
@@ -69,7 +70,7 @@ def test_p32_blockers_of_other_tenants_are_shown_to_operators_only():
     policy = rules(civil=0, defence=4000, floor=0)
     seen = snapshot(FOUR, [mine, theirs], running(theirs, *((one.id,) for one in FOUR)))
     decision = decide(seen, policy, Memory(), NOW_MS)
-    assert for_operator(decision, mine.id).blockers == (theirs.id,)
+    assert for_operator(told(decision, seen.claims), mine.id).blockers == (theirs.id,)
     assert for_tenant(decision, mine.id, seen.claims).blockers == ()
 
 
@@ -118,7 +119,7 @@ def test_who_lacks_its_own_quota_because_hosts_are_closed_is_told_so_and_not_tha
 
 def test_who_did_not_say_since_when_it_waits_has_not_waited_since_1970():
     some = [claim("civil/x:a"), claim("civil/x:b", submitted_at_ms=NOW_MS - 5_000)]
-    decision = decide(snapshot([], some), rules(), Memory(), NOW_MS)
+    decision = told(decide(snapshot([], some), rules(), Memory(), NOW_MS), some)
     assert [dict(one.score_terms)["waited_s"] for one in decision.reasons] == [0, 5]
 
 

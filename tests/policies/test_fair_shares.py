@@ -13,6 +13,7 @@ from policies.model.memory import Memory, UsageRecord
 from policies.model.tenancy import Quota, Tenant
 from policies.model.units import UNLIMITED
 from policies.model.workload import Shape
+from policies.queueing import told
 from policies.soundness import faults_of_policy
 from tests.policies.looking import FEW, FOUR, SEEDS, granted
 from tests.policies.situations import NOW_MS, claim, device, rules, running, snapshot
@@ -190,12 +191,12 @@ def test_p34_what_is_judged_once_for_many_is_judged_as_if_each_stood_alone(count
     alike = [claim(f"civil/x:c{i:02}", submitted_at_ms=i, priority_class="standard" if i % 3 else "critical")
              for i in range(count)]  # fmt: skip
     apart = [replace(one, duration_s=100 + i) for i, one in enumerate(alike)]
-    told = [
-        [(one.claim, one.code, one.granted_replicas, one.position) for one in decide(
-            snapshot([device(f"G{i}") for i in range(devices)], wishes), rules(), Memory(), NOW_MS).reasons]
+    said = [
+        [(one.claim, one.code, one.granted_replicas, one.position) for one in told(decide(
+            snapshot([device(f"G{i}") for i in range(devices)], wishes), rules(), Memory(), NOW_MS), wishes).reasons]
         for wishes in (alike, apart)
     ]  # fmt: skip
-    assert told[0] == told[1]
+    assert said[0] == said[1]
 
 
 def test_of_two_tenants_or_classes_of_one_name_the_second_is_at_fault():
