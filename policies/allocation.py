@@ -176,7 +176,7 @@ def _stand_on_the_strongest(work: Allocation, lot: Lot, used: dict[FlavorId, int
     """Let the claim's minimum be those of its replicas that have the strongest right, where they are on two flavors."""
     seats = [seat for one in lot.claim_lots for seat in one.seats]
     flavors = dict.fromkeys(seat.flavor for seat in seats)
-    if len(flavors) == 1 or lot.missing or any(one.is_kept for one in lot.claim_lots):
+    if len(flavors) <= 1 or lot.missing or any(one.is_kept for one in lot.claim_lots):
         return
 
     def right(some: Sequence[Seat]) -> Tier:
@@ -194,8 +194,13 @@ def _stand_on_the_strongest(work: Allocation, lot: Lot, used: dict[FlavorId, int
             for seat in one.seats:
                 work.board.moved.setdefault(seat, 0)
                 work.victims.lot_of[id(seat)] = one
-    if right(lot.seats) > ENTITLED and not lot.ask.idle and not any(_is_protected(work, one) for one in lot.claim_lots):
+    if right(lot.seats) > ENTITLED and not lot.ask.idle and not any(_stays(work, one) for one in lot.claim_lots):
         give_up_what_may_not_stay(work, lot, lambda one, amount: _tier(work, lot, one, (used[one], sure[one]), amount))
+
+
+def _stays(work: Allocation, lot: Lot) -> bool:
+    """Say whether the lot stays although it has no right; what a mode pauses does only where it was not seen."""
+    return any(is_unseen(work.survey, seat) for seat in lot.seats) if lot.ask.paused else _is_protected(work, lot)
 
 
 def _strongest(
@@ -296,6 +301,9 @@ def _serve_leftover(work: Allocation, open_: Sequence[Lot]) -> None:
     for lot in complete:
         if not lot.ask.idle and _may_run_on(work, lot):
             keep(work, lot)
+    for lot in complete:
+        if lot.is_base and not lot.is_kept and not lot.ask.idle:
+            _stand_elsewhere(work, lot)
     blind = work.survey.blind
     waiting = [lot for lot in open_ if len(lot.seats) < lot.size and lot.ask.domain not in blind]
     if any(lot.order[2] is bool(lot.seats) for lot in waiting):
@@ -308,6 +316,15 @@ def _serve_leftover(work: Allocation, open_: Sequence[Lot]) -> None:
             keep(work, lot)
     for lot in in_fair_order(work, [lot for lot in waiting if lot.ask.idle]):
         grant(work, lot, Tier.LEFTOVER)
+
+
+def _stand_elsewhere(work: Allocation, lot: Lot) -> None:
+    """Place a minimum that may not stay on one of its flavors anew on the other, where its tenant has a right to it."""
+    given = _given(work, lot.ask.tenant.id)
+    _stand_on_the_strongest(work, lot, given.used, given.sure)
+    if lot.missing:
+        lot.tier, _ = _strongest(work, lot, given.used, given.sure)
+        granted(work, lot, lot.tier, _is_placed)
 
 
 def _may_run_on(work: Allocation, lot: Lot) -> bool:

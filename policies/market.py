@@ -24,8 +24,11 @@ class Tables:
     cpu_cell: int
 
     def together(self, flavor: FlavorId, idle: int, whole: int, cpu_millis: int) -> int:
-        """Return the worth of what is idle on one host beside the worth of each single device."""
-        gpu, cpu = min(idle // GPU_CELL, len(self.stranded) - 1), cpu_millis // self.cpu_cell
+        """Return the worth of what is idle on one host beside the worth of each single device.
+
+        Where more stands than there is room for, since its claim asks for more than it did, nothing is idle.
+        """
+        gpu, cpu = max(0, min(idle // GPU_CELL, len(self.stranded) - 1)), cpu_millis // self.cpu_cell
         stranded = self.stranded[gpu]
         blocks = self.blocks[min(whole, len(self.blocks) - 1)]
         cpu = max(0, min(cpu, len(stranded) - 1))

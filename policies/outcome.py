@@ -14,7 +14,7 @@ from policies.model.decision import Binding, Entitlement, Eviction, EvictionReas
 from policies.model.inventory import DeviceHealth, Group, GroupState
 from policies.model.naming import group_id
 from policies.model.snapshot import GapKind
-from policies.model.units import UNLIMITED, ClaimId, DeviceId, FlavorId, GroupId, TenantId, WorkerId
+from policies.model.units import UNLIMITED, DeviceId, FlavorId, GroupId, TenantId, WorkerId
 from policies.quota import Demands, starts_ms
 from policies.reclaim import Lot, cost
 from policies.working import Allocation
@@ -88,24 +88,12 @@ def _is_blind(work: Allocation, group: Group) -> bool:
 def _eviction(work: Allocation, group: Group) -> Eviction:
     lots = work.of_claim.get(group.claim) or []
     ask, is_complete = lots[0].ask if lots else None, bool(lots) and all(lot.is_kept for lot in lots)
-    taken = work.victims.taken.get(group.id)
-    if taken is None:
-        taken = _for_nobody(work, group, ask)
-    reason, beneficiary, price = taken
+    reason, beneficiary, price = work.victims.taken.get(
+        group.id, (_own_reason(work, group, ask), None, cost(group, work.survey.now_ms))
+    )
     if is_complete and beneficiary is not None and reason is not EvictionReason.IDLE:
         reason = EvictionReason.CONSOLIDATE
     return Eviction(group=group.id, claim=group.claim, reason=reason, beneficiary=beneficiary, cost=price)
-
-
-def _for_nobody(work: Allocation, group: Group, ask: Ask | None) -> tuple[EvictionReason, ClaimId | None, int]:
-    """Return why a group leaves whose place nobody takes: with the rest of its claim if that lost its minimum."""
-    reason, beneficiary, price = _own_reason(work, group, ask), None, cost(group, work.survey.now_ms)
-    if ask is not None and reason is EvictionReason.REBALANCE and not work.of_claim[ask.claim.id][0].is_kept:
-        others = (work.victims.taken.get(one.id) for one in ask.held)
-        for why, whom, _ in filter(None, others):
-            if whom is not None and why is not EvictionReason.IDLE:
-                return why, whom, price
-    return reason, beneficiary, price
 
 
 def _own_reason(work: Allocation, group: Group, ask: Ask | None) -> EvictionReason:

@@ -15,11 +15,14 @@ from policies.working import Allocation, first_option, stand
 def give_up_what_may_not_stay(work: Allocation, lot: Lot, right: Callable[[FlavorId, int], Tier]) -> None:
     """Take all replicas from the lot's claim that stand where its tenant has no right, if it has one elsewhere.
 
-    ``lot`` is a complete minimum on several flavors that has no right as it stands. Where nothing lets it stay it would
-    leave as a whole, also from what its tenant is promised. Instead what stands on the flavor with the strongest right
-    for all of it is left to it, and it asks for the rest there. Without such a right nothing is changed.
+    ``lot`` is a complete minimum on several flavors that has no right as it stands. Where nothing lets it stay, or a
+    mode pauses it, it would leave as a whole, also from what its tenant is promised. Instead what stands on the flavor
+    with the strongest right for all of it is left to it, and it asks for the rest there. Without such a right nothing
+    is changed.
     """
-    if any(is_allowed(work, lot, first_option(lot), tier) for tier in (Tier.LEFTOVER, Tier.GUARANTEED)):
+    if not lot.ask.paused and any(
+        is_allowed(work, lot, first_option(lot), tier) for tier in (Tier.LEFTOVER, Tier.GUARANTEED)
+    ):
         return
     seats = [seat for one in lot.claim_lots for seat in one.seats]
     flavors = dict.fromkeys(seat.flavor for seat in seats)
@@ -50,5 +53,5 @@ def _leave_all_but(work: Allocation, lot: Lot, seats: list[Seat], flavor: Flavor
             del work.victims.lot_of[id(seat)]
             work.given_up.append(seat)
             if seat.group is not None:
-                price = cost(seat.group, work.survey.now_ms)
-                work.victims.taken[seat.group.id] = EvictionReason.RECLAIM, None, price
+                reason = EvictionReason.MODE_CHANGE if lot.ask.paused else EvictionReason.RECLAIM
+                work.victims.taken[seat.group.id] = reason, None, cost(seat.group, work.survey.now_ms)

@@ -35,10 +35,12 @@ def pool(work: Allocation, sure_of: Mapping[TenantId, Mapping[FlavorId, int]]) -
     below = {tenant: _above(work, tenant) for tenant in work.open} if left else {}
     told: Families = set()
     for parent in sorted(left, key=lambda one: (-len(_above(work, one)), one)):
-        misses = 0
+        misses = {False: 0, True: 0}  # what a mode pauses may have a floor alone, and keeps nobody else from more
         for lot in _in_order(work, [tenant for tenant, above in below.items() if parent in above]):
-            misses = 0 if _raised(work, sure, parent, lot, told) else misses + 1
-            if misses >= MOST_MISSES:
+            if misses[lot.ask.paused] < MOST_MISSES:
+                is_raised = _raised(work, sure, parent, lot, told)
+                misses[lot.ask.paused] = 0 if is_raised else misses[lot.ask.paused] + 1
+            if misses[False] >= MOST_MISSES:
                 break
 
 
@@ -91,7 +93,7 @@ def _in_order(work: Allocation, tenants: Collection[TenantId]) -> Iterator[Lot]:
 def _is_candidate(lot: Lot) -> bool:
     is_open = lot.tier > Tier.GUARANTEED and not lot.is_kept and not lot.has_failed
     may_stay = lot.ask.rank.preemptible or not lot.missing
-    return is_open and may_stay and bool(lot.ask.options) and not lot.ask.idle and not lot.ask.paused
+    return is_open and may_stay and bool(lot.ask.options) and not lot.ask.idle
 
 
 def _raised(work: Allocation, sure: Sure, parent: TenantId, lot: Lot, told: Families) -> bool:
@@ -113,6 +115,8 @@ def _raised(work: Allocation, sure: Sure, parent: TenantId, lot: Lot, told: Fami
     if any(sure.get((one, flavor), 0) + amount > shares[one].cap for one in below):
         return False
     is_floor = any(sure.get((one, flavor), 0) < shares[one].floor for one in path)
+    if lot.ask.paused and not is_floor:
+        return False
     for one in path:
         sure[one, flavor] = sure.get((one, flavor), 0) + amount
     for one in below:

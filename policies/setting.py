@@ -164,21 +164,25 @@ def seats_held(wish: Ask, seated: Mapping[GroupId, Sequence[Seat]]) -> list[Seat
 
 
 def seats_of(survey: Survey, group: Group, memory: Mapping[FlavorId, int]) -> list[Seat] | None:
-    """Return where the group's replicas are; None if its worker or a device of it is not there."""
+    """Return where the group's replicas are; None if its worker or a device of it is not there.
+
+    What has a shape that nobody knows any more, since its claim is gone, fills its devices as one.
+    """
     worker, devices = survey.workers.get(group.worker), group.devices
     if worker is None or not devices or not survey.has_all(devices):
         return None
     claim, flavor, rung = survey.claims.get(group.claim), survey.devices[devices[0]].flavor, group.rung
     shape = claim.ladder[rung] if claim is not None and rung < len(claim.ladder) else None
+    replicas = group.replicas
     if shape is None or shape.devices <= 0:
-        shape = Shape(flavors=(), devices=len(devices))
+        shape, replicas = Shape(flavors=(), devices=len(devices)), min(1, replicas)
     count, price = shape.devices, charge(shape, memory[flavor])
     return [
         seated(  # in the order of its fields
             group.claim, worker.domain, rung, group.worker, devices[first : first + count] or devices[:count],
             shape.gpu_millis, shape.memory_mib, price, flavor, group, 0, shape.cpu_millis, shape.host_memory_mib,
         )
-        for first in range(0, group.replicas * count, count)
+        for first in range(0, replicas * count, count)
     ]  # fmt: skip
 
 

@@ -96,8 +96,11 @@ def _floors_below(world: World, tenant: Tenant, flavor: FlavorId, waived: Collec
 
 
 def _least_lost_to_others(world: World, decision: Decision, tenant: TenantId, flavor: FlavorId) -> int | None:
-    """Return the smallest group, in millis, that the tenant loses to somebody outside; None if it loses none."""
-    lost = []
+    """Return the smallest group, in millis, that the tenant loses to somebody outside; None if it loses none.
+
+    What leaves for nobody, with the rest of a claim that lost a replica, is lost to whoever took that replica.
+    """
+    lost, takers = [], _takers(world, decision)
     for eviction in decision.evictions:
         loser, winner = world.claims.get(eviction.claim), world.claims.get(eviction.beneficiary or ClaimId(""))
         is_taken = eviction.reason in _TAKEN_FOR_NOBODY if winner is None else eviction.reason not in _NO_LOSS
@@ -106,10 +109,22 @@ def _least_lost_to_others(world: World, decision: Decision, tenant: TenantId, fl
             continue
         device = world.devices.get(group.devices[0])
         shape = shape_of(world, group.claim, group.rung)
-        is_its = _any_below(tenant, {loser.tenant}) and (winner is None or not _any_below(tenant, {winner.tenant}))
+        winners = takers[eviction.claim] if winner is None else {winner.tenant}
+        is_inside = bool(winners) and all(_any_below(tenant, {one}) for one in winners)
+        is_its = _any_below(tenant, {loser.tenant}) and not is_inside
         if is_its and shape is not None and device is not None and device.flavor == flavor:
             lost.append(_counts(world, shape, flavor) * max(1, group.replicas, loser.min_replicas))
     return min(lost, default=None)
+
+
+def _takers(world: World, decision: Decision) -> defaultdict[ClaimId, set[TenantId]]:
+    """Return the tenants for which something of each claim leaves."""
+    found: defaultdict[ClaimId, set[TenantId]] = defaultdict(set)
+    for eviction in decision.evictions:
+        winner = world.claims.get(eviction.beneficiary or ClaimId(""))
+        if winner is not None:
+            found[eviction.claim].add(winner.tenant)
+    return found
 
 
 def _counts(world: World, shape: Shape, flavor: FlavorId) -> int:

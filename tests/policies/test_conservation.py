@@ -12,7 +12,7 @@ from policies.decide import decide
 from policies.invariants import check_decision
 from policies.model.decision import EvictionReason, PendingReason
 from policies.model.inventory import DeviceHealth, ScrubState
-from policies.model.memory import Memory
+from policies.model.memory import Hold, Memory
 from policies.model.units import SecurityDomain
 from policies.model.workload import Canary, ModelAccess
 from tests.policies.looking import FEW, FOUR, SEEDS, granted, some_world
@@ -75,6 +75,27 @@ def test_what_stands_on_a_lost_device_is_drained_also_where_no_host_is_left_that
     )
     assert [one.reason for one in decision.evictions] == [EvictionReason.DRAIN]
     assert next(one.code for one in decision.reasons) is PendingReason.TOPOLOGY_UNSATISFIED
+
+
+SHARED = claim("civil/x:shared", millis=250, least=8, most=8)
+
+
+@pytest.mark.parametrize(
+    "others",
+    [(), (replace(SHARED, ladder=(replace(SHARED.ladder[0], gpu_millis=1000),)),)],
+    ids=["its claim is gone", "its claim now asks for whole devices"],
+)
+def test_what_stood_on_parts_of_a_device_stops_no_decision_whatever_became_of_its_claim(others):
+    """By the shape that is known now, eight replicas on one device would be far more than there is."""
+    workers, groups = running(SHARED, ("G0",))
+    stands = workers, [replace(one, replicas=8, running=8) for one in groups]
+    late = claim("civil/y:late", millis=500)
+    kept = Memory(holds=tuple(Hold(device=one, claim=late.id, expires_at_ms=NOW_MS + 1) for one in ("G1", "G2")))
+    seen = snapshot(FOUR[:3], [*others, late], stands)
+    decision = decide(seen, rules(), kept, NOW_MS)
+    assert granted(decision, late.id) == 1
+    if not others:
+        assert [one.reason for one in decision.evictions] == [EvictionReason.RELEASED]
 
 
 @FEW

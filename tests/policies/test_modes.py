@@ -69,6 +69,18 @@ def test_what_a_crisis_pauses_makes_room_in_the_same_decision_for_whoever_waits(
     assert {(one.reason, one.beneficiary) for one in decision.evictions} == {(EvictionReason.MODE_CHANGE, radar.id)}
 
 
+def test_in_a_crisis_a_floor_holds_of_which_no_tenant_has_enough_for_a_whole_replica():
+    """Two tenants have half a GPU each of the civil floor, and the work of both is paused."""
+    both, policy = (
+        [claim(f"civil/{name}:bulk", priority_class="batch") for name in "xy"],
+        in_a_crisis(rules(civil=1000)),
+    )
+    seen = snapshot(FOUR, both, *(running(one, (place.id,)) for one, place in zip(both, FOUR[:2], strict=True)))
+    decision = decide(seen, policy, Memory(), NOW_MS)
+    assert check_decision(seen, decision, policy) == ()
+    assert sum(granted(decision, one.id) for one in both) == 1
+
+
 def test_a_crisis_may_pause_one_team_by_name_and_not_its_neighbour():
     both = [claim(f"civil/{name}:bulk", least=0, most=1, priority_class="batch") for name in ("x", "y")]
     policy = replace(

@@ -201,23 +201,45 @@ def test_a_gang_whose_minimum_stands_on_one_flavor_has_the_part_of_the_floor_tha
     assert granted(decision, gang.id) == 2
 
 
-def test_what_leaves_since_its_gang_lost_a_replica_leaves_for_whoever_took_that():
-    """Its own domain takes the borrowed replica on A; the one on B cannot serve alone: that floor is lost to nobody."""
-    gang, own, other = claim("civil/x:gang", least=2, ladder=(EITHER,)), claim("civil/y:own"), claim("defence/x:all")
-    quotas = {"civil": (("A", 1000), ("B", 1000)), "civil/x": (("B", 1000),), "civil/y": (("A", 1000),)}
-    policy = rules(civil=1000, defence=1000, floor=0)
-    policy = replace(policy, tenants=tuple(
+def with_b_for_x_and_a_for_y(policy, millis):
+    """The policy, where civil/x has so much of B, civil/y one GPU of A, and their domain a floor of one GPU of B."""
+    quotas = {
+        "civil": (("A", 1000), ("B", millis)), "civil/x": (("B", millis),), "civil/y": (("A", 1000),),
+    }  # fmt: skip
+    return replace(policy, tenants=tuple(
         one if one.id not in quotas else replace(
-            one, quotas=tuple(Quota(flavor=flavor, nominal_millis=millis) for flavor, millis in quotas[one.id]),
+            one, quotas=tuple(Quota(flavor=flavor, nominal_millis=much) for flavor, much in quotas[one.id]),
             floor_millis=(("B", 1000),) if one.id == "civil" else (),
         )
         for one in policy.tenants
     ))  # fmt: skip
+
+
+def test_a_gang_that_borrowed_on_one_flavor_goes_back_to_its_own_when_that_is_needed():
+    """Its replica on A stands where, beside what its sibling holds, defence keeps a GPU to itself; B has another."""
+    gang, own = claim("civil/x:gang", least=2, ladder=(EITHER,)), claim("civil/y:own")
+    policy = with_b_for_x_and_a_for_y(rules(civil=1000, defence=1000, floor=0), 2000)
+    policy = replace(policy, tenants=tuple(
+        replace(one, quotas=(Quota(flavor="A", nominal_millis=1000, lending_limit_millis=0),))
+        if one.id == "defence" else one for one in policy.tenants
+    ))  # fmt: skip
+    runs = [running(gang, ("H0",)), running(gang, ("G0",)), running(own, ("G1",))]
+    seen = snapshot([ON_B, replace(ON_B, id="H1", gpu="H1"), *FOUR[:2]], [gang, own], *runs)
+    decision = decide(seen, policy, Memory(), NOW_MS)
+    assert check_decision(seen, decision, policy) == ()
+    assert sorted(one.devices for one in decision.placements) == [("G1",), ("H0",), ("H1",)]
+
+
+def test_what_leaves_since_its_gang_lost_a_replica_is_lost_to_whoever_took_that():
+    """Its own domain takes the borrowed replica on A; the one on B cannot serve alone: that floor is lost to nobody."""
+    gang, own, other = claim("civil/x:gang", least=2, ladder=(EITHER,)), claim("civil/y:own"), claim("defence/x:all")
+    policy = with_b_for_x_and_a_for_y(rules(civil=1000, defence=1000, floor=0), 1000)
     runs = [running(gang, ("H0",)), running(gang, ("G0",)), running(other, ("G1",))]
     seen = snapshot([ON_B, *FOUR[:2]], [gang, own, other], *runs)
     decision = decide(seen, policy, Memory(), NOW_MS)
     assert check_decision(seen, decision, policy) == ()
-    assert [(one.reason, one.beneficiary) for one in decision.evictions] == [(EvictionReason.RECLAIM, own.id)] * 2
+    left = {seen.groups[0].id: (EvictionReason.REBALANCE, None), seen.groups[1].id: (EvictionReason.RECLAIM, own.id)}
+    assert {one.group: (one.reason, one.beneficiary) for one in decision.evictions} == left
 
 
 def test_what_a_sibling_may_not_start_now_serves_whoever_runs_of_the_domain():
