@@ -93,9 +93,9 @@ def _hidden(seen: Survey) -> dict[FlavorId, set[SecurityDomain]]:
     """Return by flavor the domains that were not seen and hold devices of it: they give nothing back until they are."""
     found: dict[FlavorId, set[SecurityDomain]] = {}
     for worker in seen.workers.values() if seen.blind else ():
-        device = seen.devices.get(worker.devices[0]) if worker.domain in seen.blind else None
-        if device is not None:
-            found.setdefault(device.flavor, set()).add(worker.domain)
+        for one in worker.devices if worker.domain in seen.blind else ():
+            if one in seen.devices:
+                found.setdefault(seen.devices[one].flavor, set()).add(worker.domain)
     return found
 
 

@@ -230,16 +230,21 @@ def _smallest(search: _Search, form: Change, below: int) -> Change | None:
     def at(amount: int) -> Change:
         return replace(form, amount_millis=amount, sentence=form.sentence.format(amount))
 
+    def halved(low: int, high: int, step: int) -> int:
+        while high - low > step:
+            middle = low + max(step, (high - low) // 2 // step * step)
+            low, high = (low, middle) if search.helps(at(middle)) else (middle, high)
+        return high
+
     low, high = 0, WHOLE_GPU_MILLIS
     while not search.helps(at(min(high, below - 1))):
         low, high = high, high * 2
         if low >= below - 1 or search.tries <= 0:
             return None
-    high = min(high, below - 1)
-    while high - low > step:
-        middle = low + max(step, (high - low) // 2 // step * step)
-        low, high = (low, middle) if search.helps(at(middle)) else (middle, high)
-    return at(high)
+    found = halved(low, min(high, below - 1), step)
+    if form.kind != "capacity" and step > 1 and search.helps(at(found - 1)):  # others of the tenant hold parts
+        found = halved(max(low, found - step), found - 1, 1)
+    return at(found)
 
 
 def _counts_whole(claim: Claim) -> bool:

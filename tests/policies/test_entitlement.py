@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from math import ceil, floor
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,16 +16,19 @@ WANTS = st.lists(st.tuples(st.integers(0, 25), st.sampled_from((0, 1, 1, 2, 3, 1
 AMOUNTS = st.integers(0, 60)
 
 
-def milli_by_milli(amount: int, wants) -> list[int]:
-    """The obvious slow twin: give one milli at a time to whoever has least for its weight."""
-    shares = [0] * len(wants)
-    for _ in range(amount):
+def poured(amount: int, wants) -> list[Fraction]:
+    """The obvious slow twin: everybody is filled at the speed of its weight, and who has enough no longer."""
+    shares, left = [Fraction(0)] * len(wants), Fraction(amount)
+    while left:
         hungry = [i for i, (want, _) in enumerate(wants) if shares[i] < want]
-        heavy = [i for i in hungry if wants[i][1] > 0] or hungry
+        heavy = {i: wants[i][1] for i in hungry if wants[i][1] > 0} or dict.fromkeys(hungry, 1)
         if not heavy:
             break
-        best = min(heavy, key=lambda i: (Fraction(shares[i] + 1, wants[i][1] or 1), i))
-        shares[best] += 1
+        until = min((wants[i][0] - shares[i]) / weight for i, weight in heavy.items())
+        until = min(until, left / sum(heavy.values()))
+        for i, weight in heavy.items():
+            shares[i] += until * weight
+        left -= until * sum(heavy.values())
     return shares
 
 
@@ -36,9 +40,14 @@ def test_division_hands_out_all_that_is_wanted_and_not_one_milli_more(amount, wa
 
 
 @given(AMOUNTS, WANTS)
-def test_division_agrees_with_giving_one_milli_at_a_time(amount, wants):
-    slow = milli_by_milli(amount, wants)
-    assert all(abs(one - other) <= 1 for one, other in zip(fill(amount, wants), slow, strict=True))
+def test_division_gives_everybody_its_exact_share_rounded_up_or_down(amount, wants):
+    shares = zip(fill(amount, wants), poured(amount, wants), strict=True)
+    assert all(floor(exact) <= share <= ceil(exact) for share, exact in shares)
+
+
+def test_a_large_weight_among_small_ones_takes_no_more_than_its_exact_share_rounded_up():
+    """Given one by one, each to whom has least for its weight with it, the large one would have all three: it is 3/7."""
+    assert fill(3, [(3, 3), (1, 1), (1, 1), (1, 1), (1, 1)]) == [1, 1, 1, 0, 0]
 
 
 @given(AMOUNTS, WANTS)

@@ -110,6 +110,18 @@ def test_who_is_owed_what_an_unseen_domain_holds_is_told_that_it_was_not_seen():
     assert next(one.code for one in decision.reasons if one.claim == owner.id) is PendingReason.TELEMETRY_STALE
 
 
+def test_a_worker_that_names_no_device_in_an_unseen_domain_stops_no_decision():
+    """A pod that somebody else made, or whose note of its devices was lost, is seen like any other."""
+    owner, borrower = claim("defence/x:owner"), claim("civil/x:guest", most=4)
+    seen = snapshot(FOUR, [owner, borrower], running(borrower, *((one.id,) for one in FOUR)))
+    gap = Gap(kind=GapKind.CLUSTER, subject="civil", cause="timeout", since_ms=0)
+    blind, policy = replace(seen, gaps=(gap,)), rules(civil=0, defence=4000, floor=0)
+    odd = replace(seen.workers[0], id="civil-odd", devices=())
+    with_it = decide(replace(blind, workers=(*seen.workers, odd)), policy, Memory(), NOW_MS)
+    without = decide(blind, policy, Memory(), NOW_MS)
+    assert (with_it.reasons, with_it.placements) == (without.reasons, without.placements)
+
+
 @pytest.mark.parametrize(
     ("kind", "subject", "said"),
     [

@@ -125,6 +125,15 @@ def test_p31_in_random_worlds_every_change_that_is_named_admits_and_no_smaller_o
         assert not helping, (change, helping)
 
 
+def test_who_wants_whole_devices_is_told_the_part_of_one_that_its_tenant_lacks():
+    part = claim("civil/x:part", millis=500, priority_class="critical")
+    seen = snapshot(FOUR, [part, URGENT], running(part, ("G0",)))
+    now = Situation(snapshot=seen, policy=tight(250), memory=Memory(), now_ms=NOW_MS)
+    change = unblocking(now, URGENT.id)
+    assert (change.kind, change.amount_millis) == ("borrowing_limit", 250)
+    assert admits(now, URGENT.id, change)
+
+
 def every_change(now: Situation, name: str, below: int) -> Iterator[Change]:
     """Yield changes of several kinds that take less than so many millis, each amount by itself: slow and obvious."""
     asked = next(one for one in now.snapshot.claims if one.id == name)
