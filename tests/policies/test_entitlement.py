@@ -46,7 +46,7 @@ def test_division_gives_everybody_its_exact_share_rounded_up_or_down(amount, wan
 
 
 def test_a_large_weight_among_small_ones_takes_no_more_than_its_exact_share_rounded_up():
-    """Given one by one, each to whom has least for its weight with it, the large one would have all three: it is 3/7."""
+    """Given one by one, each to whom has least for its weight, the large one would have all three; it is due 9/7."""
     assert fill(3, [(3, 3), (1, 1), (1, 1), (1, 1), (1, 1)]) == [1, 1, 1, 0, 0]
 
 
