@@ -213,8 +213,9 @@ def _ask(survey: Survey, claim: Claim, form: Form) -> Ask:
     if remembered.idle_since_ms is not None or (held and held[0].usage is UsageState.TRULY_IDLE):
         idle, idle_since = _idle(survey, claim, held, remembered)
     value = form.rank.value + (0 if claim.deadline_ms is None else boost(claim, survey.now_ms, held))
+    least = wanted and min(wanted, claim.min_replicas)  # a refused claim may have a minimum below nothing
     return _asked(  # in the order of its fields
-        claim, form.tenant, form.rank, form.tenant.domain, value, wanted, min(wanted, claim.min_replicas), options,
+        claim, form.tenant, form.rank, form.tenant.domain, value, wanted, least, options,
         upgrades, rung, held, leaving, refusal, detail, form.is_paused, idle, lower_since, idle_since,
     )  # fmt: skip
 

@@ -143,6 +143,13 @@ def test_what_occurs_twice_or_ends_before_it_begins_is_refused_in_a_snapshot():
     assert len(list(faults_of_snapshot(replace(SEEN, reservations=(back,))))) == 2
 
 
+def test_a_claim_with_a_minimum_below_nothing_is_refused_and_given_nothing():
+    odd = replace(claim("civil/x:odd"), min_replicas=-1, desired_replicas=0, max_replicas=0)
+    decision = decide(snapshot([device("G0")], [odd]), rules(), Memory(), NOW_MS)
+    assert decision.placements == ()
+    assert decision.reasons[0].code is PendingReason.MISCONFIGURED
+
+
 @pytest.mark.parametrize("count", [MOST_REPLICAS + 1, 10**9])
 def test_a_claim_of_more_replicas_than_anybody_has_is_refused_and_stops_no_decision(count):
     vast = replace(claim("civil/x:vast"), desired_replicas=count, max_replicas=count)

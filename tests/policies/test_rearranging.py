@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from policies.decide import decide
 from policies.invariants import check_decision
 from policies.model.codec import to_json
-from policies.model.decision import EvictionReason
+from policies.model.decision import EvictionReason, PendingReason
 from policies.model.inventory import ScrubState
 from policies.model.memory import Memory
 from policies.model.units import SecurityDomain
@@ -282,7 +282,8 @@ def test_p34_what_was_not_found_for_one_by_moving_others_is_not_there_for_its_eq
     apart = [replace(one, model=f"m{index}") for index, one in enumerate(alike)]  # no host has any of them at hand
     policy = rules(floor=dice.choice((0, 1000)), evictions_per_window=budget)
     told = [
-        to_json(replace(decide(snapshot(FOUR, [*claims, *some], *together(runs)), policy, Memory(), NOW_MS),
-                        search_steps=0)) for some in (alike, apart)
-    ]  # fmt: skip
-    assert told[0] == told[1]
+        decide(snapshot(FOUR, [*claims, *some], *together(runs)), policy, Memory(), NOW_MS) for some in (alike, apart)
+    ]
+    if any(one.code is PendingReason.SEARCH_INCOMPLETE for one in told[1].reasons):
+        return  # searched for one by one, they use up what a decision may look at, which those that share may not
+    assert to_json(replace(told[0], search_steps=0)) == to_json(replace(told[1], search_steps=0))
