@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, fields
 from operator import attrgetter
 
-from policies.ends import OVER, boost, has_expired
+from policies.ends import THE_END_HAS_PASSED, boost, has_expired
 from policies.layouts import impossible
 from policies.model.building import builder
 from policies.model.decision import PendingReason
@@ -203,7 +203,7 @@ def _ask(survey: Survey, claim: Claim, form: Form) -> Ask:
         rung = None
     refusal, detail = form.refusal, form.detail
     if has_expired(claim, survey.now_ms):
-        refusal, detail = PendingReason.DEACTIVATED, OVER
+        refusal, detail = PendingReason.DEACTIVATED, THE_END_HAS_PASSED
     if refusal is None and not form.has_host and not held:
         refusal, detail = PendingReason.TOPOLOGY_UNSATISFIED, "no host has so many healthy devices of its flavors"
     wanted, lower_since = (0, None) if refusal else _wanted(survey, claim, remembered, held)

@@ -9,7 +9,7 @@ from policies.model.workload import Claim, ClaimKind
 
 DEADLINE_BOOST = 100
 """Added to the class value of a job that must start now to meet its deadline; falls to 0 at twice its duration."""
-OVER = "the end that its owner announced has passed: it wants a later one, or to be deleted"
+THE_END_HAS_PASSED = "the end that its owner announced has passed: it wants a later one, or to be deleted"
 
 
 def has_expired(claim: Claim, now_ms: int) -> bool:

@@ -10,6 +10,7 @@ from policies.asking import NOBODY_MAY_LEAVE, asks_later
 from policies.avoiding import avoided
 from policies.board import Seat
 from policies.expecting import ASSUMPTION, turns
+from policies.kept import kept_from
 from policies.limits import leaves_what_others_keep
 from policies.model.building import builder
 from policies.model.decision import ClaimState, PendingReason, Reason
@@ -186,6 +187,8 @@ def _told(facts: Known, wish: Ask, lots: list[Lot], seats: list[Seat], code: Pen
         sentence = f"{len(seats)} of {_asked_for(wish)} replicas: {later.sentence}"
         return (later.at_ms, later.assumption), sentence
     sentence = _sentence(wish, len(seats), code) + _aside(facts.work, wish, code, seats)
+    if code is PendingReason.TOPOLOGY_UNSATISFIED and wish.refusal is None:
+        sentence += kept_from(facts.work, next(lot for lot in lots if not lot.is_kept))
     return _eta(facts, wish, code, seats), sentence
 
 

@@ -57,4 +57,4 @@ def _is_of_hosts_alone(reason: Reason) -> bool:
     """Say whether the shape fits no host at all, whoever uses them: the inventory is no secret."""
     if reason.code is not PendingReason.TOPOLOGY_UNSATISFIED:
         return False
-    return not reason.sentence.endswith(SENTENCES[PendingReason.TOPOLOGY_UNSATISFIED])
+    return SENTENCES[PendingReason.TOPOLOGY_UNSATISFIED] not in reason.sentence

@@ -80,8 +80,11 @@ def set_weight(
     """
     from cluster.cli.contexts import connect
 
-    connect(context, token_file).call("PATCH", _path(claim), body={"weight_percent": weight}, headers=ANY)
-    say(f"the canary of {claim} answers {weight} % of its requests")
+    client = connect(context, token_file)
+    made = client.call("PATCH", _path(claim), body={"weight_percent": weight}, headers=ANY).body
+    is_shadow = made["canary"]["claim"]["canary"]["trial"] == "shadow"
+    part = f"gets copies of {weight} %" if is_shadow else f"answers {weight} %"
+    say(f"the canary of {claim} {part} of its requests")
 
 
 @app.command()

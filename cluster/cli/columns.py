@@ -114,13 +114,13 @@ def node_columns(_now_ms: int) -> list[Column]:
 
 
 def reservation_columns(now_ms: int) -> list[Column]:
-    """Return the columns of reservations; times are UTC."""
+    """Return the columns of reservations."""
     return [
         Column(title="RESERVATION", cell=lambda row: row["id"]),
         Column(title="FLAVOR", cell=lambda row: row["flavor"]),
         Column(title="KEPT", cell=lambda row: millis(row["gpu_millis"]), right=True),
-        Column(title="FROM", cell=lambda row: minute(row["starts_at_ms"])),
-        Column(title="TO", cell=lambda row: minute(row["ends_at_ms"])),
+        Column(title="FROM, UTC", cell=lambda row: minute(row["starts_at_ms"])),
+        Column(title="TO, UTC", cell=lambda row: minute(row["ends_at_ms"])),
         Column(title="STATE", cell=lambda row: _phase(row, now_ms)),
     ]
 
@@ -210,8 +210,8 @@ def decision_columns(_now_ms: int) -> list[Column]:
 
 
 def clock(at_ms: int) -> str:
-    """Return a time of day in UTC, with milliseconds."""
-    return datetime.fromtimestamp(at_ms / 1000, tz=UTC).strftime("%H:%M:%S.%f")[:-3]
+    """Return a time of day in UTC, which the letter says, with milliseconds."""
+    return datetime.fromtimestamp(at_ms / 1000, tz=UTC).strftime("%H:%M:%S.%f")[:-3] + "Z"
 
 
 def since(at_ms: int, now_ms: int) -> str:

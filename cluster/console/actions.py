@@ -11,6 +11,7 @@ from cluster.console.scene import Scene
 from cluster.console.selection import Selection, filtered, text, turn_page
 from cluster.console.words import Words
 from policies.canary import WEIGHT_MAX
+from policies.model.workload import TrialKind
 
 HOURS_MAX = 7 * 24
 
@@ -88,7 +89,9 @@ async def _try(asked: Asked) -> Selection:
 async def _weigh(asked: Asked) -> Selection:
     claim, part = asked.field("claim"), asked.count("weight", least=0, most=WEIGHT_MAX)
     await asked.source.weigh_canary(asked.token, claim, part)
-    return replace(asked.selection, notice=asked.words("done.weigh", claim=claim, part=part))
+    trials = (one.claim.canary for one in asked.scene.claims if one.claim.canary and one.claim.canary.of == claim)
+    key = "done.weigh.shadow" if any(one.trial is TrialKind.SHADOW for one in trials) else "done.weigh"
+    return replace(asked.selection, notice=asked.words(key, claim=claim, part=part))
 
 
 async def _promote(asked: Asked) -> Selection:

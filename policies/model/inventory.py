@@ -22,18 +22,26 @@ class SharingMode(StrEnum):
     """How a device may be divided."""
 
     EXCLUSIVE = "exclusive"
+    """Not at all: one worker has all of it."""
     MIG = "mig"
+    """Into parts that the hardware keeps apart."""
     MPS = "mps"
+    """Between processes that compute at the same time."""
     TIME_SLICE = "time_slice"
+    """Between processes that take turns."""
 
 
 class DeviceHealth(StrEnum):
     """Whether a device may be used. Only HEALTHY devices count as capacity for new work."""
 
     HEALTHY = "healthy"
+    """Sound, as far as was seen."""
     SUSPECT = "suspect"
+    """It showed signs of a fault: what runs stays, nothing new starts."""
     QUARANTINED = "quarantined"
+    """Broken or not proven clean: what runs leaves."""
     RETIRED = "retired"
+    """Taken out of use for good."""
 
 
 class ScrubState(StrEnum):
@@ -44,6 +52,7 @@ class ScrubState(StrEnum):
     DIRTY = "dirty"
     """A domain holds it or held it last; binding to the same domain needs no scrub."""
     SCRUBBING = "scrubbing"
+    """Its memory is being overwritten."""
     FAILED = "failed"
     """Residual data could not be excluded: quarantined until a person acts."""
 
@@ -52,9 +61,11 @@ class UsageState(StrEnum):
     """What telemetry and queues together say of a group."""
 
     ACTIVE = "active"
+    """It computes, or requests are inside or wait."""
     IDLE_HELD = "idle_held"
     """Memory is held, nothing computes, nothing waits."""
     TRULY_IDLE = "truly_idle"
+    """Hardly any memory is held, nothing computes, nothing waits."""
     UNKNOWN = "unknown"
     """Not seen, or seen too long ago: may hold a move, never cause one."""
 
@@ -63,9 +74,13 @@ class WorkerState(StrEnum):
     """Life of a worker."""
 
     STARTING = "starting"
+    """Asked for; it carries nothing yet."""
     READY = "ready"
+    """It may carry groups."""
     STOPPING = "stopping"
+    """It is being ended."""
     LOST = "lost"
+    """It ended without being asked to, or is not heard of any more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,8 +171,11 @@ class GroupState(StrEnum):
     """Life of a group."""
 
     STARTING = "starting"
+    """Its replicas are loaded."""
     RUNNING = "running"
+    """Its replicas run."""
     STOPPING = "stopping"
+    """It is being ended."""
     FAILED = "failed"
     """The engine gave up; ``message`` of the group says why."""
 

@@ -13,8 +13,11 @@ class OperatingMode(StrEnum):
     """A declared, time-boxed change of policy."""
 
     NORMAL = "normal"
+    """The policy as it is written."""
     HEIGHTENED = "heightened"
+    """More is expected to be needed: other weights, nothing paused unless the policy says so."""
     CRISIS = "crisis"
+    """What the policy names is paused, other weights are in force."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

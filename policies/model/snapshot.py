@@ -15,10 +15,15 @@ class GapKind(StrEnum):
     """What could not be seen."""
 
     NODE = "node"
+    """A host, with all that is on it."""
     DEVICE = "device"
+    """One device."""
     CLUSTER = "cluster"
+    """All workers and groups of a domain."""
     GATEWAY = "gateway"
+    """The requests of a domain."""
     DEMAND = "demand"
+    """The requests for one claim."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,4 +30,6 @@ class SecurityDomain(StrEnum):
     """Owner of a Ray cluster; two domains never share a physical GPU at the same time."""
 
     DEFENCE = "defence"
+    """Tenants below ``defence``."""
     CIVIL = "civil"
+    """Tenants below ``civil``."""

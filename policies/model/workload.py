@@ -12,7 +12,9 @@ class ClaimKind(StrEnum):
     """Serving claims follow demand; jobs run to an end."""
 
     SERVING = "serving"
+    """Replicas of a model that answer requests, as many as demand needs."""
     JOB = "job"
+    """Replicas of a program that run until it has ended."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

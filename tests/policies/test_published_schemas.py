@@ -17,8 +17,10 @@ from policies.invariants import check_alone, check_decision
 from policies.model.codec import from_json_strict, schema, to_plain
 from policies.model.decision import Decision
 from policies.model.memory import Memory
+from policies.model.plan import Plan
 from policies.model.policy import Policy
 from policies.model.snapshot import Snapshot
+from policies.model.workload import Claim
 from policies.planning import plan
 from policies.soundness import faults_of_policy, faults_of_snapshot
 from tests.policies.from_schema import values_of
@@ -32,7 +34,23 @@ MANY = settings(
     max_examples=40 * DEPTH, deadline=None, derandomize=DEPTH == 1,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
 )  # fmt: skip
-ODD: tuple[Any, ...] = (None, True, 1, 1.5, "1", "unlimited", "civil", [], [1, 2], {}, {"id": "x"}, -1, 10**30)
+ODD: tuple[Any, ...] = (
+    None,
+    True,
+    1,
+    1.0,
+    1e30,
+    1.5,
+    "1",
+    "unlimited",
+    "civil",
+    [],
+    [1, 2],
+    {},
+    {"id": "x"},
+    -1,
+    10**30,
+)
 
 
 def read(noun: type[Any], plain: object) -> Any:
@@ -46,6 +64,16 @@ def read(noun: type[Any], plain: object) -> Any:
 @pytest.mark.parametrize("noun", NOUNS)
 def test_each_schema_is_one(noun):
     Draft202012Validator.check_schema(SCHEMAS[noun])
+
+
+@pytest.mark.parametrize("noun", [*NOUNS, Claim, Plan])
+def test_every_value_of_every_enumeration_is_described(noun):
+    kinds = {name: one for name, one in schema(noun)["$defs"].items() if "enum" in one}
+    assert kinds
+    for name, one in kinds.items():
+        told = dict(line[2:].split(": ", 1) for line in one["description"].splitlines()[1:])
+        assert [f"`{value}`" for value in one["enum"]] == list(told), name
+        assert all(text.endswith(".") for text in told.values()), name
 
 
 @FEW
@@ -106,11 +134,18 @@ def test_what_the_schema_refuses_is_refused_and_what_it_admits_is_read(noun, dat
     assert VALIDATORS[noun].is_valid(plain) == (read(noun, plain) is not None)
 
 
-def test_a_whole_number_is_written_without_a_point():
-    """To JSON Schema 1.0 is an integer; here it is refused with its place, since amounts must not be rounded."""
-    plain = to_plain(rules()) | {"usage_retention_days": 1.0}
-    assert VALIDATORS[Policy].is_valid(plain)
-    assert read(Policy, plain) is None
+@pytest.mark.parametrize("written", ["7.0", "0.7e1", "70e-1", "7E0"])
+def test_a_whole_number_is_one_however_it_is_written(written):
+    text = json.dumps(to_plain(rules()) | {"usage_retention_days": "HERE"}).replace('"HERE"', written)
+    assert VALIDATORS[Policy].is_valid(json.loads(text))
+    assert from_json_strict(Policy, text).usage_retention_days == 7
+
+
+@pytest.mark.parametrize("written", ["7.5", "9007199254740992.5", "1e999999999", '"7.0"', "7.0, 1"])
+def test_what_is_no_whole_number_is_refused_with_its_place_and_never_rounded(written):
+    text = json.dumps(to_plain(rules()) | {"usage_retention_days": "HERE"}).replace('"HERE"', written)
+    with pytest.raises(ValidationError):
+        from_json_strict(Policy, text)
 
 
 def _spoil(plain: Any, draw) -> None:

@@ -12,6 +12,7 @@ from policies.model.inventory import DeviceHealth, GroupState
 from policies.model.memory import ClaimMemory, Memory
 from policies.model.tenancy import Quota
 from policies.model.workload import ClaimKind, Reservation, Shape
+from policies.releasing import for_operator, for_tenant
 from tests.policies.looking import FOUR, code, granted
 from tests.policies.situations import CLASSES, LONG_AGO_MS, NOW_MS, claim, device, rules, running, snapshot
 from tests.simulation.world import fleet
@@ -43,6 +44,20 @@ def test_a_reservation_is_ready_when_it_begins_and_gone_when_it_ends():
     seen = snapshot(FOUR, [wish], reservations=(kept,))
     assert granted(decide(seen, policy, Memory(), NOW_MS), wish.id) == 2
     assert granted(decide(seen, policy, Memory(), NOW_MS + 100_000), wish.id) == 4
+
+
+def test_who_waits_before_free_gpus_that_are_kept_for_a_large_claim_is_told_so_and_tenants_are_told_nothing_of_it():
+    large, small = claim("civil/x:large", devices=4, submitted_at_ms=1), claim("civil/x:small", submitted_at_ms=2)
+    busy = claim("civil/x:busy", most=2)
+    seen = snapshot(FOUR, [large, small, busy], running(busy, ("G0",), ("G1",)))
+    memory = Memory(claims=(ClaimMemory(claim=large.id, waiting_since_ms=NOW_MS - 600_000),))
+    decision = decide(seen, rules(civil=8000, defence=0, floor=0), memory, NOW_MS)
+    assert {one.device for one in decision.memory.holds if one.claim == large.id} == {"G2", "G3"}
+    told = for_operator(decision, small.id)
+    assert told.code is PendingReason.TOPOLOGY_UNSATISFIED
+    assert "free GPUs that would do are kept for a claim ahead of it until that has its place" in told.sentence
+    assert "for at most 120 s if they were freed for it" in told.sentence
+    assert "kept" not in for_tenant(decision, small.id, seen.claims).sentence
 
 
 def test_backfill_never_delays_a_reservation():

@@ -26,6 +26,8 @@ STEPS: dict[str, list[str]] = {
     "canary-delete-main": ["delete"],
     "canary-promote": ["promote", MAIN],
     "canary-end": ["end", MAIN],
+    "canary-shadow-start": ["start", MAIN, SMALLER, "--shadow"],
+    "canary-shadow-set": ["set", MAIN, "30"],
 }
 ELSEWHERE = {
     "canary-describe": ["describe", "claim", f"{MAIN}-canary"],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cluster.cli.columns import claim_columns
+from cluster.cli.columns import claim_columns, clock, reservation_columns
 from cluster.cli.door import overview
 from cluster.cli.jsonpath import PathInvalid, evaluate
 from cluster.cli.main import outcome
@@ -62,6 +62,17 @@ def test_a_column_that_left_for_nothing_comes_back() -> None:
         Column(title="SLIM", cell=lambda _: "s", spare=2),
     ]
     assert table([{}], columns, 20).splitlines()[0].split() == ["A", "SLIM"]
+
+
+def test_times_say_their_zone() -> None:
+    kept = {
+        "id": "civil/x:exams", "flavor": "H100-80GB", "gpu_millis": 1000, "starts_at_ms": 0, "ends_at_ms": 3_600_000,
+    }  # fmt: skip
+    title, row = table([kept], reservation_columns(0), 100).splitlines()
+    assert "FROM, UTC" in title
+    assert "TO, UTC" in title
+    assert "1970-01-01 00:00" in row
+    assert clock(45_296_789) == "12:34:56.789Z"
 
 
 def test_claims_fit_in_80_columns() -> None:
