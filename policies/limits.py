@@ -44,9 +44,10 @@ def leaves_what_others_keep(work: Allocation, tenant: TenantId, flavor: FlavorId
         total = work.used.get((at.id, flavor), 0) + amount
         if total > shares[at.id].cap:
             return False
+        kept = withheld  # by what is below: with it the branch may need more than its quota
         for one in work.keeping_beside.get((at.id, flavor), ()):
             unused = max(0, shares[one].nominal - work.used.get((one, flavor), 0))
-            is_borrowing = total > shares[at.id].nominal
+            is_borrowing = total + kept > shares[at.id].nominal
             withheld += not_lent(shares[one], unused) if is_borrowing else min(shares[one].reserved, unused)
         at = work.survey.tenants.get(at.parent) if at.parent else None
     return _used(work, flavor) + amount + withheld <= work.capacity.get(flavor, 0)

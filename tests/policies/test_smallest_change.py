@@ -175,6 +175,26 @@ def test_the_larger_the_platform_the_fewer_changes_are_tried_but_never_less_than
     assert affordable(claims, work) == tries
 
 
+def test_one_try_is_enough_for_what_is_tried_first_and_without_any_nothing_is_named():
+    assert [named(*SITUATIONS["fix"], tries=tries) is None for tries in (0, 1)] == [True, False]
+
+
+@pytest.mark.parametrize("millis", [1, 250, 333, 500, 999])
+def test_of_quota_as_many_thousandths_are_missing_as_are_missing(millis):
+    seen, policy = SITUATIONS["quota"]
+    wish = claim(WISH.id, millis=millis, priority_class="pinned", submitted_at_ms=1)
+    change = named(replace(seen, claims=(seen.claims[0], wish)), policy)
+    assert (change.kind, change.amount_millis) == ("quota", millis)
+
+
+def test_who_could_do_with_half_a_device_is_not_told_of_a_whole_one():
+    seen, policy = SITUATIONS["quota"]
+    ladder = (*claim(WISH.id).ladder, *claim(WISH.id, millis=400).ladder)
+    wish = claim(WISH.id, ladder=ladder, priority_class="pinned", submitted_at_ms=1)
+    change = named(replace(seen, claims=(seen.claims[0], wish)), policy)
+    assert (change.kind, change.amount_millis) == ("quota", 400)
+
+
 MANY = settings(max_examples=60 * DEPTH, deadline=None, derandomize=DEPTH == 1)
 
 
@@ -286,6 +306,8 @@ def test_what_is_unlimited_stays_so_and_a_flavor_without_a_quota_gets_one():
     tenant = next(one for one in after("quota", "civil/x B", 300).policy.tenants if one.id == "civil/x")
     assert tenant.quotas[1] == Quota(flavor="B", nominal_millis=300)
     assert tenant.quotas[1].lending_limit_millis == UNLIMITED
+    twice = after("quota", "civil/x B", 200, here=after("quota", "civil/x B", 300)).policy.tenants
+    assert [one.nominal_millis for one in twice[-2].quotas] == [1000, 500]
 
 
 def test_devices_that_are_added_are_alike_the_least_of_their_flavor_and_on_a_host_that_refuses_nothing():
