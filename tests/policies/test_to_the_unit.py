@@ -167,6 +167,23 @@ def test_devices_are_kept_on_the_host_that_misses_the_fewest_and_no_more_than_ar
     assert {one.device for one in decision.memory.holds} == {"A2"}
 
 
+def test_of_two_large_claims_the_one_that_came_first_has_devices_kept_for_it():
+    busy = claim("civil/y:busy", kind=ClaimKind.JOB, priority_class="pinned")
+    names = ("civil/x:a", "civil/x:b")
+    memory = Memory(claims=tuple(ClaimMemory(claim=name, waiting_since_ms=1) for name in names))
+    for first, late in (names, names[::-1]):
+        both = [claim(first, devices=2, submitted_at_ms=1), claim(late, devices=2, submitted_at_ms=2)]
+        decision = decide(snapshot(FOUR[:2], [busy, *both], running(busy, ("G0",))), BY_X, memory, NOW_MS)
+        assert [one.claim for one in decision.memory.holds] == [first]
+
+
+def test_a_large_claim_that_runs_has_nothing_kept_for_it():
+    memory = Memory(claims=(ClaimMemory(claim=LARGE.id, rung=0, waiting_since_ms=1),))
+    seen = snapshot(FOUR, [LARGE, SMALL], running(LARGE, ("G0", "G1")))
+    assert served(seen, BY_X, SMALL.id, memory) == 1
+    assert {one.claim for one in decide(seen, BY_X, memory, NOW_MS).memory.holds} == {SMALL.id}
+
+
 def test_the_host_that_was_kept_before_is_kept_on():
     devices = [device(f"{host}{index}", node) for host, node in (("A", "n0"), ("B", "n1")) for index in range(2)]
     busy = [claim(f"civil/y:busy{index}", kind=ClaimKind.JOB, priority_class="pinned") for index in range(2)]
