@@ -57,6 +57,10 @@ Odd = tuple[str, int, str]
 """A claim that no host can carry, its least need in millis, and what is missing."""
 
 
+LEFT_IN_PARTS = "too few whole ones remain"
+"""Replicas that need parts of a device may still find all of their floor."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Fleet:
     """What the floors of one flavor rest on."""
@@ -72,7 +76,9 @@ class _Fleet:
     floors: dict[SecurityDomain, int]
     """GPUs that each domain's floors need together."""
     fixed: dict[SecurityDomain, int]
-    """GPUs that each domain needs for its floors and for what runs in it and stays."""
+    """GPUs that each domain needs for its floors and for what runs in it and stays, with what is left beside that."""
+    is_tight: bool
+    """Whether these are too many also where replicas that need parts of a device use what is left there."""
     stuck: Counter[SecurityDomain]
     """GPUs on which something of the domain stays."""
     kept: dict[TenantId, int]
@@ -112,7 +118,7 @@ def _fault(seen: Survey, fleet: _Fleet, tenant: Tenant, floor: int) -> str:
         return f"the floors of all domains {need} {needed} whole GPUs of {fleet.flavor}, {fleet.gpus} are healthy"
     if sum(fleet.fixed.values()) <= fleet.gpus or fleet.kept.get(tenant.id, 0) >= floor:
         return ""
-    remain = "too few may remain" if fleet.is_mixed else "too few remain"
+    remain = "too few may remain" if fleet.is_mixed else "too few remain" if fleet.is_tight else LEFT_IN_PARTS
     others = sum(count for domain, count in fleet.stuck.items() if domain != tenant.domain)
     if others and fleet.floors[tenant.domain] > fleet.gpus - others:
         return f"{others} GPUs of {fleet.flavor} carry other domains' work that nobody may preempt; {remain}"
@@ -132,9 +138,10 @@ def _fleet(seen: Survey, flavor: FlavorId) -> _Fleet:
     floors, fixed = _needed(seen, flavor, {}), _needed(seen, flavor, kept)
     whole = max(1, least) * WHOLE_GPU_MILLIS
     domains = {*floors, *stuck}
+    least_fixed = sum(max(-(-fixed[one] // whole), stuck[one]) for one in domains)
     return _Fleet(
         flavor=flavor, gpus=len(parts), is_mixed=len(set(parts.values())) > 1, hosts=hosts,
-        memory_mib=flavor_memory(seen).get(flavor, 0),
+        memory_mib=flavor_memory(seen).get(flavor, 0), is_tight=least_fixed > len(parts),
         floors={one: -(-floors[one] // whole) for one in domains},
         fixed={one: max(-(-(fixed[one] + waste[one]) // whole), stuck[one]) for one in domains}, stuck=stuck, kept=kept,
     )  # fmt: skip

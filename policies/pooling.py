@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import pairwise
 
 from policies.limits import guaranteed, not_lent
@@ -81,13 +81,25 @@ def _in_order(work: Allocation, tenants: Collection[TenantId]) -> Iterator[Lot]:
     freed_for = {hold.claim for hold in work.memory.holds if hold.expires_at_ms > work.survey.now_ms}
     freed = [lot for claim in freed_for for lot in work.of_claim.get(claim, ()) if lot.ask.tenant.id in tenants]
     yield from filter(_is_candidate, sorted(freed, key=lambda lot: (lot.order, lot.ask.tenant.id)))
-    queues = [work.open[tenant] for tenant in sorted(tenants)]
     past = {(one.tenant, one.flavor): one.milli_seconds for one in work.memory.usage}
 
     def place(lot: Lot) -> tuple[tuple[int, bool, bool], int, tuple[int, ClaimId]]:
         return lot.order[:3], past.get((lot.ask.tenant.id, first_option(lot).flavor), 0), lot.order[3:]
 
+    queues = [queue for tenant in sorted(tenants) for queue in _of_equal_past(work, tenant, past)]
     yield from heapq.merge(*(filter(_is_candidate, queue) for queue in queues), key=place)
+
+
+def _of_equal_past(
+    work: Allocation, tenant: TenantId, past: Mapping[tuple[TenantId, FlavorId], int]
+) -> Collection[Sequence[Lot]]:
+    """Return the tenant's queue, by flavor where it used more of one than of another: each in order by past use too."""
+    if len({past.get((tenant, flavor), 0) for flavor in work.shares}) <= 1:
+        return (work.open[tenant],)
+    apart: dict[FlavorId, list[Lot]] = {}
+    for lot in filter(_is_candidate, work.open[tenant]):
+        apart.setdefault(first_option(lot).flavor, []).append(lot)
+    return apart.values()
 
 
 def _is_candidate(lot: Lot) -> bool:

@@ -12,7 +12,7 @@ from policies.decide import decide
 from policies.invariants import check_decision
 from policies.model.decision import EvictionReason
 from policies.model.inventory import DeviceHealth, UsageState
-from policies.model.memory import ClaimMemory, Hold, Memory
+from policies.model.memory import ClaimMemory, Hold, Memory, UsageRecord
 from policies.model.tenancy import Quota
 from policies.model.workload import Reservation, Shape
 from policies.quota import kept_at_start
@@ -240,6 +240,28 @@ def test_what_leaves_since_its_gang_lost_a_replica_is_lost_to_whoever_took_that(
     assert check_decision(seen, decision, policy) == ()
     left = {seen.groups[0].id: (EvictionReason.REBALANCE, None), seen.groups[1].id: (EvictionReason.RECLAIM, own.id)}
     assert {one.group: (one.reason, one.beneficiary) for one in decision.evictions} == left
+
+
+def test_what_siblings_share_of_a_flavor_goes_to_whoever_used_least_of_it_whatever_else_its_tenant_waits_for():
+    """Each has half of the one GPU of B; x used less of B than y, but much of A, for which it waits too."""
+    policy = with_b_for_x_and_a_for_y(rules(civil=2000, defence=0, floor=0), 1000)
+    halves = {"civil/x": (("B", 500),), "civil/y": (("B", 500),)}
+    policy = replace(policy, tenants=tuple(
+        replace(one, quotas=tuple(Quota(flavor=flavor, nominal_millis=much) for flavor, much in halves[one.id]))
+        if one.id in halves else one for one in policy.tenants
+    ))  # fmt: skip
+    on_a = claim("civil/x:on-a", devices=2, submitted_at_ms=1)
+    light, heavy = (
+        claim(f"civil/{name}:on-b", ladder=(Shape(flavors=("B",)),), submitted_at_ms=at)
+        for name, at in (("x", 2), ("y", 3))
+    )
+    used = (("civil/x", "A", 9), ("civil/x", "B", 1), ("civil/y", "A", 0), ("civil/y", "B", 5))
+    memory = Memory(usage=tuple(
+        UsageRecord(tenant=tenant, flavor=flavor, milli_seconds=10**9 * much, at_ms=NOW_MS)
+        for tenant, flavor, much in used
+    ))  # fmt: skip
+    decision = decide(snapshot([ON_B, *FOUR[:2]], [on_a, light, heavy]), policy, memory, NOW_MS)
+    assert (granted(decision, light.id), granted(decision, heavy.id)) == (1, 0)
 
 
 def test_what_a_sibling_may_not_start_now_serves_whoever_runs_of_the_domain():
