@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from operator import attrgetter
 
@@ -14,7 +14,7 @@ from policies.model.inventory import Group, GroupState, UsageState
 from policies.model.memory import ClaimMemory
 from policies.model.policy import Bounds
 from policies.model.tenancy import PriorityClass, Tenant
-from policies.model.units import WHOLE_GPU_MILLIS, ClaimId, FlavorId, NodeId, SecurityDomain, TenantId
+from policies.model.units import WHOLE_GPU_MILLIS, ClaimId, FlavorId, GroupId, NodeId, SecurityDomain, TenantId
 from policies.model.workload import Claim, ClaimKind, Demand, Shape
 from policies.modes import is_paused
 from policies.soundness import MOST_REPLICAS
@@ -303,14 +303,20 @@ def _shape(shape: Shape) -> str:
 def _sorted_out(
     survey: Survey, groups: list[Group], rung: int | None, domain: SecurityDomain
 ) -> tuple[tuple[Group, ...], tuple[Group, ...]]:
-    held = [group for group in groups if group.rung == rung and _may_stay(survey, group, domain)]
-    held.sort(key=lambda g: (not g.routed, g.id in survey.draining, g.running == 0, _restart_cost(g), g.since_ms, g.id))
+    held = by_worth(survey, [group for group in groups if group.rung == rung and _may_stay(survey, group, domain)])
     keep = {group.id for group in held}
-    return tuple(held), tuple(group for group in groups if group.id not in keep)
+    return held, tuple(group for group in groups if group.id not in keep)
 
 
-def _restart_cost(group: Group) -> int:
-    return -group.cold_start_ms * (1 + (group.in_flight or 0))
+def by_worth(survey: Survey, groups: Iterable[Group]) -> tuple[Group, ...]:
+    """Return the groups of one claim, those most worth keeping first."""
+
+    def worth(group: Group) -> tuple[bool, bool, bool, int, int, GroupId]:
+        inside = survey.latest[group.id].in_flight or 0
+        restart = -group.cold_start_ms * (1 + inside)
+        return not group.routed, group.id in survey.draining, group.running == 0, restart, group.since_ms, group.id
+
+    return tuple(sorted(groups, key=worth))
 
 
 def _may_stay(survey: Survey, group: Group, domain: SecurityDomain) -> bool:

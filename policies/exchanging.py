@@ -120,17 +120,22 @@ def reseat(standing: Standing, seen: Survey, changes: Changes, dirty: Iterable[C
     return claims
 
 
-def ask_again(standing: Standing, seen: Survey, dirty: set[ClaimId], reseated: set[ClaimId]) -> set[ClaimId]:
-    """Bring the wishes, what they add up to, and the lots up to date; return the claims that are not as before."""
+def ask_again(
+    standing: Standing, seen: Survey, dirty: set[ClaimId], asking: set[ClaimId], reseated: set[ClaimId]
+) -> set[ClaimId]:
+    """Bring the wishes, what they add up to, and the lots up to date; return the claims that are not as before.
+
+    Asked are the dirty ones, those whose demand or order says something else, and those that change by themselves.
+    """
     changed = set(dirty)
-    for name in dirty | standing.volatile | seen.demands.keys():
+    for name in dirty | standing.volatile | asking:
         claim, before = seen.claims.get(name), standing.wishes.get(name)
         after = None if claim is None else ask(seen, claim, standing.fleet, standing.forms)
         if before is not None and after is not None and name not in reseated and _terms(before) == _terms(after):
             continue
         changed.add(name)
         _exchange(standing, name, before, after)
-        if after is not None and is_volatile(seen, after):
+        if after is not None and is_volatile(after):
             standing.volatile.add(name)
         else:
             standing.volatile.discard(name)

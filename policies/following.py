@@ -11,6 +11,7 @@ from typing import Any
 from policies.admission import NEW
 from policies.changes import Change, between
 from policies.exchanging import Changes, ask_again, lay_back, note_leaving, rehouse, rehoused, reseat
+from policies.loads import asking_anew, demands_between, groups_between, resorted, stale
 from policies.model.inventory import Device, ScrubState, Worker, WorkerState
 from policies.model.memory import ClaimMemory, Memory
 from policies.model.policy import Policy
@@ -24,6 +25,10 @@ from policies.setting import begin
 from policies.standing import Standing
 from policies.survey import Survey
 
+MUCH = 3
+"""If more than one claim in so many is to be laid out anew, doing it for all of them is cheaper."""
+FEW = 64
+"""So many are laid out anew one by one in any case."""
 LONGEST_STANDING = 1000
 """Decisions after which everything is laid out anew, so that what no claim uses any more does not pile up."""
 _id, _claim = attrgetter("id"), attrgetter("claim")
@@ -34,30 +39,38 @@ def follow(standing: Standing, snapshot: Snapshot, policy: Policy, memory: Memor
 
     Returns False, with nothing changed, where that could differ from laying it out anew: other rules or another mode,
     other devices or hosts, other reservations or one that begins or ends, other gaps, names that occur twice, or too
-    long since it was last done.
+    long since it was last done; also where that would cost more.
     """
     if not _is_alike(standing, snapshot, policy, now_ms):
         return False
     before = standing.snapshot
+    groups, reloaded = groups_between(standing.work.survey, snapshot.groups)
     changes = Changes(
         devices=between(before.devices, snapshot.devices, _id),
         workers=between(before.workers, snapshot.workers, _id),
-        groups=between(before.groups, snapshot.groups, _id),
+        groups=groups,
         claims=between(before.claims, snapshot.claims, _id),
-        demands=between(before.demands, snapshot.demands, _claim),
+        demands=demands_between(standing.work.survey.demands, snapshot.demands),
         remembered=between(standing.memory.claims, memory.claims, _claim),
     )
     if not _can_follow(standing, changes, snapshot, memory):
         return False
-    lay_back(standing)
     draining = frozenset([drain.group for drain in memory.drains])
-    dirty = _dirty(standing, changes, draining)
+    dirty, asking = _dirty(standing, changes, draining), asking_anew(changes.demands)
+    if FEW < len(dirty) + len(asking) > len(snapshot.claims) // MUCH:
+        return False
+    lay_back(standing)
     seen = replace(_seen(standing, changes, snapshot, now_ms), draining=draining)
+    seen.latest.update(zip(map(_id, reloaded), reloaded, strict=True))
+    too_old = stale(seen)
+    asking |= resorted(seen, standing.wishes, (one for one in reloaded if one.claim not in dirty))
+    asking |= too_old ^ standing.stale
+    standing.stale = too_old
     rehouse(standing, changes.workers)
     reseated = reseat(standing, seen, changes, dirty)
     orphans = standing.results.orphans | dirty
     standing.results.orphans = {one for one in orphans if one in seen.groups_of and one not in seen.claims}
-    standing.changed = changed = ask_again(standing, seen, dirty, reseated)
+    standing.changed = changed = ask_again(standing, seen, dirty, asking, reseated)
     note_leaving(standing, changed | dirty | reseated)
     standing.snapshot, standing.policy, standing.memory, standing.now_ms = snapshot, policy, memory, now_ms
     standing.age += 1
@@ -180,6 +193,8 @@ def _seen(standing: Standing, changes: Changes, snapshot: Snapshot, now_ms: int)
         (changes.claims, seen.claims), (changes.demands, seen.demands), (changes.remembered, seen.remembered),
     ):  # fmt: skip
         change.apply(known)  # type: ignore[arg-type]  # each change is of its own list
+    for name in changes.groups.gone:
+        seen.latest.pop(name, None)
     on = standing.groups_on
     for group in changes.groups.gone.values():
         on.get(group.worker, set()).discard(group.id)

@@ -89,7 +89,7 @@ def _eviction(work: Allocation, group: Group) -> Eviction:
     lots = work.of_claim.get(group.claim) or []
     ask, is_complete = lots[0].ask if lots else None, bool(lots) and all(lot.is_kept for lot in lots)
     reason, beneficiary, price = work.victims.taken.get(
-        group.id, (_own_reason(work, group, ask), None, cost(group, work.survey.now_ms))
+        group.id, (_own_reason(work, group, ask), None, cost(work.survey, group))
     )
     if is_complete and beneficiary is not None and reason is not EvictionReason.IDLE:
         reason = EvictionReason.CONSOLIDATE

@@ -54,4 +54,4 @@ def _leave_all_but(work: Allocation, lot: Lot, seats: list[Seat], flavor: Flavor
             work.given_up.append(seat)
             if seat.group is not None:
                 reason = EvictionReason.MODE_CHANGE if lot.ask.paused else EvictionReason.RECLAIM
-                work.victims.taken[seat.group.id] = reason, None, cost(seat.group, work.survey.now_ms)
+                work.victims.taken[seat.group.id] = reason, None, cost(work.survey, seat.group)

@@ -150,7 +150,7 @@ def _anybodys(cause: _Cause) -> Callable[[Seat], int | None]:
 
 def _price_of_move(victims: Victims, seat: Seat) -> int:
     millis = seat.gpu_millis * len(seat.devices)
-    return MOVE * millis + (0 if seat.group is None else cost(seat.group, victims.survey.now_ms))
+    return MOVE * millis + (0 if seat.group is None else cost(victims.survey, seat.group))
 
 
 def _price(cause: _Cause) -> Callable[[Seat], int | None]:
@@ -207,7 +207,7 @@ def _stand(work: Allocation, seats: Sequence[Seat], sign: int) -> None:
 def _note(cause: _Cause, seat: Seat, reason: EvictionReason) -> None:
     """Record for whom the replica leaves in the end, and why; ``restore`` takes it back with the rest."""
     if seat.group is not None:
-        price = cost(seat.group, cause.work.survey.now_ms)
+        price = cost(cause.work.survey, seat.group)
         cause.work.victims.taken[seat.group.id] = reason, cause.lot.ask.claim.id, price
 
 

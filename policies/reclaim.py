@@ -95,11 +95,12 @@ class Victims:
         return self.budget <= 0 and not self.draining and not self.taken and not may_be_paused
 
 
-def cost(group: Group, now_ms: int) -> int:
+def cost(survey: Survey, group: Group) -> int:
     """Return what it costs to move the group, in request-milliseconds (>= 0); a group already drained costs nothing.
 
     The cold start is paid again by every request inside; a job loses the work done since its last checkpoint.
     """
+    group, now_ms = survey.latest[group.id], survey.now_ms
     inside = UNSEEN_IN_FLIGHT if group.in_flight is None else group.in_flight
     lost = 0 if group.checkpoint_ms is None else max(0, now_ms - group.checkpoint_ms) * max(1, group.running)
     return group.cold_start_ms * (1 + inside) + lost if group.running else 0
@@ -117,7 +118,7 @@ def price_for(victims: Victims, lot: Lot, tier: Tier) -> Callable[[Seat], int | 
         if seat.group is None:
             return None
         weaker = (Tier.NONE - owner.tier) * 1_000_000_000
-        return 0 if seat.group.id in victims.draining else weaker + 1 + cost(seat.group, victims.survey.now_ms)
+        return 0 if seat.group.id in victims.draining else weaker + 1 + cost(victims.survey, seat.group)
 
     return price
 
@@ -134,7 +135,7 @@ def anybodys_price(victims: Victims, tier: Tier) -> Callable[[Seat], int | None]
         if tier is Tier.LEFTOVER and not owner.ask.idle and not _leaves_for_the_mode(owner):
             return None
         weaker = (Tier.NONE - owner.tier) * 1_000_000_000
-        return 0 if seat.group.id in victims.draining else weaker + 1 + cost(seat.group, victims.survey.now_ms)
+        return 0 if seat.group.id in victims.draining else weaker + 1 + cost(victims.survey, seat.group)
 
     return price
 
@@ -338,7 +339,7 @@ def record(victims: Victims, lot: Lot, tier: Tier, seats: tuple[Seat, ...]) -> l
             continue
         owner.seats.remove(seat)
         reason = reason_for(victims, lot, owner, tier)
-        victims.taken[group.id] = (reason, lot.ask.claim.id, cost(group, victims.survey.now_ms))
+        victims.taken[group.id] = (reason, lot.ask.claim.id, cost(victims.survey, group))
     return taken
 
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 
 from policies.admission import Ask, Fleet, Forms, each_ask, fleet
 from policies.board import Seat
+from policies.loads import stale
+from policies.model.inventory import UsageState
 from policies.model.memory import Memory
 from policies.model.policy import Policy
 from policies.model.snapshot import Snapshot
@@ -39,7 +41,9 @@ class Standing:
     changed: Collection[ClaimId] = ()
     """Claims that are not what they were at the decision before."""
     volatile: set[ClaimId] = field(default_factory=set)
-    """Claims whose wish may change with time alone."""
+    """Claims whose wish may change with time, or with what a sample says beside the replicas that it asks for."""
+    stale: frozenset[ClaimId] = frozenset()
+    """Claims whose demand was sampled too long ago."""
     leaving: dict[ClaimId, list[Seat]] = field(default_factory=dict)
     """Replicas that cannot stay whatever is decided, by claim."""
     groups_on: dict[WorkerId, set[GroupId]] = field(default_factory=dict)
@@ -62,7 +66,8 @@ def lay_out(snapshot: Snapshot, policy: Policy, memory: Memory, now_ms: int) -> 
         snapshot=snapshot, policy=policy, memory=memory, now_ms=now_ms, fleet=size, forms=forms,
         wishes=wishes, asked=asked, work=work, changed=seen.claims,
     )  # fmt: skip
-    made.volatile = {wish.claim.id for wish in wishes.values() if is_volatile(seen, wish)}
+    made.volatile = {wish.claim.id for wish in wishes.values() if is_volatile(wish)}
+    made.stale = stale(seen)
     for seat in work.board.leaving:
         made.leaving.setdefault(seat.claim, []).append(seat)
     made.is_plain = _is_plain(seen, memory)
@@ -81,13 +86,13 @@ def _is_plain(seen: Survey, memory: Memory) -> bool:
     return is_single and len(set(held)) == len(held)
 
 
-def is_volatile(seen: Survey, wish: Ask) -> bool:
-    """Say whether the wish may change with time alone."""
+def is_volatile(wish: Ask) -> bool:
+    """Say whether the wish may change with time, or with what a sample says beside the replicas that it asks for."""
     claim = wish.claim
     return (
         claim.deadline_ms is not None
         or claim.expires_at_ms is not None
         or wish.seen_lower_since_ms is not None
         or wish.idle_since_ms is not None
-        or claim.id in seen.demands
+        or any(group.usage is UsageState.TRULY_IDLE for group in wish.held)
     )

@@ -35,6 +35,9 @@ class Survey:
     devices: dict[DeviceId, Device]
     workers: dict[WorkerId, Worker]
     groups: dict[GroupId, Group]
+    """As they were when they were last laid out; requests inside and checkpoints may have changed since."""
+    latest: dict[GroupId, Group]
+    """The same groups as the snapshot shows them."""
     groups_of: dict[ClaimId, list[Group]]
     claims: dict[ClaimId, Claim]
     demands: dict[ClaimId, Demand]
@@ -90,6 +93,7 @@ def survey(snapshot: Snapshot, policy: Policy, memory: Memory, now_ms: int) -> S
         devices=_by_id(sorted(snapshot.devices, key=_ID)),
         workers=_by_id([one for one in snapshot.workers if one.state is not WorkerState.LOST]),
         groups=groups,
+        latest=groups.copy(),
         groups_of=_by_claim(groups.values()),
         claims=_by_id(snapshot.claims),
         demands={demand.claim: demand for demand in snapshot.demands},

@@ -30,7 +30,7 @@ from policies.model.policy import Policy
 from policies.model.snapshot import Snapshot
 from policies.model.tenancy import PriorityClass, Quota, Tenant
 from policies.model.units import SecurityDomain
-from policies.model.workload import Claim, ClaimKind, Shape
+from policies.model.workload import Claim, ClaimKind, Demand, Shape
 from policies.planning import plan
 from tests.simulation.generate import Dice
 
@@ -160,6 +160,14 @@ def changed(snapshot: Snapshot, dice: Dice, turn: int) -> Snapshot:
     )  # fmt: skip
 
 
+def in_use(snapshot: Snapshot, dice: Dice, now_ms: int) -> Snapshot:
+    """Return the fleet under traffic: of each claim that runs a sample taken now, in each group other requests."""
+    groups = tuple(replace(one, in_flight=dice.randint(0, 9)) for one in snapshot.groups)
+    claims = sorted({one.claim for one in groups})
+    samples = tuple(Demand(claim=one, replicas=1, observed_at_ms=now_ms, in_flight=1) for one in claims)
+    return replace(snapshot, groups=groups, demands=samples)
+
+
 @dataclass(frozen=True)
 class Point:
     """What one size of fleet came to; times in CPU seconds of one thread."""
@@ -171,6 +179,8 @@ class Point:
     first_s: float
     whole_s: list[float]
     follow_s: list[float]
+    live_s: list[float]
+    """With one in a hundred changed, while each group has other requests inside and each claim a new sample."""
     plan_s: float
     check_s: float
     peak_mib: int
@@ -188,22 +198,26 @@ def measure(nodes: int) -> Point:
     """Decide for one size of fleet: at first, then turn by turn with one claim in a hundred changed, both ways."""
     collect_seldom()
     rules, seen, dice, decider = policy(nodes), fleet(nodes), Dice(nodes), Decider()
-    waiting, now, whole, follow = len(seen.claims) - len(seen.groups), NOW_MS, [], []
+    waiting, now = len(seen.claims) - len(seen.groups), NOW_MS
+    whole, follow, live = list[float](), list[float](), list[float]()
     first, decision = cpu_s(lambda: decider.decide(seen, rules, Memory(), now))
     count = len(seen.devices), len(seen.claims)
-    for turn in range(TURNS):
+    for turn in range(2 * TURNS + 1):
         now += TURN_MS
         memory, seen = decision.memory, changed(carried_out(seen, decision, now), dice, turn)
+        if turn >= TURNS:
+            seen = in_use(seen, dice, now)
         taken, decision = cpu_s(lambda s=seen, m=memory, n=now: decider.decide(s, rules, m, n))
-        follow.append(taken)
+        if turn != TURNS:  # the first turn with traffic brings a demand to every claim
+            (follow if turn < TURNS else live).append(taken)
         taken, other = cpu_s(lambda s=seen, m=memory, n=now: decide(s, rules, m, n))
-        whole.append(taken)
-        if other != decision or decider.age == 0:
+        whole += [taken] if turn < TURNS else []
+        if other != decision or (decider.age == 0 and turn != TURNS):
             raise SystemExit("a decision that follows is not the decision from nothing")
     plan_s, made = cpu_s(lambda: plan(seen, decision, rules, 1))
     check_s, _ = cpu_s(lambda: (check(seen, made, rules, decision.memory), check_decision(seen, decision, rules)))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    return Point(nodes, *count, waiting, first, whole, follow, plan_s, check_s, peak)
+    return Point(nodes, *count, waiting, first, whole, follow, live, plan_s, check_s, peak)
 
 
 def apart(nodes: int) -> Point:
@@ -233,11 +247,13 @@ def table(points: list[Point]) -> str:
     rows = [
         f"| {p.nodes:,} | {p.devices:,} | {p.claims:,} ({p.waiting:,}) | {whole_s(p):.2f} "
         f"({min(p.whole_s):.2f} to {max(p.whole_s):.2f}) | {follow_s(p):.3f} ({min(p.follow_s):.3f} to "
-        f"{max(p.follow_s):.3f}) | {whole_s(p) / follow_s(p):.1f} | {p.plan_s:.2f} | {p.check_s:.2f} | {p.peak_mib:,} |"
+        f"{max(p.follow_s):.3f}) | {whole_s(p) / follow_s(p):.1f} | {statistics.median(p.live_s):.3f} "
+        f"| {p.plan_s:.2f} | {p.check_s:.2f} | {p.peak_mib:,} |"
         for p in points
     ]
-    head = ("| hosts | devices | claims (waiting) | from nothing, s | 1 % changed, s | ratio | plan, s | checks, s "
-            "| peak memory, MiB |\n|---|---|---|---|---|---|---|---|---|\n")  # fmt: skip
+    head = ("| hosts | devices | claims (waiting) | from nothing, s | 1 % changed, s | ratio "
+            "| the same under traffic, s | plan, s | checks, s | peak memory, MiB |\n"
+            "|---|---|---|---|---|---|---|---|---|---|\n")  # fmt: skip
     grown = ""
     if len(points) > 1:
         grown = (f"\nGrowth with the number of claims: from nothing to the power {exponent(points, whole_s):.2f}, "
@@ -277,7 +293,8 @@ The part between the marks is written by `make bench-decide`; how a decision fol
 Whole hosts, single devices and halves, all held; of ten claims one waits. Two domains of fifty organisations each. Each
 turn one claim in a hundred changes (half of these go, as many come), and what was decided is carried out before the
 next. "From nothing" is `decide`; "1 % changed" is the same decision by a `Decider` that took the one before; they must
-be equal. CPU seconds of one thread: median (least to most) of {TURNS} turns.
+be equal. "Under traffic" every claim that runs has a new sample of its demand each turn, and every group other requests
+inside. CPU seconds of one thread: median (least to most) of {TURNS} turns.
 
 {BEGIN}
 {END}

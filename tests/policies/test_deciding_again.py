@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from policies.changes import between
 from policies.decide import Decider, decide
 from policies.model.codec import to_json
+from policies.model.inventory import UsageState
 from policies.model.memory import Memory
 from policies.model.workload import Demand, Reservation
 from tests.policies.situations import NOW_MS, claim, device, rules, running, snapshot
@@ -31,6 +32,56 @@ def test_whatever_happens_in_between_deciding_again_gives_the_bytes_of_deciding_
         again = decider.decide(seen, made.policy, memory, made.now_ms)
         assert to_json(again) == to_json(decide(seen, made.policy, memory, made.now_ms)), (seed, number)
         made.step()
+
+
+def in_use(seen, dice, now_ms):
+    """The same world under live traffic: other requests inside, checkpoints and samples than a moment ago."""
+    samples = []
+    for one in seen.claims:
+        if dice.random() < 0.8:
+            age = dice.choice((0, 0, 0, 1, 1000 * 1000))
+            samples.append(Demand(
+                claim=one.id, replicas=dice.choice((1, 1, 1, 0, 2, 3)), observed_at_ms=now_ms - age,
+                in_flight=dice.randint(0, 2), queued=dice.choice((0, 0, 1)),
+            ))  # fmt: skip
+    groups = [
+        replace(
+            one, in_flight=dice.choice((None, 0, 1, 9)), usage=dice.choice((one.usage, one.usage, *UsageState)),
+            checkpoint_ms=dice.choice((None, now_ms - 5000)),
+        )
+        for one in seen.groups
+    ]  # fmt: skip
+    return replace(seen, groups=tuple(groups), demands=tuple(samples))
+
+
+@settings(max_examples=12, deadline=None, derandomize=True)
+@given(st.integers(0, 100_000))
+def test_under_live_traffic_deciding_again_gives_the_bytes_of_deciding_from_nothing(seed):
+    dice = Dice(seed)
+    made, decider = world(dice), Decider()
+    for number in range(25):
+        if dice.random() < 0.4:
+            event(dice, made, number)
+        seen = in_use(made.observe(), dice, made.now_ms)
+        again = decider.decide(seen, made.policy, made.memory, made.now_ms)
+        assert to_json(again) == to_json(decide(seen, made.policy, made.memory, made.now_ms)), (seed, number)
+        made.step()
+
+
+def test_requests_checkpoints_and_samples_of_an_unchanged_demand_lay_nothing_out_anew():
+    one, other = claim("civil/x:chat"), claim("civil/y:bulk", least=2)
+    seen, decider, memory = snapshot(FOUR, [one, other], running(one, ("G0",))), Decider(), Memory()
+    for turn in range(4):
+        now_ms = NOW_MS + 1000 * turn
+        live = tuple(replace(group, in_flight=turn, checkpoint_ms=now_ms) for group in seen.groups)
+        samples = tuple(
+            Demand(claim=claim.id, replicas=1, observed_at_ms=now_ms, in_flight=turn) for claim in seen.claims
+        )
+        later = replace(seen, generation=turn, groups=live, demands=samples)
+        again = decider.decide(later, rules(), memory, now_ms)
+        assert to_json(again) == to_json(decide(later, rules(), memory, now_ms))
+        changed, memory = decider.changed, again.memory
+    assert (decider.age, changed) == (3, frozenset())
 
 
 def test_a_quiet_world_is_followed_and_not_laid_out_anew():
