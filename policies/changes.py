@@ -71,7 +71,7 @@ def _by_steps(before: Sequence[N], after: Sequence[N], key: Callable[[N], K]) ->
     here = there = 0
     many = (len(before) + len(after)) // FEW
     while here < len(before) and there < len(after) and len(old) + len(new) <= many:
-        same = _alike(before[here : here + STEP], after[there : there + STEP])
+        same = _alike(before[here : here + STEP], after[there : there + STEP], key)
         here, there = here + same, there + same
         if same < STEP and here < len(before) and there < len(after):
             gone, came = _apart(before, here, after, there, key)
@@ -81,7 +81,7 @@ def _by_steps(before: Sequence[N], after: Sequence[N], key: Callable[[N], K]) ->
     return [*old, *before[here:]], [*new, *after[there:]]
 
 
-def _alike(before: Sequence[N], after: Sequence[N]) -> int:
+def _alike(before: Sequence[N], after: Sequence[N], key: Callable[[N], K]) -> int:
     """Return at how many places from the first on both hold the same object, or one that is equal."""
     if before == after:  # goes by identity first, and takes no step of Python where objects are the same
         return len(before)
@@ -89,17 +89,22 @@ def _alike(before: Sequence[N], after: Sequence[N]) -> int:
     if False not in same:
         return len(same)
     first = same.index(False)
-    rest = zip(before[first:], after[first:], strict=False)
-    return next((first + index for index, (one, other) in enumerate(rest) if one != other), len(same))
+    rest = zip(before[first:], after[first:], strict=False)  # whoever came or went differs in its key already
+    apart = (index for index, (one, other) in enumerate(rest) if key(one) != key(other) or one != other)
+    return first + next(apart, len(same) - first)
 
 
 def _apart(before: Sequence[N], here: int, after: Sequence[N], there: int, key: Callable[[N], K]) -> tuple[int, int]:
     """Return how many of each list come before the next key that both have, looked for in ever wider sight.
 
-    Where both begin with the same key and differ, it is these two.
+    Where both begin with the same key and differ, it is these two. Most often one went or came, which is seen at once.
     """
     if key(before[here]) == key(after[there]):
         return 1, 1
+    if here + 1 < len(before) and before[here + 1] is after[there]:
+        return 1, 0
+    if there + 1 < len(after) and before[here] is after[there + 1]:
+        return 0, 1
     sight = NEAR
     while True:
         place = {key(one): index for index, one in enumerate(after[there : there + sight])}

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from policies.admission import Ask
-from policies.asking import NOBODY_MAY_LEAVE, asks_later
+from policies.asking import NOBODY_MAY_LEAVE, Later, asks_later
 from policies.avoiding import avoided
 from policies.board import Seat
 from policies.expecting import ASSUMPTION, turns
@@ -137,15 +137,20 @@ def alike(facts: Known, lots: list[Lot]) -> Said | None:
     lot = lots[0] if len(lots) == 1 else None
     if lot is None or lot.terms is None or lot.is_kept or lot.seats:
         return None
-    work, wish = facts.work, lot.ask
-    so_far = work.codes.get(wish.claim.id)
+    return alike_so_far(facts, lot, lot.ask.claim.id)
+
+
+def alike_so_far(facts: Known, lot: Lot, claim: ClaimId) -> Said | None:
+    """Return what ``alike`` does of a claim's only lot, which has terms and nothing else."""
+    work, rank = facts.work, lot.ask.rank
+    so_far, refused = work.codes.get(claim), claim in work.victims.refused_by_budget
     if so_far is PendingReason.ON_HOLD:
         return None
-    refused = wish.claim.id in work.victims.refused_by_budget
-    later = None if refused else asks_later(work, lot)  # whoever the budget refuses is told the same
-    key = id(lot.terms), wish.idle, id(lot.tier), wish.rank.value, id(so_far), refused, later
+    later = None if refused or lot.tier > Tier.ENTITLED else _later(work, lot, claim)  # who is refused is told the same
+    key = id(lot.terms), id(rank), id(lot.tier), id(so_far), refused, later
     said = facts.told.get(key)
     if said is None:
+        wish, lots = lot.ask, [lot]
         code = _why_not_all(facts, wish, lots)
         state = _state(wish, 0, code, is_blind=wish.domain in work.survey.blind)
         eta, sentence = _told(facts, wish, lots, [], code)
@@ -155,14 +160,28 @@ def alike(facts: Known, lots: list[Lot]) -> Said | None:
     return said
 
 
+def _later(work: Allocation, lot: Lot, claim: ClaimId) -> Later | None:
+    """Return what ``asks_later`` does of a lot that the budget did not refuse: at once for most."""
+    remembered = work.survey.remembered.get(claim)
+    if remembered is None or remembered.evicted_at_ms is not None or lot.ask.rank.preemption_delay_s:
+        return asks_later(work, lot)
+    since = remembered.waiting_since_ms
+    return NOBODY_MAY_LEAVE if since is None or since <= work.survey.now_ms else asks_later(work, lot)
+
+
 def reason_alike(facts: Known, wish: Ask, said: Said) -> Reason:
     """Return why the claim waits, of which ``alike`` returned this."""
     claim = wish.claim.id
-    eta = turn_of(facts, claim) if facts.turns and said.code in QUEUED else said.eta
+    eta = _turn(facts, claim) if facts.turns and said.code in QUEUED else said.eta
     return _built(  # in the order of its fields
         claim, said.state, said.code, said.sentence, None, eta[0], eta[1], 0, wish.wanted, None, said.terms, (), None,
         said.lacks,
     )  # fmt: skip
+
+
+def when(facts: Known, claim: ClaimId, said: Said) -> int | None:
+    """Return when the claim, of which ``alike`` returned this, is expected to be served; None if that is not known."""
+    return facts.turns.get(claim) if facts.turns and said.code in QUEUED else said.eta[0]
 
 
 def not_yet(claim: Claim) -> Reason:
@@ -311,10 +330,10 @@ def _eta(facts: Known, wish: Ask, code: PendingReason, seats: list[Seat]) -> Eta
     if code is PendingReason.WAITING_FOR_VICTIMS and len(seats) >= wish.wanted:
         wait = bounds.drain_deadline_ms + bounds.scrub_time_ms + bounds.worker_start_ms
         return now + wait, "draining takes no longer than its deadline"
-    return turn_of(facts, wish.claim.id) if code in QUEUED else (None, "")
+    return _turn(facts, wish.claim.id) if code in QUEUED else (None, "")
 
 
-def turn_of(facts: Known, claim: ClaimId) -> Eta:
+def _turn(facts: Known, claim: ClaimId) -> Eta:
     """Return when its turn comes by the announced ends of its own tenant's claims: nothing else may be told."""
     at = facts.turns.get(claim)
     return (None, "") if at is None else (at, ASSUMPTION)

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from policies.admission import Ask
-from policies.explain import QUEUED, Known, Said, alike, known, reason, reason_alike, served_alone
+from policies.explain import Known, Said, alike, alike_so_far, known, reason, reason_alike, served_alone, when
 from policies.holders import holders
 from policies.model.decision import Binding, Decision, Eviction, Placement, Reason
 from policies.model.inventory import Group
@@ -96,19 +96,19 @@ def _afresh(results: Results, facts: Known, changed: Collection[ClaimId]) -> Col
         return changed
     found = results.restless.union(changed)
     found.update(seat.claim for seat in work.board.moved if seat.claim in work.of_claim)
+    is_timed = bool(facts.turns) or results.has_turns
     for lot in work.open_lots():
-        claim = lot.ask.claim.id
-        if claim not in found and not _stands(results, facts, claim, waits.get(claim)):
+        claim = lot.order[-1]
+        if claim in found:
+            continue
+        said = waits.get(claim)
+        if (
+            said is None
+            or alike_so_far(facts, lot, claim) is not said
+            or (is_timed and results.reasons.known[claim].eta_ms != when(facts, claim, said))
+        ):
             found.add(claim)
     return found
-
-
-def _stands(results: Results, facts: Known, claim: ClaimId, said: Said | None) -> bool:
-    """Say whether the same is said of a claim that waits as of all of its terms, and when its turn comes too."""
-    if said is None or alike(facts, facts.work.of_claim[claim]) is not said:
-        return False
-    is_timed = (facts.turns or results.has_turns) and said.code in QUEUED
-    return not is_timed or results.reasons.known[claim].eta_ms == facts.turns.get(claim)
 
 
 def _place(results: Results, work: Allocation, afresh: Iterable[ClaimId]) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from policies.changes import between
 from policies.decide import Decider, decide
 from policies.model.codec import to_json
+from policies.model.decision import ClaimState
 from policies.model.inventory import UsageState
 from policies.model.memory import Memory
 from policies.model.workload import Demand, Reservation
@@ -173,3 +174,21 @@ def test_nouns_that_are_equal_are_no_change_and_one_exchanged_is_one_that_went_a
     after = (*before[1:], replace(before[0], priority_class="batch"))
     change = between(before, after, lambda one: one.id)
     assert list(change.gone) == list(change.new) == [before[0].id]
+
+
+def test_what_is_said_of_whoever_waits_is_the_same_object_while_others_come_and_go():
+    runs = [claim(f"civil/x:r{index}") for index in range(4)]
+    waits = [claim(f"civil/x:w{index}", submitted_at_ms=index + 1) for index in range(3)]
+    seen = snapshot(FOUR, [*runs, *waits], *(running(one, (f"G{at}",)) for at, one in enumerate(runs)))
+    decider, memory, said = Decider(), Memory(), []
+    policy = rules(civil=4000, floor=0)
+    for turn in range(4):
+        late = claim(f"civil/x:late{turn}", submitted_at_ms=99)
+        now = replace(seen, claims=(*seen.claims, late), generation=turn)
+        decision = decider.decide(now, policy, memory, NOW_MS + turn * 60_000)
+        assert to_json(decision) == to_json(decide(now, policy, memory, NOW_MS + turn * 60_000))
+        memory, said = decision.memory, [*said, {one.claim: one for one in decision.reasons}]
+    assert decider.age == 3
+    for one in waits:
+        assert said[3][one.id].state is ClaimState.WAITING
+        assert said[3][one.id] is said[2][one.id]

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from policies.changes import NEAR, STEP, between
-from policies.register import Register
+from policies.register import STRETCH, Register
 from tests.policies.situations import claim
 from tests.simulation.generate import Dice
 
@@ -67,3 +67,23 @@ def test_a_register_tells_its_nouns_in_the_order_of_names_whatever_came_went_or_
                 register.put_all({name: turn})
                 known[name] = turn
         assert register.told() == tuple(known[name] for name in sorted(known))
+
+
+def test_a_long_register_tells_them_in_order_too_where_many_come_between_two_neighbours():
+    dice, register = Dice(4), Register()
+    known = {f"n{index:05}": index for index in range(4 * STRETCH)}
+    register.put_all(known)
+    register.told()
+    for turn in range(60):
+        for number in range(STRETCH // 10):
+            name, gone = f"n{777 + turn % 3:05}-{turn}-{number}", f"n{int(dice.random() * 4 * STRETCH):05}"
+            register.put_all({name: turn})
+            register.drop(gone)
+            known[name] = turn
+            known.pop(gone, None)
+        if turn % 20 == 19:
+            for name in [name for name in known if name < f"n{STRETCH:05}"]:
+                register.drop(name)
+                del known[name]
+        assert register.told() == tuple(known[name] for name in sorted(known)), turn
+        assert register.told() is register.told()
