@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from policies.decide import decide
 from policies.model.decision import PendingReason
 from policies.model.inventory import DeviceHealth
 from policies.model.memory import ClaimMemory, Memory
+from policies.model.naming import group_id
 from policies.model.workload import Shape
 from tests.policies.looking import code, granted
-from tests.policies.situations import NOW_MS, claim, device, rules, running, snapshot
+from tests.policies.situations import NOW_MS, claim, device, rules, running, snapshot, together
 from tests.simulation.world import fleet
 
 
@@ -82,3 +85,110 @@ def test_a_better_rung_is_taken_only_after_room_has_lasted():
     made.run(20)
     assert {group.rung for group in made.groups.values()} == {0}
     assert made.running("civil/x:one") == 1
+
+
+HALVES = (Shape(flavors=("A",)), Shape(flavors=("A",), gpu_millis=500))
+QUARTERS = (Shape(flavors=("A",), gpu_millis=750), Shape(flavors=("A",), gpu_millis=500),
+            Shape(flavors=("A",), gpu_millis=250))  # fmt: skip
+
+
+def lowered(waiting, *served, devices=2, policy=None) -> list[str]:
+    """The claims on a lower rung after one decision, while those that are served have a device each."""
+    runs = [running(one, (f"G{number}",)) for number, one in enumerate(served)]
+    seen = snapshot([device(f"G{number}") for number in range(devices)], [waiting, *served], *runs)
+    decision = decide(seen, policy or rules(civil=4000), Memory(), NOW_MS)
+    return sorted(one.claim for one in decision.reasons if one.rung)
+
+
+def test_the_least_important_claim_is_lowered_first_then_the_first_by_name():
+    wants = claim("civil/x:wants", ladder=HALVES[1:], submitted_at_ms=9)
+    first, second = claim("civil/x:a", ladder=HALVES), claim("civil/x:b", ladder=HALVES)
+    assert lowered(wants, first, second) == [first.id]
+    assert lowered(wants, first, replace(second, priority_class="batch")) == [second.id]
+    assert lowered(wants, replace(first, priority_class="critical"), second) == [second.id]
+    assert lowered(wants, replace(first, priority_class="critical")) == [], "the other device is free"
+
+
+def test_of_equals_the_one_that_takes_most_is_lowered():
+    wants = claim("civil/x:wants", ladder=HALVES[1:], submitted_at_ms=9)
+    small = claim("civil/x:a", ladder=(Shape(flavors=("A",), gpu_millis=600), *HALVES[1:]))
+    assert lowered(wants, small, claim("civil/x:b", ladder=HALVES)) == ["civil/x:b"]
+
+
+@pytest.mark.parametrize(
+    ("waiting", "served", "is_lowered"),
+    [
+        ({}, {}, True),
+        ({"priority_class": "batch"}, {}, False),
+        ({"priority_class": "critical"}, {}, True),
+        ({}, {"priority_class": "pinned"}, False),
+        ({"least": 0, "most": 1}, {}, False),
+        ({}, {"ladder": HALVES[:1]}, False),
+    ],
+)
+def test_nobody_is_lowered_for_who_is_less_important_nor_who_may_not_be_nor_for_more_than_a_minimum(
+    waiting, served, is_lowered
+):
+    wants = claim("civil/x:wants", **({"ladder": HALVES[1:], "submitted_at_ms": 9} | waiting))
+    other = claim("civil/x:served", **({"ladder": HALVES} | served))
+    if served.get("priority_class") == "pinned":
+        wants = replace(wants, priority_class="critical")
+    assert lowered(wants, other, devices=1) == ([other.id] if is_lowered else [])
+
+
+def climbed(*claims, policy=None, memory=None, now_ms=NOW_MS):
+    """The rung of each claim after a decision, while all run on their lowest on one device, a quarter each."""
+    last = len(QUARTERS) - 1
+    runs = []
+    for one in claims:
+        workers, groups = running(one, ("G0",))
+        name = group_id(one.id, workers[0].id, last)
+        runs.append((workers, [replace(groups[0], id=name, rung=last)]))
+    known = memory or Memory(claims=tuple(ClaimMemory(claim=one.id, rung=last) for one in claims))
+    decision = decide(
+        snapshot([device("G0")], claims, *together(runs)), policy or rules(upgrade_hold_ms=0), known, now_ms
+    )
+    return {one.claim: one.rung for one in decision.reasons}, decision
+
+
+def test_a_claim_climbs_to_the_best_rung_that_has_room():
+    alone = claim("civil/x:a", ladder=QUARTERS)
+    assert climbed(alone)[0] == {alone.id: 0}
+    beside = claim("civil/x:b", millis=500)
+    devices, last = [device("G0")], len(QUARTERS) - 1
+    workers, groups = running(alone, ("G0",))
+    low = replace(groups[0], id=group_id(alone.id, workers[0].id, last), rung=last)
+    seen = snapshot(devices, [alone, beside], *together([(workers, [low]), running(beside, ("G0",))]))
+    known = Memory(claims=(ClaimMemory(claim=alone.id, rung=last),))
+    decision = decide(seen, rules(upgrade_hold_ms=0), known, NOW_MS)
+    assert {one.claim: one.rung for one in decision.reasons} == {alone.id: 1, beside.id: 0}
+
+
+def test_the_most_important_claim_climbs_first_then_who_could_for_longest_then_the_first_by_name():
+    first, second = claim("civil/x:a", ladder=QUARTERS), claim("civil/x:b", ladder=QUARTERS)
+    assert climbed(first, second)[0] == {first.id: 0, second.id: 2}
+    assert climbed(first, replace(second, priority_class="critical"))[0] == {first.id: 2, second.id: 0}
+    since = Memory(claims=(
+        ClaimMemory(claim=first.id, rung=2, better_since_ms=NOW_MS - 5),
+        ClaimMemory(claim=second.id, rung=2, better_since_ms=NOW_MS - 9),
+    ))  # fmt: skip
+    assert climbed(first, second, memory=since)[0] == {first.id: 2, second.id: 0}
+
+
+def test_room_must_have_lasted_to_the_millisecond():
+    one, patient = claim("civil/x:a", ladder=QUARTERS), rules(upgrade_hold_ms=5_000)
+    rungs, decision = climbed(one, policy=patient)
+    assert rungs == {one.id: 2}
+    assert [known.better_since_ms for known in decision.memory.claims] == [NOW_MS]
+    for late_ms, rung in ((4_999, 2), (5_000, 0)):
+        assert climbed(one, policy=patient, memory=decision.memory, now_ms=NOW_MS + late_ms)[0] == {one.id: rung}
+
+
+def test_nobody_climbs_beyond_what_it_may_borrow():
+    one = claim("civil/x:a", ladder=QUARTERS)
+    policy = rules(civil=500, defence=500, floor=0, upgrade_hold_ms=0)
+    low = replace(policy, tenants=tuple(
+        replace(of, quotas=(replace(of.quotas[0], borrowing_limit_millis=0),)) for of in policy.tenants
+    ))  # fmt: skip
+    assert climbed(one, policy=low)[0] == {one.id: 2}, "half of the domain's half is its own"
+    assert climbed(one, policy=policy)[0] == {one.id: 0}, "nobody else asks for it"
