@@ -120,7 +120,7 @@ def _fault(seen: Survey, fleet: _Fleet, tenant: Tenant, floor: int) -> str:
         return ""
     remain = "too few may remain" if fleet.is_mixed else "too few remain" if fleet.is_tight else LEFT_IN_PARTS
     others = sum(count for domain, count in fleet.stuck.items() if domain != tenant.domain)
-    if others and fleet.floors[tenant.domain] > fleet.gpus - others:
+    if fleet.floors[tenant.domain] > fleet.gpus - others:
         return f"{others} GPUs of {fleet.flavor} carry other domains' work that nobody may preempt; {remain}"
     stuck = sum(fleet.stuck.values())
     return f"{stuck} GPUs of {fleet.flavor} carry work that nobody may preempt; {remain} for all floors at once"

@@ -60,7 +60,7 @@ def _is_kept_from(board: Board, device: Device, need: Need) -> bool:
     is_foreign = bool(holders) and need.claim not in holders and not _ends_before(board, device, need)
     if is_foreign and any(_binds(claim, strength, need) for claim, strength in holders.items()):
         return True
-    return device.domain is not None and device.domain != need.domain and device.domain in board.survey.blind
+    return device.domain != need.domain and device.domain in board.survey.blind
 
 
 def _ends_before(board: Board, device: Device, need: Need) -> bool:

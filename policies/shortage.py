@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from policies.model.decision import PendingReason
 from policies.model.inventory import DeviceHealth, ScrubState
-from policies.model.units import WHOLE_GPU_MILLIS, FlavorId
+from policies.model.units import FlavorId
 from policies.survey import Survey
 from policies.working import Allocation
 
@@ -24,22 +24,20 @@ def shortages(work: Allocation) -> dict[FlavorId, PendingReason]:
     found: dict[FlavorId, PendingReason] = {}
     for flavor, amount in promised.items():
         capacity = work.capacity.get(flavor, 0)
-        if capacity < amount and lost.get(flavor):
+        if capacity < amount and flavor in lost:
             found[flavor] = PendingReason.CAPACITY_LOST
-        elif capacity < amount and unseen.get(flavor):
+        elif capacity < amount and flavor in unseen:
             found[flavor] = PendingReason.TELEMETRY_STALE
     return found
 
 
-def _missing(survey: Survey) -> tuple[dict[FlavorId, int], dict[FlavorId, int]]:
-    """Return the millis of each flavor that are broken or on closed hosts, and those that were not seen."""
-    lost: dict[FlavorId, int] = {}
-    unseen: dict[FlavorId, int] = {}
+def _missing(survey: Survey) -> tuple[set[FlavorId], set[FlavorId]]:
+    """Return the flavors of which devices are broken or on closed hosts, and those of which some were not seen."""
+    lost: set[FlavorId] = set()
+    unseen: set[FlavorId] = set()
     for device in survey.devices.values():
-        if device.health is not DeviceHealth.HEALTHY or device.scrub is ScrubState.FAILED:
-            lost[device.flavor] = lost.get(device.flavor, 0) + WHOLE_GPU_MILLIS
-        elif device.id in survey.unseen or device.node in survey.unseen:
-            unseen[device.flavor] = unseen.get(device.flavor, 0) + WHOLE_GPU_MILLIS
-        elif device.id not in survey.open:
-            lost[device.flavor] = lost.get(device.flavor, 0) + WHOLE_GPU_MILLIS
+        if device.id not in survey.open:
+            is_broken = device.health is not DeviceHealth.HEALTHY or device.scrub is ScrubState.FAILED
+            is_hidden = device.id in survey.unseen or device.node in survey.unseen
+            (unseen if is_hidden and not is_broken else lost).add(device.flavor)
     return lost, unseen

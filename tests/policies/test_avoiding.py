@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
-from policies.avoiding import STARTS_REMEMBERED
+from policies.avoiding import MOST_REMEMBERED, STARTS_REMEMBERED, avoided, failures, spoilt
 from policies.decide import decide
 from policies.model.codec import from_json, to_json
 from policies.model.decision import PendingReason
-from policies.model.inventory import Flavor, Group, GroupState, Worker, WorkerState
+from policies.model.inventory import DeviceHealth, Flavor, Group, GroupState, Worker, WorkerState
 from policies.model.memory import ClaimMemory, Memory, Spoilt
 from policies.model.naming import group_id, worker_id
 from policies.model.tenancy import Quota
 from policies.model.units import SecurityDomain
 from policies.model.workload import Shape
+from policies.survey import survey
 from tests.policies.looking import code
 from tests.policies.situations import NOW_MS, claim, device, rules, running, snapshot
 
@@ -169,3 +171,68 @@ def test_it_survives_a_restart_and_memory_from_before_is_still_read():
     old = to_json(replace(known.claims[0], spoilt=())).replace(',"spoilt":[]', "")
     assert "spoilt" not in old
     assert from_json(ClaimMemory, old).spoilt == ()
+
+
+def looked(*groups, devices=("G0", "G1"), spoilt_at=(), at_ms=NOW_MS, **state):
+    """What is remembered of the claim's failed starts while these groups of it stand."""
+    known = ClaimMemory(claim=CHAT.id, spoilt=tuple(spoilt_at), failures=2, failed_at_ms=NOW_MS - 500)
+    inventory = [replace(device(name), **state) for name in devices]
+    seen = replace(snapshot(inventory, [CHAT]), groups=tuple(groups))
+    return survey(seen, RULES, Memory(claims=(known,)), at_ms), known
+
+
+def stands(place="G0", rung=0, since_ms=NOW_MS - 100, **state):
+    _, [group] = failed(place=place, rung=rung)
+    return replace(group, since_ms=since_ms, **state)
+
+
+RUNS = {"state": GroupState.RUNNING, "running": 1}
+
+
+def test_a_device_is_left_aside_for_what_needs_as_much_or_more():
+    """A rung further down needs less."""
+    seen, _ = looked(stands(rung=1), stands("G1", rung=1, **RUNS))
+    assert [avoided(seen, CHAT.id, rung) for rung in (0, 1, 2)] == [{"G0"}, {"G0"}, frozenset()]
+    noted, _ = looked(spoilt_at=(Spoilt(device="G1", rung=1, since_ms=NOW_MS),))
+    assert [avoided(noted, CHAT.id, rung) for rung in (0, 1, 2)] == [{"G1"}, {"G1"}, frozenset()]
+    lost, _ = looked(stands(), health=DeviceHealth.RETIRED)
+    assert avoided(lost, CHAT.id, 0) == avoided(lost, "civil/x:other", 0) == frozenset()
+
+
+def test_failed_starts_are_counted_once_each_and_not_those_of_lost_devices():
+    def counted(*groups, held=(), **state):
+        seen, before = looked(*groups, **state)
+        wish = SimpleNamespace(claim=CHAT, held=held)
+        return failures(seen, wish, before)
+
+    assert counted() == (2, NOW_MS - 500)
+    assert counted(stands()) == (3, NOW_MS)
+    assert counted(stands(since_ms=NOW_MS - 500)) == (2, NOW_MS - 500), "it was counted when it failed"
+    assert counted(stands(since_ms=NOW_MS - 499), stands("G1")) == (3, NOW_MS), "two at a time are one"
+    assert counted(stands(**RUNS)) == (2, NOW_MS - 500), "what runs did not fail"
+    assert counted(stands(), health=DeviceHealth.QUARANTINED) == (2, NOW_MS - 500)
+    assert counted(stands(), held=(stands("G1", **RUNS),)) == (0, None)
+    assert counted(stands(), held=(stands("G1", state=GroupState.STARTING),)) == (3, NOW_MS)
+
+
+def test_where_starts_failed_is_remembered_by_device_as_far_as_it_still_matters():
+    def remembered(*groups, **more):
+        seen, before = looked(*groups, **more)
+        return spoilt(seen, SimpleNamespace(claim=CHAT, held=()), before)
+
+    old = Spoilt(device="G0", rung=3, since_ms=NOW_MS - 50)
+    assert remembered() == ()
+    assert remembered(stands()) == (Spoilt(device="G0", rung=0, since_ms=NOW_MS),)
+    assert remembered(spoilt_at=(old,)) == (old,)
+    assert remembered(stands(since_ms=NOW_MS - 50), spoilt_at=(old,)) == (old,), "it was noted"
+    assert remembered(stands(since_ms=NOW_MS - 49), spoilt_at=(old,)) == (Spoilt(device="G0", rung=0, since_ms=NOW_MS),)
+    assert remembered(stands(**RUNS), spoilt_at=(old,)) == ()
+    assert remembered(stands("G1", **RUNS), spoilt_at=(old,)) == (old,)
+    assert remembered(stands(), health=DeviceHealth.RETIRED) == (), "nothing goes there in any case"
+    assert remembered(spoilt_at=(old,), devices=("G1",)) == ()
+    lasts_ms = START_MS * STARTS_REMEMBERED
+    assert remembered(spoilt_at=(old,), at_ms=old.since_ms + lasts_ms - 1) == (old,)
+    assert remembered(spoilt_at=(old,), at_ms=old.since_ms + lasts_ms) == ()
+    names = tuple(f"D{number:02}" for number in range(MOST_REMEMBERED + 2))
+    many = tuple(Spoilt(device=name, rung=0, since_ms=NOW_MS - number) for number, name in enumerate(names))
+    assert remembered(spoilt_at=many[::-1], devices=names) == many[:MOST_REMEMBERED], "the earliest are forgotten"

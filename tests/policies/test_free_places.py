@@ -153,6 +153,10 @@ def test_what_is_shared_is_shared_inside_one_domain_and_with_what_is_left():
     parts = empty(PARTS)
     parts.take(seat("M0", domain=DEFENCE))
     assert places(parts, need()) == {}, "no part of a GPU beside the other domain"
+    three = empty([*PARTS, device("M2", gpu="G0")])
+    assert places(three, need(2)) == {("M0", "M1"): "UNBOUND"}
+    three.take(seat("M2", domain=DEFENCE, millis=100))
+    assert places(three, need(2)) == {}
     two = empty(PAIR, held(CIVIL, "G0", "G1"))
     two.take(seat("G0"))
     assert places(two, need(millis=500)) == {}, "the worker would have to end, and carries something"
@@ -196,6 +200,9 @@ def test_what_was_freed_for_the_claim_comes_first_unless_another_domain_took_it_
     found = {site.devices: order(made, need(), site)[0] for site in sites_on(made, need(), "n0")}
     assert found == {("G0",): EFFORT[Reach.BOUND], ("G1",): 0, ("G2",): EFFORT[Reach.FOREIGN]}
     assert find(made, need()).devices == ("G1",)
+    beside = empty([*last(DEFENCE, "G0"), device("G2")])
+    beside.holder["G2"] = {"civil/y:other": (-1, 900)}
+    assert places(beside, need()) == {("G0",): "LEFT", ("G1",): "UNBOUND"}
     made.holder["G0"] = {"civil/x:new": (-3, 500)}
     assert {order(made, need(), site)[0] for site in sites_on(made, need(), "n0")} == {0, EFFORT[Reach.FOREIGN]}
 
@@ -206,6 +213,8 @@ def test_the_worker_of_a_place_is_the_one_that_holds_all_of_it_and_for_a_part_no
     assert worker_for(made, need(2), ("G0", "G1")) == worker_for(made, need(), ("G1",)) == both.id
     assert worker_for(made, need(millis=500), ("G0",)) == one.id
     assert worker_for(made, need(domain=DEFENCE), ("G0",)) == worker_id(DEFENCE, ("G0",))
+    named = replace(one, id="of-old")
+    assert worker_for(empty(PAIR, named), need(millis=500), ("G0",)) == "of-old", "however it was called"
     assert worker_for(empty(PAIR, one), need(2), ("G0", "G1")) == both.id
     assert worker_for(empty(PAIR, one), need(millis=500), ("G0",)) == one.id
 

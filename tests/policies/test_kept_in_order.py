@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from policies.board import Seat
@@ -11,7 +13,7 @@ from policies.model.decision import ClaimState, Reason
 from policies.model.memory import Memory
 from policies.rating import SCORES
 from policies.reclaim import Lot
-from policies.room import FEW, roomiest
+from policies.room import FEW, roomiest, with_free
 from policies.survey import survey
 from tests.policies.situations import NOW_MS, device, rules, snapshot
 from tests.simulation.generate import Dice
@@ -34,6 +36,17 @@ def test_the_roomiest_hosts_are_those_that_sorting_all_would_find_whatever_was_t
         by_hand = sorted(HOSTS, key=lambda node: (node not in first, -made.node_free[node], node))
         for count in (1, 6, len(HOSTS) + 1):
             assert roomiest(made, "A", first, count) == frozenset(by_hand[:count])
+
+
+def test_a_host_without_the_flavor_is_never_roomy_for_it_and_free_is_counted_to_the_last_milli():
+    other = replace(device("B0", "n9"), flavor="B")
+    seen = snapshot([*(device(f"G{n}", f"n{n}") for n in range(9)), other], [])
+    made = board(survey(seen, rules(), Memory(), NOW_MS), SCORES["partage"])
+    assert roomiest(made, "A", frozenset({"n9"}), 2) == {"n0", "n1"}
+    assert roomiest(made, "A", frozenset({"n9", "n5"}), 2) == {"n5", "n0"}
+    made.take(_seat("G0", 1))
+    assert with_free(made, "A", 1000) == [f"n{n}" for n in range(1, 9)]
+    assert with_free(made, "A", 999)[-1] == "n0"
 
 
 def test_no_host_is_roomy_for_a_flavor_that_none_has():

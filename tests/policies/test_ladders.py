@@ -8,9 +8,10 @@ import pytest
 
 from policies.decide import decide
 from policies.model.decision import PendingReason
-from policies.model.inventory import DeviceHealth
+from policies.model.inventory import DeviceHealth, UsageState
 from policies.model.memory import ClaimMemory, Memory
 from policies.model.naming import group_id
+from policies.model.units import SecurityDomain
 from policies.model.workload import Shape
 from tests.policies.looking import code, granted
 from tests.policies.situations import NOW_MS, claim, device, rules, running, snapshot, together
@@ -173,6 +174,23 @@ def test_the_most_important_claim_climbs_first_then_who_could_for_longest_then_t
         ClaimMemory(claim=second.id, rung=2, better_since_ms=NOW_MS - 9),
     ))  # fmt: skip
     assert climbed(first, second, memory=since)[0] == {first.id: 2, second.id: 0}
+
+
+def test_who_is_idle_or_of_a_domain_that_is_not_seen_neither_climbs_nor_lowers_anybody():
+    one = claim("civil/x:a", ladder=QUARTERS)
+    workers, groups = running(one, ("G0",))
+    low = replace(groups[0], id=group_id(one.id, workers[0].id, 2), rung=2, in_flight=0, usage=UsageState.TRULY_IDLE)
+    seen = snapshot([device("G0")], [one], (workers, [low]))
+    known = Memory(claims=(ClaimMemory(claim=one.id, rung=2, idle_since_ms=1),))
+    policy = rules(upgrade_hold_ms=0)
+    assert [said.rung for said in decide(seen, policy, known, NOW_MS).reasons] == [2]
+    works = replace(seen, groups=(replace(low, usage=UsageState.ACTIVE),))
+    assert [said.rung for said in decide(works, policy, known, NOW_MS).reasons] == [0]
+    hidden = replace(works, adopting=(SecurityDomain.CIVIL,))
+    assert [said.rung for said in decide(hidden, policy, known, NOW_MS).reasons] == [2]
+    wants, served = claim("civil/x:wants", ladder=HALVES[1:], submitted_at_ms=9), claim("civil/x:s", ladder=HALVES)
+    blind = snapshot([device("G0")], [wants, served], running(served, ("G0",)), adopting=(SecurityDomain.CIVIL,))
+    assert granted(decide(blind, rules(), Memory(), NOW_MS), wants.id) == 0
 
 
 def test_room_must_have_lasted_to_the_millisecond():

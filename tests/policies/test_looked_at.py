@@ -14,6 +14,7 @@ from policies.model.decision import PendingReason
 from policies.model.inventory import DeviceHealth, ScrubState
 from policies.model.memory import Memory
 from policies.model.snapshot import Gap, GapKind
+from policies.model.tenancy import Quota
 from policies.model.units import SecurityDomain
 from policies.model.workload import Shape
 from policies.placement import Ask, Room, Slot
@@ -43,6 +44,12 @@ SHORT = {
     "one is ill and one was not seen": (
         snapshot(ill("G1", health=DeviceHealth.RETIRED), [], **hidden(GapKind.DEVICE, "G0")),
         {"A": PendingReason.CAPACITY_LOST}),
+    "an ill device was not seen either": (
+        snapshot(ill("G0", health=DeviceHealth.RETIRED), [], **hidden(GapKind.NODE, "n0")),
+        {"A": PendingReason.CAPACITY_LOST}),
+    "a device that failed its scrub was not seen": (
+        snapshot(ill("G0", scrub=ScrubState.FAILED), [], **hidden(GapKind.DEVICE, "G0", "G1")),
+        {"A": PendingReason.CAPACITY_LOST}),
     "a host is closed": (
         replace(snapshot([device("G9", "n1"), *FOUR[1:]], []), nodes=tuple(
             replace(one, schedulable=one.id != "n1") for one in snapshot([device("G9", "n1"), *FOUR], []).nodes
@@ -60,6 +67,22 @@ def test_a_kind_is_short_where_less_is_sound_than_was_promised_and_why_is_told(w
     """Four devices are promised: two to each domain."""
     seen, told = SHORT[what]
     assert shortages(looked_at(seen, rules())) == told
+
+
+@pytest.mark.parametrize(("terms", "told"), [
+    ({"health": DeviceHealth.SUSPECT}, PendingReason.CAPACITY_LOST), ({}, PendingReason.TELEMETRY_STALE),
+])  # fmt: skip
+def test_of_two_kinds_only_that_is_short_of_which_less_is_left_than_was_promised(terms, told):
+    """One of two devices of B is missing too, and the other is all that is promised of it."""
+    policy = rules()
+    policy = replace(policy, tenants=tuple(
+        replace(one, quotas=(*one.quotas, Quota(flavor="B", nominal_millis=1000))) if one.id == "civil" else one
+        for one in policy.tenants
+    ))  # fmt: skip
+    kinds = [replace(device(f"B{number}"), flavor="B") for number in range(2)]
+    devices = [replace(one, **terms) if one.id in {"G0", "B0"} else one for one in (*FOUR, *kinds)]
+    seen = snapshot(devices, [], **({} if terms else hidden(GapKind.DEVICE, "G0", "B0")))
+    assert shortages(looked_at(seen, policy)) == {"A": told}
 
 
 ASKED = Shape(flavors=("A",), gpu_millis=300, memory_mib=1_000, cpu_millis=4_000, host_memory_mib=8_000)
@@ -116,15 +139,25 @@ def test_what_isolation_costs_is_counted_from_what_the_decided_replicas_leave():
 
 
 def test_replicas_on_several_devices_take_their_part_of_each():
-    wide = claim("defence/x:wide", devices=2, least=2, priority_class="pinned")
-    waits = claim("civil/x:chat", millis=500)
-    seen = snapshot(FOUR, [wide, waits], running(wide, ("G0", "G1", "G2", "G3")))
+    wide, waits = claim("defence/x:wide", devices=2, priority_class="pinned"), claim("civil/x:chat", millis=500)
+    seen = snapshot(FOUR, [wide, waits], running(wide, ("G0", "G1")))
     policy = rules(civil=0, defence=4000, floor=0)
-    decision = decide(seen, policy, Memory(), NOW_MS)
+    decided = decide(seen, policy, Memory(), NOW_MS)
+    decision = replace(decided, placements=tuple(one for one in decided.placements if one.claim == wide.id))
     both = replace(decision, placements=tuple(
-        replace(one, devices=("G0", "G1", "G2", "G3"), replicas=2) for one in decision.placements[:1]
+        replace(one, devices=("G0", "G1", "G2", "G3"), replicas=2) for one in decision.placements
     ))  # fmt: skip
     assert set(price_of_isolation(seen, both, policy).values()) == {0}
+    parts = replace(seen, claims=(replace(wide, ladder=(Shape(flavors=("A",), gpu_millis=250),)), waits,
+                                  claim("nobody:lost")))  # fmt: skip
+    spread = replace(decision, placements=tuple(
+        replace(one, devices=("G0", "G1", "gone"), replicas=6) for one in decision.placements
+    ))  # fmt: skip
+    lacking = replace(spread, reasons=tuple(replace(one, granted_replicas=0, wanted_replicas=1)
+                                            for one in spread.reasons))  # fmt: skip
+    lost = replace(lacking.reasons[0], claim="nobody:lost")
+    told = price_of_isolation(parts, replace(lacking, reasons=(*lacking.reasons, lost)), policy)
+    assert told == {(DEFENCE, "A"): 0, (CIVIL, "A"): 1000}, "two quarters on each of the two that are there"
 
 
 def test_each_share_of_the_mix_is_rounded_down_to_a_power_of_two_and_what_is_too_rare_is_left_out():
@@ -164,6 +197,8 @@ def test_the_mix_is_of_what_is_wanted_by_kind_and_what_is_wanted_no_more_is_left
     assert [kind.share for kind in appraiser(work.board).expected] == [0.8, 0.2], "who wants nothing counts nothing"
     nowhere = claim("civil/x:nowhere", ladder=(Shape(flavors=("Z",)),))
     assert Appraiser([])(work.board).expected == ()
+    blind = looked_at(replace(snapshot(FOUR, [one]), nodes=()), rules())
+    assert len(blind.board.appraise(blind.board).expected) == 1, "of hosts nothing is known but their devices"
     assert [kind.shape for kind in mix(nowhere).board.appraise(work.board).expected] == []
 
 

@@ -112,6 +112,10 @@ FIXED = {
     "two halves on one device leave the others": (
         doubled(stays((pinned("civil/x:p", 2, 500), ("G0",)))), policy(civil_y=1000, defence=2000),
         {"civil/y": "", "defence": ""}),
+    "two halves of one group on two devices leave no whole one": (
+        replace(stays((pinned("civil/x:p", 2, 500), ("G0", "G1"))), groups=(
+            replace(stays((pinned("civil/x:p", 2, 500), ("G0", "G1"))).groups[0], replicas=2),)),
+        policy(civil_y=1000, defence=2000), {"civil/y": f"2 {STAYS}", "defence": f"2 {STAYS}"}),
     "a replica of two devices keeps both": (
         stays((pinned("civil/x:p", 1, devices=2), ("G0", "G1"))), policy(civil_y=1000, defence=2000),
         {"civil/y": f"2 {STAYS}", "defence": f"2 {STAYS}"}),
@@ -174,6 +178,8 @@ HOST = {
     "all processors": (wish(cpu_millis=64_000), ""),
     "more processors": (wish(cpu_millis=64_001), "needs 1 replicas at once, the empty hosts have room for 0"),
     "all memory of a host": (wish(host_memory_mib=500_000), ""),
+    "the least part of a device": (wish(gpu_millis=1, host_memory_mib=500_001),
+                                   "needs 1 replicas at once, the empty hosts have room for 0"),
     "more memory than a host has": (wish(host_memory_mib=500_001),
                                     "needs 1 replicas at once, the empty hosts have room for 0"),
     "on both hosts": (wish(2, spread=True), ""),
