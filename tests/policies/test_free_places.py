@@ -15,7 +15,7 @@ from policies.model.memory import Memory
 from policies.model.naming import worker_id
 from policies.model.snapshot import Gap, GapKind
 from policies.model.units import SecurityDomain
-from policies.places import EFFORT, order, sites_on, worker_for
+from policies.places import APART, EFFORT, order, sites_on, worker_for
 from policies.survey import survey
 from policies.topology import common_rack, divided, island_of, left_over, roomy_rack
 from tests.policies.looking import FEW, SEEDS
@@ -256,6 +256,11 @@ def test_the_place_that_is_found_is_the_first_in_order_of_all_places_of_all_host
         made.take(seated[-1])
 
 
+def test_a_worker_of_the_other_domain_is_never_used_as_it_is():
+    made = empty(PAIR, held(DEFENCE, "G0", "G1"))
+    assert [(site.devices, site.reach.name) for site in sites_on(made, need(2), "n0")] == [(("G0", "G1"), "FOREIGN")]
+
+
 def linked(islands: str):
     return empty([device(f"G{n}", island="" if letter == "." else letter) for n, letter in enumerate(islands)])
 
@@ -266,6 +271,10 @@ def test_devices_lie_over_as_many_islands_as_they_are_on_and_none_where_none_is_
         0, 0, 0, 1, 2
     ]  # fmt: skip
     assert divided(linked("...."), "n0", ("G0", "G3")) == 0
+    apart = Site(
+        worker="w", node="n0", devices=("G0", "G2", "G3"), reach=Reach.UNBOUND, free_millis=3, free_memory_mib=0
+    )
+    assert order(made, need(3), apart)[:2] == (EFFORT[Reach.UNBOUND] + 2 * APART, 3)
     assert island_of(made, "G3") == ("G3",)
     assert island_of(linked("...."), "G3") == ()
 

@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from policies.appraisal import LEAST_SHARE, MOST_KINDS, Appraiser, _known, _rounded
+from policies.appraisal import CPU_CELLS, LEAST_SHARE, MOST_KINDS, Appraiser, _known, _rounded
+from policies.board import Seat
 from policies.decide import decide
 from policies.isolation import isolation_price, price_of_isolation
 from policies.model.decision import PendingReason
@@ -17,6 +18,8 @@ from policies.model.snapshot import Gap, GapKind
 from policies.model.tenancy import Quota
 from policies.model.units import SecurityDomain
 from policies.model.workload import Shape
+from policies.packing.arrays import Fleet, Kinds, Typical
+from policies.packing.worth import outlook_of, prices
 from policies.placement import Ask, Room, Slot
 from policies.shortage import shortages
 from tests.policies.looking import FOUR, looked_at
@@ -195,11 +198,43 @@ def test_the_mix_is_of_what_is_wanted_by_kind_and_what_is_wanted_no_more_is_left
     assert [kind.share for kind in appraiser(work.board).expected] == [0.8, 0.2]
     appraiser.add(replace_wanted(asked[other.id], 0), -1)
     assert [kind.share for kind in appraiser(work.board).expected] == [0.8, 0.2], "who wants nothing counts nothing"
+    assert Appraiser([replace_wanted(asked[one.id], 0)])(work.board).expected == ()
+    ladder = (Shape(flavors=("A",), gpu_millis=700), Shape(flavors=("A",), gpu_millis=200))
+    both = mix(claim("civil/x:both", ladder=ladder))
+    assert [kind.shape.gpu_millis for kind in both.board.appraise(both.board).expected] == [700], "its best rung"
     nowhere = claim("civil/x:nowhere", ladder=(Shape(flavors=("Z",)),))
     assert Appraiser([])(work.board).expected == ()
     blind = looked_at(replace(snapshot(FOUR, [one]), nodes=()), rules())
     assert len(blind.board.appraise(blind.board).expected) == 1, "of hosts nothing is known but their devices"
     assert [kind.shape for kind in mix(nowhere).board.appraise(work.board).expected] == []
+
+
+@pytest.mark.parametrize("taken", [(), ("G1", "B0")])
+def test_capacity_is_priced_as_it_stands_on_the_board_by_the_mix_and_what_is_asked_for(taken):
+    one = claim("civil/x:one", least=3, ladder=(Shape(flavors=("A",), gpu_millis=500, cpu_millis=2_000),))
+    other = claim("civil/y:other", ladder=(Shape(flavors=(), gpu_millis=500, cpu_millis=1_000),))
+    work, left = mix(one, other), np.array([[1000] * 4, [1000, 0, 0, 0]])
+    cpu = [64_000, 64_000]
+    for name in taken:
+        row = int(name.startswith("B"))
+        work.board.take(Seat(claim="c", domain=CIVIL, rung=0, worker="w", devices=(name,), gpu_millis=400, memory_mib=0,
+                             charge=400, flavor="AB"[row], cpu_millis=5_000))  # fmt: skip
+        left[row, int(name[1])] -= 400
+        cpu[row] -= 5_000
+    asked = [lots[0].ask for lots in work.of_claim.values()]
+    typical = Typical(cpu=np.array([2_000, 1_000]), devices=np.array([1, 1]), millis=np.array([500, 500]),
+                      models=np.array([1, 3]), share=np.array([0.8, 0.2]))  # fmt: skip
+    here = replace(outlook_of(typical, 2, 4, max(cpu), CPU_CELLS), fleet_millis=5_000, fleet_cpu=128_000)
+    nothing = np.zeros((2, 4), np.int64)
+    fleet = Fleet(cpu=np.array(cpu), memory=nothing[:, 0], model=np.array([0, 1]), devices=np.array([4, 1]), left=left,
+                  owner=nothing, tags=nothing)  # fmt: skip
+    kinds = Kinds(cpu=typical.cpu, memory=nothing[:, 0], devices=typical.devices, millis=typical.millis,
+                  models=typical.models, domain=nothing[:, 0])  # fmt: skip
+    exact = prices(here, fleet, kinds, np.array([3, 1]))
+    found = Appraiser(asked)(work.board).tables
+    assert [found.holes["A"], found.holes["B"]] == exact.holes.tolist()
+    assert (found.stranded, found.blocks) == (exact.stranded.tolist(), exact.blocks.tolist())
+    assert ([found.scarcity["A"], found.scarcity["B"]], found.cpu_cell) == (exact.scarcity.tolist(), exact.cpu_cell)
 
 
 def replace_wanted(ask, wanted: int):

@@ -8,6 +8,7 @@ import pytest
 
 from policies.certificate import certify
 from policies.model.inventory import DeviceHealth
+from policies.model.units import SecurityDomain
 from policies.model.workload import Shape
 from tests.policies.looking import FOUR
 from tests.policies.situations import NOW_MS, claim, device, rules, running, snapshot
@@ -132,6 +133,13 @@ FIXED = {
     "a device of another kind": (
         stays((pinned("civil/x:p"), ("B0",)), devices=[*FOUR, replace(device("B0"), flavor="B")]), policy(defence=4000),
         {"defence": ""}),
+    "who holds its floor in parts of two devices": (
+        replace(stays((pinned("civil/x:p", 2, 500), ("G0", "G1"))), groups=(
+            replace(stays((pinned("civil/x:p", 2, 500), ("G0", "G1"))).groups[0], replicas=2),)),
+        policy(civil_x=1000, defence=3000), {"civil/x": "", "defence": f"2 {THEIRS}"}),
+    "what is not seen stays whatever its class": (
+        replace(stays((claim("civil/x:c", least=2), ("G0",), ("G1",))), adopting=(SecurityDomain.CIVIL,)),
+        policy(defence=3000), {"defence": f"2 {THEIRS}"}),
     "a claim that was deleted leaves": (
         replace(stays((pinned("civil/x:p"), ("G0",))), claims=()), policy(defence=4000), {"defence": ""}),
     "a worker that is gone": (
@@ -198,6 +206,8 @@ HOST = {
     "a claim without devices": (wish(devices=0), ""),
     "a claim of no part": (wish(gpu_millis=0), ""),
     "no replica at least": (wish(0, devices=3), "needs 3 devices of one host, the largest has 2"),
+    "no replica at least and no host": (wish(0, cpu_millis=64_001),
+                                        "needs 1 replicas at once, the empty hosts have room for 0"),
     "more than the floor": (wish(2, devices=3), ""),
     "halves for which a host has processors": (wish(5, gpu_millis=500, cpu_millis=20_000), ""),
 }  # fmt: skip
@@ -217,3 +227,10 @@ def test_a_claim_is_named_at_its_team_and_above_and_nowhere_else():
     said = told(seen, policy(civil=3000, civil_x=3000, civil_y=1000))
     assert [bool(said[name]) for name in ("civil", "civil/x", "civil/y")] == [True, True, False]
     assert told(replace(seen, nodes=()), policy(civil=1000)) == {"civil": ""}, "less than the claim needs at least"
+
+
+def test_replicas_that_must_be_on_different_hosts_count_the_hosts_that_can_carry_one():
+    seen = snapshot(HOSTS, [wish(2, spread=True, cpu_millis=100)])
+    narrow = replace(seen, nodes=tuple(replace(one, cpu_millis=99 if one.id == "n1" else 100) for one in seen.nodes))
+    assert told(narrow, policy(civil=3000))["civil"].endswith("needs 2 hosts at once, the empty hosts have room for 1")
+    assert told(seen, policy(civil=3000)) == {"civil": ""}
