@@ -212,7 +212,8 @@ def _strongest(
         flavor, amount = option.flavor, option.charge * lot.size
         return _tier(work, lot, flavor, (used[flavor], sure[flavor]), amount), {flavor: amount}
     found: list[tuple[Tier, dict[FlavorId, int]]] = []
-    for option in choices(work, lot):
+    options = choices(work, lot) or (() if lot.missing else lot.ask.options)  # what is whole may stay on its own rung
+    for option in options:
         needs = amounts(lot, option)
         tier = max(_tier(work, lot, flavor, (used[flavor], sure[flavor]), amount) for flavor, amount in needs.items())
         tier = max(tier, _right_of_base(work, lot))

@@ -8,6 +8,7 @@ import pytest
 
 from policies.decide import decide
 from policies.ends import boost, ends_by
+from policies.invariants import check_decision
 from policies.model.decision import PendingReason
 from policies.model.inventory import Flavor
 from policies.model.memory import ClaimMemory, Hold, Memory, UsageRecord
@@ -68,6 +69,20 @@ def test_what_others_keep_and_use_themselves_is_kept_once():
     policy = quotas(NONE, defence=(3000, 0, ALL))
     seen = snapshot(SIX, [MANY, theirs], running(theirs, ("G0",), ("G1",)))
     assert served(seen, policy) == 3
+
+
+@pytest.mark.parametrize(("rank", "stays"), [("pinned", True), ("standard", False)])
+def test_where_a_limit_is_lowered_what_may_not_be_ended_stays_on_its_rung_though_only_a_smaller_one_is_inside(
+    rank, stays
+):
+    """It runs on four devices; its tenant may now hold one. No other move is held up by it."""
+    ladder = (*claim(MANY.id, devices=4).ladder, *claim(MANY.id, millis=500).ladder)
+    wide = claim("civil/x:wide", ladder=ladder, priority_class=rank)
+    policy = quotas(NONE, civil=(1000, ALL, 0), civil_x=(1000, ALL, 0))
+    seen = snapshot(FOUR, [wide], running(wide, tuple(one.id for one in FOUR)))
+    decision = decide(seen, policy, Memory(), NOW_MS)
+    assert (not decision.evictions) is stays
+    assert not check_decision(seen, decision, policy)
 
 
 BEGINS_MS = NOW_MS + 10_000_000
