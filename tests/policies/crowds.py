@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cache
 from itertools import groupby
 
+from hypothesis import settings
+
+from policies.decide import decide
+from policies.model.decision import Decision
 from policies.model.inventory import (
     Device,
     DeviceHealth,
@@ -26,6 +32,8 @@ from policies.model.workload import Claim, Demand, Job, Reservation
 from tests.simulation.generate import FLAVORS, Dice, claim, policy
 
 NOW_MS = 1_000_000
+CROWDS = 250
+DEPTH = max(1, settings().max_examples // 100)
 MOMENTS = (0, 1_000, 3_000, 5_000, 6_000, 15_000, 100_000)
 """How long ago things happened; among these are the limits of the policies that ``policy`` makes."""
 
@@ -39,6 +47,25 @@ class Crowd:
     memory: Memory
 
 
+def in_every_crowd(test: Callable[[int], None]) -> Callable[[], None]:
+    """The test on as many crowds as are tried; all tests look at the same ones, each decided on once."""
+
+    def run() -> None:
+        for seed in range(CROWDS * DEPTH):
+            test(seed)
+
+    run.__name__, run.__doc__, run.__module__ = test.__name__, test.__doc__, test.__module__
+    return run
+
+
+@cache
+def decided(seed: int) -> tuple[Crowd, Decision]:
+    """A crowd, and what is decided on it."""
+    here = crowd(seed)
+    return here, decide(here.snapshot, here.policy, here.memory, NOW_MS)
+
+
+@cache
 def crowd(seed: int) -> Crowd:
     dice = Dice(seed)
     rules = policy(dice)

@@ -17,7 +17,7 @@ from tests.policies.looking import DEPTH, SEEDS, granted, looked_at, wanting
 from tests.policies.situations import NOW_MS, claim, device, rules, running, snapshot, together
 from tests.simulation.generate import Dice
 
-MANY = settings(max_examples=120 * DEPTH, deadline=None, derandomize=DEPTH == 1)
+MANY = settings(max_examples=80 * DEPTH, deadline=None, derandomize=DEPTH == 1)
 HOSTS = ("n0", "n1", "n2")
 
 

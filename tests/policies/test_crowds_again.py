@@ -15,11 +15,9 @@ from policies.model.inventory import DeviceHealth, GroupState, ScrubState, Usage
 from policies.model.snapshot import GapKind
 from policies.quota import caps
 from policies.survey import survey
-from tests.policies.crowds import NOW_MS, Crowd, crowd
+from tests.policies.crowds import NOW_MS, Crowd, crowd, in_every_crowd
 from tests.policies.looking import DEPTH, SEEDS
 from tests.simulation.generate import Dice
-
-MANY = settings(max_examples=100 * DEPTH, deadline=None, derandomize=DEPTH == 1)
 
 
 def happened(dice: Dice, seen, other):
@@ -55,7 +53,7 @@ def _exchanged(dice: Dice, kind: str, nouns):
     return tuple(other for one in nouns for other in (new if one is at else (one,)))
 
 
-@settings(max_examples=40 * DEPTH, deadline=None, derandomize=DEPTH == 1)
+@settings(max_examples=25 * DEPTH, deadline=None, derandomize=DEPTH == 1)
 @given(SEEDS)
 def test_in_a_crowd_where_things_happen_deciding_again_gives_the_bytes_of_deciding_from_nothing(seed):
     here, dice = crowd(seed), Dice(seed)
@@ -73,8 +71,7 @@ def wishes(here: Crowd):
     return looked, {one.claim.id: one for one in asks(looked, fleet_of(looked, caps(looked)))}
 
 
-@MANY
-@given(SEEDS)
+@in_every_crowd
 def test_each_claim_may_keep_what_runs_on_its_rung_on_devices_and_workers_of_its_own_that_are_not_lost(seed):
     here = crowd(seed)
     seen, (_, asked) = here.snapshot, wishes(here)
@@ -102,8 +99,7 @@ def test_each_claim_may_keep_what_runs_on_its_rung_on_devices_and_workers_of_its
         assert {one.id for one in ask.leaving} == {one.id for one in groups} - {one.id for one in kept}
 
 
-@MANY
-@given(SEEDS)
+@in_every_crowd
 def test_each_claim_wants_what_its_traffic_asks_for_and_never_less_for_want_of_a_fresh_sample(seed):
     here = crowd(seed)
     seen, (_, asked) = here.snapshot, wishes(here)
@@ -131,8 +127,7 @@ def test_each_claim_wants_what_its_traffic_asks_for_and_never_less_for_want_of_a
         assert (ask.wanted, ask.minimum) == (target, min(target, claim.min_replicas))
 
 
-@MANY
-@given(SEEDS)
+@in_every_crowd
 def test_each_claim_is_idle_once_all_of_it_has_been_seen_idle_for_long_and_until_work_is_seen(seed):
     here = crowd(seed)
     seen, (_, asked) = here.snapshot, wishes(here)
@@ -157,8 +152,7 @@ def test_each_claim_is_idle_once_all_of_it_has_been_seen_idle_for_long_and_until
         assert ask.idle == (since is not None and NOW_MS - since >= bounds.idle_after_ms)
 
 
-@MANY
-@given(SEEDS)
+@in_every_crowd
 def test_each_claim_is_offered_the_rungs_that_some_host_could_carry_inside_the_most_that_it_may_hold(seed):
     here = crowd(seed)
     seen, (looked, asked) = here.snapshot, wishes(here)

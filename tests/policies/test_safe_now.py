@@ -8,17 +8,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hypothesis import given, settings
-
-from policies.decide import decide
 from policies.model.decision import EvictionReason
 from policies.model.inventory import GroupState, ScrubState, WorkerState
 from policies.model.memory import Drain
 from policies.model.snapshot import Gap, GapKind
 from policies.model.units import SecurityDomain
 from policies.planning import plan
-from tests.policies.crowds import NOW_MS, crowd
-from tests.policies.looking import DEPTH, SEEDS
+from tests.policies.crowds import NOW_MS, decided, in_every_crowd
 from tests.simulation.generate import Dice
 
 SIDES = {str(one) for one in SecurityDomain}
@@ -247,11 +243,9 @@ def told(one) -> tuple:
             return one.kind, one.domain, one.group
 
 
-@settings(max_examples=250 * DEPTH, deadline=None, derandomize=DEPTH == 1)
-@given(SEEDS)
+@in_every_crowd
 def test_everything_that_is_wanted_and_safe_now_is_planned_and_nothing_else(seed):
-    here, dice = crowd(seed), Dice(seed)
-    decision = decide(here.snapshot, here.policy, here.memory, NOW_MS)
+    (here, decision), dice = decided(seed), Dice(seed)
     decision = drains(dice, decision, here.policy.bounds)
     for seen in (here.snapshot, later(dice, here.snapshot, decision)):
         made = plan(seen, decision, here.policy, 7)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
 
 from policies.admission import backoff_ms
 from policies.board import UNBOUNDED
@@ -19,8 +18,8 @@ from policies.model.workload import Reservation, Shape
 from policies.supposing import KINDS, Situation, alone, applied
 from policies.unblock import TRIES, affordable, unblocking
 from tests.policies.crowds import NOW_MS as CROWDED_MS
-from tests.policies.crowds import crowd
-from tests.policies.looking import DEPTH, FOUR, SEEDS
+from tests.policies.crowds import crowd, in_every_crowd
+from tests.policies.looking import FOUR
 from tests.policies.situations import NOW_MS, claim, device, rules, running, snapshot
 from tests.policies.test_explain import tight
 from tests.policies.test_unblock import OLD, SITUATIONS, URGENT, WISH, all_to_defence
@@ -195,11 +194,7 @@ def test_who_could_do_with_half_a_device_is_not_told_of_a_whole_one():
     assert (change.kind, change.amount_millis) == ("quota", 400)
 
 
-MANY = settings(max_examples=60 * DEPTH, deadline=None, derandomize=DEPTH == 1)
-
-
-@MANY
-@given(SEEDS)
+@in_every_crowd
 def test_a_situation_without_the_others_is_that_of_somebody_who_has_the_platform_alone(seed):
     here = crowd(seed)
     seen, memory = here.snapshot, replace(here.memory, usage=(

@@ -8,10 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import replace
 
-from hypothesis import given, settings
-
 from policies.admission import backoff_ms
-from policies.decide import decide
 from policies.invariants import check, check_decision
 from policies.model.decision import EvictionReason, PendingReason
 from policies.model.inventory import DeviceHealth, GroupState, WorkerState
@@ -19,10 +16,8 @@ from policies.model.memory import Drain
 from policies.model.snapshot import GapKind
 from policies.model.units import UNLIMITED
 from policies.planning import plan
-from tests.policies.crowds import NOW_MS, Crowd, crowd
-from tests.policies.looking import DEPTH, SEEDS
+from tests.policies.crowds import NOW_MS, Crowd, crowd, decided, in_every_crowd
 
-MANY = settings(max_examples=150 * DEPTH, deadline=None, derandomize=DEPTH == 1)
 FOR_OTHERS = (EvictionReason.RECLAIM, EvictionReason.PREEMPT, EvictionReason.REBALANCE, EvictionReason.CONSOLIDATE,
               EvictionReason.IDLE)  # fmt: skip
 
@@ -30,10 +25,6 @@ REFUSED = (PendingReason.DEACTIVATED, PendingReason.MISCONFIGURED, PendingReason
            PendingReason.NO_MATCHING_FLAVOR, PendingReason.SUSPENDED, PendingReason.EXCEEDS_MAX_QUOTA,
            PendingReason.TOPOLOGY_UNSATISFIED)  # fmt: skip
 """Who is refused waits for nothing; the last also where no place is free."""
-
-
-def decided(here: Crowd):
-    return decide(here.snapshot, here.policy, here.memory, NOW_MS)
 
 
 def blind(here: Crowd) -> set[str]:
@@ -46,11 +37,9 @@ SAID_OF_ODD_BEGINNINGS = ("no_victim_below_its_floor",)
 """In a crowd some gangs stand without their minimum: what they lose is counted by the second program alone."""
 
 
-@settings(max_examples=250 * DEPTH, deadline=None, derandomize=DEPTH == 1)
-@given(SEEDS)
+@in_every_crowd
 def test_in_a_crowd_the_second_program_finds_no_fault_with_what_is_decided_or_planned(seed):
-    here = crowd(seed)
-    decision = decided(here)
+    here, decision = decided(seed)
     made = plan(here.snapshot, decision, here.policy, 1)
     found = [
         *check_decision(here.snapshot, decision, here.policy),
@@ -59,11 +48,9 @@ def test_in_a_crowd_the_second_program_finds_no_fault_with_what_is_decided_or_pl
     assert not [one for one in found if one.rule not in SAID_OF_ODD_BEGINNINGS]
 
 
-@MANY
-@given(SEEDS)
+@in_every_crowd
 def test_who_has_no_place_any_more_leaves_with_its_true_cost_unless_its_domain_is_not_seen(seed):
-    here = crowd(seed)
-    decision = decided(here)
+    here, decision = decided(seed)
     placed = {one.group for one in decision.placements}
     domains = {one.id: str(one.domain) for one in here.snapshot.workers}
     leaving = [one for one in here.snapshot.groups if one.id not in placed and domains[one.worker] not in blind(here)]
@@ -75,11 +62,10 @@ def test_who_has_no_place_any_more_leaves_with_its_true_cost_unless_its_domain_i
         assert said.cost == (group.cold_start_ms * (1 + inside) + lost if group.running else 0)
 
 
-@MANY
-@given(SEEDS)
+@in_every_crowd
 def test_who_leaves_for_nobody_is_told_the_first_reason_that_applies(seed):
-    here = crowd(seed)
-    seen, decision = here.snapshot, decided(here)
+    here, decision = decided(seed)
+    seen = here.snapshot
     claims = {one.id: one for one in seen.claims}
     reasons = {one.claim: one for one in decision.reasons}
     sick = {one.id for one in seen.devices if one.health in (DeviceHealth.QUARANTINED, DeviceHealth.RETIRED)}
@@ -105,11 +91,10 @@ def test_who_leaves_for_nobody_is_told_the_first_reason_that_applies(seed):
             )  # fmt: skip
 
 
-@MANY
-@given(SEEDS)
+@in_every_crowd
 def test_a_worker_stays_where_it_is_until_somebody_needs_its_gpus_or_all_of_them_are_lost(seed):
-    here = crowd(seed)
-    seen, decision = here.snapshot, decided(here)
+    here, decision = decided(seed)
+    seen = here.snapshot
     used = {one.worker for one in decision.placements}
     gpus = {one.id: one.gpu for one in seen.devices}
     bound = {gpus[device] for one in decision.bindings for device in one.devices}
@@ -143,11 +128,9 @@ def held(here: Crowd, decision) -> dict[tuple[str, str], int]:
     return found
 
 
-@MANY
-@given(SEEDS)
+@in_every_crowd
 def test_each_tenant_is_told_what_it_holds_borrows_and_lends(seed):
-    here = crowd(seed)
-    decision = decided(here)
+    here, decision = decided(seed)
     holds, quotas = held(here, decision), {}
     for tenant in here.policy.tenants:
         for quota in tenant.quotas:
@@ -168,11 +151,9 @@ def test_each_tenant_is_told_what_it_holds_borrows_and_lends(seed):
         assert said.lent_millis <= min(unused, borrowed, unused if limit == UNLIMITED else limit)
 
 
-@MANY
-@given(SEEDS)
+@in_every_crowd
 def test_who_drains_is_remembered_since_its_routing_ended_and_the_budget_counts_who_left_for_others(seed):
-    here = crowd(seed)
-    decision = decided(here)
+    here, decision = decided(seed)
     groups = {one.id: one for one in here.snapshot.groups}
     since = {one.group: one.since_ms for one in here.memory.drains}
     drains = tuple(
@@ -191,11 +172,9 @@ def test_who_drains_is_remembered_since_its_routing_ended_and_the_budget_counts_
         assert after.get(one.id) == (NOW_MS if one.id in gone else before.get(one.id))
 
 
-@MANY
-@given(SEEDS)
+@in_every_crowd
 def test_who_runs_less_than_it_wants_is_remembered_to_wait_from_the_first_moment_on(seed):
-    here = crowd(seed)
-    decision = decided(here)
+    here, decision = decided(seed)
     groups = {one.id: one for one in here.snapshot.groups}
     before = {one.claim: one for one in here.memory.claims}
     after = {one.claim: one for one in decision.memory.claims}
@@ -212,11 +191,9 @@ def test_who_runs_less_than_it_wants_is_remembered_to_wait_from_the_first_moment
         assert (None if now is None else now.waiting_since_ms) == expected
 
 
-@MANY
-@given(SEEDS)
+@in_every_crowd
 def test_what_was_freed_is_held_for_whoever_has_not_started_on_it_yet_and_until_when_it_was_said(seed):
-    here = crowd(seed)
-    decision = decided(here)
+    here, decision = decided(seed)
     groups = {one.id for one in here.snapshot.groups}
     before = {(one.device, one.claim): one.expires_at_ms for one in here.memory.holds}
     fresh = NOW_MS + here.policy.bounds.victim_hold_ms

@@ -14,6 +14,7 @@ from policies.model.memory import ClaimMemory, Memory, Spoilt
 from policies.model.policy import ModeDeclaration, ModeOverlay, OperatingMode
 from policies.model.snapshot import Gap, GapKind
 from policies.model.workload import ClaimKind, Job
+from policies.queueing import told
 from policies.releasing import for_operator, for_tenant
 from tests.policies.looking import FOUR
 from tests.policies.situations import NOW_MS, claim, device, rules, running, snapshot
@@ -27,7 +28,7 @@ PLENTY = rules(civil=4000, defence=0, floor=0)
 
 
 def said(seen, policy=PLENTY, memory=Memory(), name: str = ONE.id) -> Reason:  # noqa: B008  # a frozen noun
-    return for_operator(decide(seen, policy, memory, NOW_MS), name)
+    return for_operator(told(decide(seen, policy, memory, NOW_MS), seen.claims), name)
 
 
 def brief(reason: Reason) -> tuple:
@@ -185,7 +186,7 @@ def test_each_waiting_claim_is_told_its_place_in_its_own_tenants_queue():
     theirs = [claim(f"defence/y:q{index}", submitted_at_ms=index + 1) for index in range(2)]
     full = claim("civil/x:full", priority_class="pinned"), claim("defence/y:full", priority_class="pinned")
     seen = snapshot(FOUR, [*full, *queue, urgent, *theirs], running(full[0], ("G0",)), running(full[1], ("G1",)))
-    decision = decide(seen, tight(), Memory(), NOW_MS)
+    decision = told(decide(seen, tight(), Memory(), NOW_MS), seen.claims)
     places = {one.claim: one.position for one in decision.reasons}
     assert [places[one.id] for one in (*queue, *theirs, *full)] == [1, 2, 3, 1, 2, None, None]
     assert places[urgent.id] is None, "its minimum is more than the tenant may ever hold"
@@ -253,10 +254,10 @@ RELEASED = {
 def test_its_tenant_is_told_the_same_but_for_what_others_do(kind):
     seen, *rest = SAID[kind][0]
     decision = decide(seen, *(rest or (PLENTY,)), Memory(), NOW_MS)
-    told = for_tenant(decision, ONE.id, seen.claims)
-    assert (str(told.state), str(told.code), told.sentence) == RELEASED[kind]
-    assert (told.blockers, told.unblocking, "right" in dict(told.score_terms)) == ((), None, False)
+    reason = for_tenant(decision, ONE.id, seen.claims)
+    assert (str(reason.state), str(reason.code), reason.sentence) == RELEASED[kind]
+    assert (reason.blockers, reason.unblocking, "right" in dict(reason.score_terms)) == ((), None, False)
     if kind != "no host":
-        assert (told.eta_ms, told.eta_assumption) == (None, "")
+        assert (reason.eta_ms, reason.eta_assumption) == (None, "")
     assert for_tenant(decision, "civil/x:unknown", seen.claims) is None
     assert for_tenant(decision, ONE.id, ()) is None
