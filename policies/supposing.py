@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from policies.board import UNBOUNDED
-from policies.model.decision import Change
+from policies.model.decision import Change, FurtherChange
 from policies.model.inventory import Device, DeviceHealth, Node, ScrubState
 from policies.model.memory import Memory
 from policies.model.policy import Policy
@@ -28,7 +28,15 @@ class Situation:
 
 def applied(situation: Situation, change: Change) -> Situation:
     """Return the situation as if the change had been made. Raises ``KeyError`` for a kind that is none."""
-    return _APPLY[change.kind](situation, change)
+    for one in (change, *(_alone(further) for further in change.also)):
+        situation = _APPLY[one.kind](situation, one)
+    return situation
+
+
+def _alone(further: FurtherChange) -> Change:
+    return Change(
+        kind=further.kind, subject=further.subject, amount_millis=further.amount_millis, value=further.value
+    )  # fmt: skip
 
 
 def alone(situation: Situation, is_own: Callable[[ClaimId], bool]) -> Situation:

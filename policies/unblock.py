@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import combinations
 
 from policies.admission import backoff_ms
 from policies.decide import decide
-from policies.model.decision import Change, PendingReason, Reason
+from policies.model.decision import Change, FurtherChange, PendingReason, Reason
 from policies.model.inventory import DeviceHealth, ScrubState
 from policies.model.naming import tenant_of
 from policies.model.tenancy import Quota
@@ -24,6 +26,10 @@ MOST_MILLIS = 64 * WHOLE_GPU_MILLIS
 """Largest amount considered."""
 CHOICES_TRIED = 16
 """Claims, devices, hosts, tenants or moments of one kind that are tried."""
+PAIRED_OF_A_KIND = 2
+"""Changes of each kind of which two are tried together, where none helps alone."""
+TWICE = frozenset({"sight", "uncordon", "repair", "release", "reservation", "lending_limit"})
+"""Kinds of which two changes are tried together: each is of something else."""
 LONGEST_WAIT_MS = 3_600_000
 """Who must wait longer than an hour is told what else would help."""
 
@@ -49,7 +55,8 @@ def unblocking(situation: Situation, claim: ClaimId, tries: int = TRIES) -> Chan
 
     What is returned was tried: ``applied`` with the change, decided again, grants the claim more than now. The fewest
     millis of devices win, then the order of ``KINDS``: what takes no devices comes first. Amounts are found by
-    halving: of the same kind and subject, more never helps less. Cost: at most ``tries`` decisions.
+    halving: of the same kind and subject, more never helps less. Where no single change helps, two together are tried,
+    see ``PAIRED_OF_A_KIND``. Cost: at most ``tries`` decisions.
     """
     before = _reason(situation, claim)
     asked = next((one for one in situation.snapshot.claims if one.id == claim), None)
@@ -61,7 +68,7 @@ def unblocking(situation: Situation, claim: ClaimId, tries: int = TRIES) -> Chan
     for change in sorted(_free(search), key=lambda one: KINDS.index(one.kind)):
         if search.helps(change):
             return change
-    return _cheapest(search)
+    return _cheapest(search) or _first_pair(search)
 
 
 def affordable(claims: int, work: int) -> int:
@@ -245,6 +252,40 @@ def _smallest(search: _Search, form: Change, below: int) -> Change | None:
     if form.kind != "capacity" and step > 1 and search.helps(at(found - 1)):  # others of the tenant hold parts
         found = halved(max(low, found - step), found - 1, 1)
     return at(found)
+
+
+def _first_pair(search: _Search) -> Change | None:
+    """Return the first two changes that admit the claim together; None if none of those tried does.
+
+    Of each kind a few are tried, those that take least first; of what there may be more or less as much as the claim's
+    smallest rung needs.
+    """
+    free = sorted(_free(search), key=lambda one: KINDS.index(one.kind))
+    if search.claim.suspended:
+        free += _free(replace(search, claim=replace(search.claim, suspended=False)))
+    whole = sorted(_whole(search), key=lambda one: (one.amount_millis, KINDS.index(one.kind)))
+    count: Counter[str] = Counter()
+    some: list[Change] = []
+    for one in (*free, *whole, *(_enough(search.claim, form) for form in _measured(search))):
+        count[one.kind] += 1
+        some += [one] if count[one.kind] <= PAIRED_OF_A_KIND else []
+    pairs = sorted(combinations(some, 2), key=lambda two: two[0].amount_millis + two[1].amount_millis)
+    return next(filter(search.helps, (_both(first, second) for first, second in pairs)), None)
+
+
+def _enough(claim: Claim, form: Change) -> Change:
+    last = claim.ladder[-1]
+    amount = max(1, claim.min_replicas) * last.devices * last.gpu_millis
+    if form.kind == "capacity":
+        amount = -(-amount // WHOLE_GPU_MILLIS) * WHOLE_GPU_MILLIS
+    return replace(form, amount_millis=amount, sentence=form.sentence.format(amount))
+
+
+def _both(first: Change, second: Change) -> Change:
+    also = FurtherChange(
+        kind=second.kind, subject=second.subject, amount_millis=second.amount_millis, value=second.value
+    )  # fmt: skip
+    return replace(first, also=(also,), sentence=f"{first.sentence}, and {second.sentence}")
 
 
 def _counts_whole(claim: Claim) -> bool:

@@ -169,6 +169,20 @@ class Eviction:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FurtherChange:
+    """What has to be changed too: without it the first change would not admit the claim, nor would it alone."""
+
+    kind: str
+    """As of the first change."""
+    subject: str
+    """What it concerns, as of the first change."""
+    amount_millis: int = 0
+    """How much it takes, in thousandths of a device; 0 where it takes none from anybody."""
+    value: str = ""
+    """What is set; empty where there is no choice."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
     """A smallest change that would admit the claim; data that simulation can apply."""
 
@@ -182,7 +196,9 @@ class Change:
     value: str = ""
     """What is set: milliseconds, class, flavor, replicas, or devices x millis; empty where there is no choice."""
     sentence: str = ""
-    """The change in plain language."""
+    """The change in plain language, with what has to be changed too."""
+    also: tuple[FurtherChange, ...] = ()
+    """What has to be changed too, where no single change was found that admits the claim; at most one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

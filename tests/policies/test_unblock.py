@@ -14,6 +14,7 @@ from policies.model.inventory import DeviceHealth
 from policies.model.memory import ClaimMemory, Memory
 from policies.model.policy import ModeDeclaration, ModeOverlay, OperatingMode, Policy
 from policies.model.snapshot import Gap, GapKind
+from policies.model.tenancy import Quota
 from policies.model.workload import Reservation, Shape
 from policies.releasing import for_operator
 from policies.supposing import Situation, alone, applied
@@ -101,6 +102,39 @@ def test_p31_the_smallest_unblocking_change_really_admits_the_claim(kind):
     assert admits(now, WISH.id, change)
 
 
+def closed(seen):
+    return replace(seen, nodes=tuple(replace(one, schedulable=False) for one in seen.nodes))
+
+
+def borrowing_nothing() -> Policy:
+    """Its tenant has no quota and may borrow nothing."""
+    nothing = Quota(flavor="A", nominal_millis=0, borrowing_limit_millis=0)
+    policy = rules(civil=0, defence=0, floor=0)
+    return replace(policy, tenants=tuple(
+        replace(one, quotas=(nothing,)) if one.id == "civil/x" else one for one in policy.tenants
+    ))  # fmt: skip
+
+
+PAIRS = {
+    ("repair", "borrowing_limit"): (
+        snapshot([replace(FOUR[0], health=DeviceHealth.QUARANTINED)], [URGENT]), borrowing_nothing(),
+    ),
+    ("fix", "uncordon"): (closed(snapshot(FOUR[:1], [replace(WISH, suspended=True)])), rules(civil=2000, floor=0)),
+    ("uncordon", "mode"): (closed(snapshot(FOUR[:1], [claim(WISH.id, least=1, priority_class="standard")])), crisis()),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kinds", PAIRS)
+def test_p31_where_no_change_helps_alone_two_are_named_that_admit_together(kinds):
+    seen, policy = PAIRS[kinds]
+    now = Situation(snapshot=seen, policy=policy, memory=Memory(), now_ms=NOW_MS)
+    change = unblocking(now, WISH.id)
+    assert (change.kind, *(one.kind for one in change.also)) == kinds
+    assert admits(now, WISH.id, change)
+    assert not admits(now, WISH.id, replace(change, also=()))
+    assert ", and " in change.sentence
+
+
 def admits(now: Situation, name: str, change: Change) -> bool:
     """Say whether the claim is granted more once the change is made."""
     then = applied(now, change)
@@ -120,6 +154,7 @@ def test_p31_in_random_worlds_every_change_that_is_named_admits_and_no_smaller_o
         change = unblocking(now, reason.claim)
         if change is not None:
             assert admits(now, reason.claim, change)
+            assert not change.also or not admits(now, reason.claim, replace(change, also=()))
         smaller = every_change(now, reason.claim, below=2_000 if change is None else change.amount_millis)
         helping = [one for one in smaller if admits(now, reason.claim, one)]
         assert not helping, (change, helping)
