@@ -84,7 +84,7 @@ def allocate(work: Allocation) -> None:
     _serve(work, FLOOR)
     work.may_reopen = False
     _serve(work, GUARANTEED)
-    if any(lot.has_failed and lot.tier <= GUARANTEED for lot in work.open_lots()):
+    if work.has_chosen or any(lot.has_failed and lot.tier <= GUARANTEED for lot in work.open_lots()):
         _serve_siblings(work)
     _serve(work, ENTITLED)
     _serve_leftover(work, [lot for lot in work.open_lots() if lot.tier is not Tier.NONE])

@@ -56,6 +56,7 @@ def grant(work: Allocation, lot: Lot, tier: Tier) -> bool:
     for option in _by_place(work, lot, tier):
         if is_allowed(work, lot, option, tier) and place(work, lot, option, tier):
             keep(work, lot)
+            work.has_chosen |= tier <= Tier.GUARANTEED and any(one.flavor != option.flavor for one in lot.ask.options)
             return True
     lot.has_failed = True
     work.codes.setdefault(lot.ask.claim.id, PendingReason.TOPOLOGY_UNSATISFIED)

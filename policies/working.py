@@ -115,6 +115,8 @@ class Allocation:
     """Times that moves of others were looked for to make room; bounded."""
     may_reopen: bool = False
     """While set, what was settled by sums is not granted for good where it has no right to a floor; see ``steady``."""
+    has_chosen: bool = False
+    """Whether something with a right was placed that may run on several flavors: its right may have been on another."""
     given_up: list[Seat] = field(default_factory=list)
     """Replicas that still stand where their claim may not be any more, while it is placed anew; see ``parting``."""
     is_gentle: bool = False

@@ -14,9 +14,11 @@ from policies.model.codec import to_json
 from policies.model.decision import EvictionReason
 from policies.model.memory import Memory
 from policies.model.policy import ModeDeclaration, ModeOverlay, OperatingMode
+from policies.model.tenancy import Quota
+from policies.model.workload import Shape
 from policies.modes import effective, is_paused, mode_in_force, overlay_in_force
 from tests.policies.looking import FEW, FOUR, granted
-from tests.policies.situations import NOW_MS, claim, rules, running, snapshot
+from tests.policies.situations import NOW_MS, claim, device, rules, running, snapshot
 
 
 @FEW
@@ -79,6 +81,24 @@ def test_in_a_crisis_a_floor_holds_of_which_no_tenant_has_enough_for_a_whole_rep
     decision = decide(seen, policy, Memory(), NOW_MS)
     assert check_decision(seen, decision, policy) == ()
     assert sum(granted(decision, one.id) for one in both) == 1
+
+
+def test_in_a_crisis_a_floor_is_not_lost_to_a_sibling_that_might_run_there_and_runs_elsewhere():
+    """Paused work of y might have the floor of A and finds its place on B: what x runs on A stays for that floor."""
+    gang = claim("civil/x:gang", least=2, priority_class="batch")
+    either = claim("civil/y:either", most=2, ladder=(Shape(flavors=("B", "A")),), priority_class="batch")
+    both = tuple(Quota(flavor=flavor, nominal_millis=2000) for flavor in "AB")
+    policy = in_a_crisis(rules(civil=2000, defence=0))
+    policy = replace(policy, tenants=tuple(
+        replace(one, quotas=() if one.id == "civil/x" else both,
+                floor_millis=(("A", 1000), ("B", 1000)) if one.id == "civil" else ())
+        if one.domain == "civil" else one for one in policy.tenants
+    ))  # fmt: skip
+    on_b = [replace(device(name, "n1"), flavor="B") for name in ("H0", "H1")]
+    seen = snapshot([*FOUR[:2], *on_b], [gang, either], running(gang, ("G0",), ("G1",)))
+    decision = decide(seen, policy, Memory(), NOW_MS)
+    assert check_decision(seen, decision, policy) == ()
+    assert granted(decision, gang.id) == 2
 
 
 def test_a_crisis_may_pause_one_team_by_name_and_not_its_neighbour():
