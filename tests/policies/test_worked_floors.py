@@ -36,6 +36,7 @@ def told(seen, of) -> dict[str, str]:
 
 EMPTY = snapshot(FOUR, [])
 STAYS = "GPUs of A carry work that nobody may preempt; too few remain for all floors at once"
+PARTS = "GPUs of A carry work that nobody may preempt; too few whole ones remain for all floors at once"
 THEIRS = "GPUs of A carry other domains' work that nobody may preempt; too few remain"
 
 
@@ -109,14 +110,14 @@ FIXED = {
         stays((pinned("civil/x:p", 2), ("G0",), ("G1",))), policy(defence=2000), {"defence": ""}),
     "halves on two devices leave no whole one": (
         stays((pinned("civil/x:p", 2, 500), ("G0",), ("G1",))), policy(civil_y=1000, defence=2000),
-        {"civil/y": f"2 {STAYS}", "defence": f"2 {STAYS}"}),
+        {"civil/y": f"2 {PARTS}", "defence": f"2 {PARTS}"}),
     "two halves on one device leave the others": (
         doubled(stays((pinned("civil/x:p", 2, 500), ("G0",)))), policy(civil_y=1000, defence=2000),
         {"civil/y": "", "defence": ""}),
     "two halves of one group on two devices leave no whole one": (
         replace(stays((pinned("civil/x:p", 2, 500), ("G0", "G1"))), groups=(
             replace(stays((pinned("civil/x:p", 2, 500), ("G0", "G1"))).groups[0], replicas=2),)),
-        policy(civil_y=1000, defence=2000), {"civil/y": f"2 {STAYS}", "defence": f"2 {STAYS}"}),
+        policy(civil_y=1000, defence=2000), {"civil/y": f"2 {PARTS}", "defence": f"2 {PARTS}"}),
     "a replica of two devices keeps both": (
         stays((pinned("civil/x:p", 1, devices=2), ("G0", "G1"))), policy(civil_y=1000, defence=2000),
         {"civil/y": f"2 {STAYS}", "defence": f"2 {STAYS}"}),
