@@ -23,7 +23,8 @@ from policies.working import Allocation
 def placements_of(lots: Sequence[Lot], there: Mapping[GroupId, Group]) -> list[Placement]:
     """Return the groups of one claim that should exist: its kept replicas, those of one worker and rung together.
 
-    ``there`` are the groups that run: one that stands on no rung of the claim any more keeps its name to itself.
+    ``there`` are the groups that run: one that stands on no rung of the claim any more keeps its name to itself, and so
+    does one of which all replicas leave while new ones stand elsewhere on its worker.
     """
     if len(lots) == 1:
         lot = lots[0]
@@ -31,17 +32,20 @@ def placements_of(lots: Sequence[Lot], there: Mapping[GroupId, Group]) -> list[P
             return []
         if len(lot.seats) == 1:
             one, group = _placement(lot, lot.seats), lot.seats[0].group
-            return [one if group is not None and group.rung == one.rung else _named(one, there)]
+            return [one if group is not None and group.rung == one.rung else _named(one, lot.seats, there)]
     found: dict[tuple[WorkerId, int], list[Seat]] = {}
     for lot in lots:
         for seat in lot.seats if lot.is_kept else ():
             found.setdefault((seat.worker, seat.rung), []).append(seat)
-    return [_named(_placement(lots[0], seats), there) for seats in found.values()]
+    return [_named(_placement(lots[0], seats), seats, there) for seats in found.values()]
 
 
-def _named(placement: Placement, there: Mapping[GroupId, Group]) -> Placement:
+def _named(placement: Placement, seats: Sequence[Seat], there: Mapping[GroupId, Group]) -> Placement:
     name, edition = placement.group, 0
-    while name in there and there[name].rung != placement.rung:
+    is_new = all(seat.group is None for seat in seats)
+    while (seen := there.get(name)) is not None and (
+        seen.rung != placement.rung or (is_new and not set(placement.devices) <= set(seen.devices))
+    ):
         edition += 1
         name = group_id(placement.claim, placement.worker, placement.rung, edition)
     return placement if not edition else replace(placement, group=name)

@@ -106,6 +106,17 @@ def test_stories_in_which_the_deep_run_found_a_fault_go_on_without_an_objection(
         made.step()
 
 
+def test_a_replica_that_moves_to_another_device_of_its_worker_is_another_group_there():
+    """Found by the deep run: somebody took one device of a worker, and who had it another one of the same worker."""
+    platform = Platform()
+    platform.begin(seed=577)
+    platform.every_turn_is_sound()
+    arrives, fails = Platform.a_claim_arrives, Platform.an_engine_gives_up
+    for happens in (*[arrives] * 7, *[fails] * 2, *[arrives] * 3, *[fails] * 3, *[arrives] * 2):
+        happens(platform)
+        platform.every_turn_is_sound()
+
+
 def test_a_reservation_of_a_whole_flavor_meets_a_gang_on_two_and_nothing_is_objected_to():
     """Found by the deep run: a reservation takes the one GPU of a flavor on which part of a gang's minimum stands."""
     dice = Dice(635)
