@@ -60,6 +60,8 @@ def lay_back(standing: Standing) -> None:
 
 def _in_order(work: Allocation, device: DeviceId) -> None:
     """Put the replicas on the device in the order in which a snapshot seats them."""
+    if len(work.board.seats[device]) <= 1:
+        return
 
     def place(seat: Seat) -> tuple[GroupId, int]:
         group = seat.group.id if seat.group is not None else GroupId("")

@@ -171,7 +171,7 @@ def _is_as_said(standing: Standing, name: ClaimId, now: ClaimMemory) -> bool:
     wish, before, said = standing.wishes.get(name), standing.work.survey.remembered.get(name, NEW), standing.results
     if wish is None or name in standing.volatile or wish.rung != now.rung:
         return False
-    if name in said.restless or name in said.waits:
+    if name in said.restless or any(lot.said is not None for lot in standing.work.of_claim[name][:1]):
         return False
     known = said.memories.known.get(name)
     return (known is now or known == now) and is_quiet(now) and before.lower_since_ms is before.idle_since_ms is None

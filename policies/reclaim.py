@@ -47,7 +47,8 @@ class Lot:
     has_failed: bool = False
     claim_lots: list[Lot] = field(default_factory=list)
     """All lots of its claim, this one among them."""
-    blockers: tuple[ClaimId, ...] = ()
+    said: object = None
+    """What the last decision said of its claim as of all of its terms; None where all is said anew. See ``results``."""
     order: tuple[int, bool, bool, int, ClaimId] = (0, False, False, 0, ClaimId(""))
     """Its place in its tenant's queue; see ``allocation.serving_order``."""
     terms: Terms | None = None

@@ -15,6 +15,7 @@ from policies.model.units import ClaimId, DeviceId, GroupId, WorkerId
 from policies.outcome import bindings, entitlements, evictions, held_by_gaps, placements_of
 from policies.quota import Demands
 from policies.recall import evicted_now, of_claim, of_running, remember, waits_on
+from policies.reclaim import Lot
 from policies.register import Register
 from policies.working import Allocation, runs_alone
 
@@ -34,11 +35,9 @@ class Results:
     moved_devices: set[DeviceId] = field(default_factory=set)
     restless: set[ClaimId] = field(default_factory=set)
     """Claims of which something may change by itself: they start, move, leave, could be better off, or wait and are
-    told apart from others."""
-    waits: dict[ClaimId, Said] = field(default_factory=dict)
-    """What was said of each other that waits, as of all of its terms: where it still is, everything stands."""
+    told apart from others. Of the others that wait their lot knows what was said: where it still is, all stands."""
     told: dict[tuple[object, ...], Said] = field(default_factory=dict)
-    """The same, by terms."""
+    """What was said of these, by terms."""
     has_turns: bool = False
     """Whether some of these were told when their turn comes."""
 
@@ -48,7 +47,6 @@ class Results:
     def forget(self, claim: ClaimId) -> None:
         """Leave out what was said of a claim that is no more."""
         self.restless.discard(claim)
-        self.waits.pop(claim, None)
         self.reasons.drop(claim)
         self.memories.drop(claim)
         for placement in self.placed_of.pop(claim, ()):
@@ -91,24 +89,29 @@ def conclude(
 
 def _afresh(results: Results, facts: Known, changed: Collection[ClaimId]) -> Collection[ClaimId]:
     """Return the claims of which everything is said anew, in any order."""
-    work, waits = facts.work, results.waits
+    work = facts.work
     if len(work.of_claim) == len(changed):
         return changed
     found = results.restless.union(changed)
     found.update(seat.claim for seat in work.board.moved if seat.claim in work.of_claim)
-    is_timed = bool(facts.turns) or results.has_turns
+    for claim in found:
+        for lot in work.of_claim[claim][:1]:
+            lot.said = None
     for lot in work.open_lots():
-        claim = lot.order[-1]
-        if claim in found:
-            continue
-        said = waits.get(claim)
-        if (
-            said is None
-            or alike_so_far(facts, lot, claim) is not said
-            or (is_timed and results.reasons.known[claim].eta_ms != when(facts, claim, said))
-        ):
-            found.add(claim)
+        if lot.said is None or not _stands(results, facts, lot):
+            lot.said = None
+            found.add(lot.ask.claim.id)
     return found
+
+
+def _stands(results: Results, facts: Known, lot: Lot) -> bool:
+    """Say whether the same is said of the lot's claim as before, and when its turn comes too."""
+    claim = lot.ask.claim.id
+    said = alike_so_far(facts, lot, claim)
+    if said is None or lot.said is not said:
+        return False
+    is_timed = bool(facts.turns) or results.has_turns
+    return not is_timed or results.reasons.known[claim].eta_ms == when(facts, claim, said)
 
 
 def _place(results: Results, work: Allocation, afresh: Iterable[ClaimId]) -> None:
@@ -166,7 +169,7 @@ def _say(
     eventful.update(seat.claim for seat in work.board.moved)
     reasons: dict[ClaimId, Reason] = {}
     memories: dict[ClaimId, ClaimMemory] = {}
-    restless, waits, lots_of = results.restless, results.waits, work.of_claim
+    restless, lots_of = results.restless, work.of_claim
     for claim in afresh:
         wish, lots = wishes[claim], lots_of[claim]
         seat, same = runs_alone(wish, lots), None
@@ -182,10 +185,9 @@ def _say(
         else:
             memories[claim] = memory
         if same is not None and claim not in eventful and waits_on(work.survey, wish, lots[0]):
-            waits[claim] = same
+            lots[0].said = same
             restless.discard(claim)
             continue
-        waits.pop(claim, None)
         if said.code is not None or wish.upgrades or claim in eventful:
             restless.add(claim)
         else:

@@ -192,3 +192,17 @@ def test_what_is_said_of_whoever_waits_is_the_same_object_while_others_come_and_
     for one in waits:
         assert said[3][one.id].state is ClaimState.WAITING
         assert said[3][one.id] is said[2][one.id]
+
+
+def test_when_its_turn_comes_is_told_anew_although_all_else_that_is_said_of_it_stands():
+    ends, forever = claim("civil/x:r0", expires_at_ms=NOW_MS + 3_600_000), claim("civil/x:r0")
+    waits = [claim(f"civil/x:w{index}", submitted_at_ms=index + 1) for index in range(3)]
+    decider, memory, told = Decider(), Memory(), []
+    for turn, runs in enumerate((ends, ends, ends, forever, forever, ends)):
+        seen = replace(snapshot(FOUR[:1], [runs, *waits], running(runs, ("G0",))), generation=turn)
+        decision = decider.decide(seen, rules(civil=4000, floor=0), memory, NOW_MS + turn * 60_000)
+        assert to_json(decision) == to_json(decide(seen, rules(civil=4000, floor=0), memory, NOW_MS + turn * 60_000))
+        memory = decision.memory
+        told.append(next(one.eta_ms is not None for one in decision.reasons if one.claim == waits[0].id))
+    assert decider.age == 5
+    assert told == [True, True, True, False, False, True]
