@@ -134,9 +134,10 @@ def ask_again(
         claim, before = seen.claims.get(name), standing.wishes.get(name)
         after = None if claim is None else ask(seen, claim, standing.fleet, standing.forms)
         if before is not None and after is not None and name not in reseated and _terms(before) == _terms(after):
+            standing.work.layout.queues.tell_apart(standing.work.of_claim[name], seen)
             continue
         changed.add(name)
-        _exchange(standing, name, before, after)
+        _exchange(standing, seen, name, before, after)
         if after is not None and is_volatile(after):
             standing.volatile.add(name)
         else:
@@ -147,7 +148,7 @@ def ask_again(
 _terms = attrgetter(*(one.name for one in fields(Ask)))
 
 
-def _exchange(standing: Standing, name: ClaimId, before: Ask | None, after: Ask | None) -> None:
+def _exchange(standing: Standing, seen: Survey, name: ClaimId, before: Ask | None, after: Ask | None) -> None:
     """Put the new wish in the place of the old one, with its lots."""
     work = standing.work
     for wish, sign in ((before, -1), (after, 1)):
@@ -167,7 +168,7 @@ def _exchange(standing: Standing, name: ClaimId, before: Ask | None, after: Ask 
         standing.wishes[name] = after
         work.of_claim[name] = lots_of(after, seats_held(after, work.layout.seated))
         count_complete(work.layout.complete, work.of_claim[name], 1)
-        work.layout.queues.add(work.of_claim[name])
+        work.layout.queues.add(work.of_claim[name], seen)
         for lot in work.of_claim[name]:
             work.victims.lot_of.update((id(seat), lot) for seat in lot.seats)
 

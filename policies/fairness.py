@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import heapq
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 
 from policies.model.units import FlavorId, TenantId
-from policies.reclaim import Lot
-from policies.working import Allocation, first_option
+from policies.working import Allocation
 
 SHARE_SCALE = 1_000_000
 """Parts of a borrowed milli, so that division by a large weight does not round a share down to nothing."""
@@ -16,42 +14,36 @@ SHARE_SCALE = 1_000_000
 Rank = tuple[tuple[bool, int, int, TenantId], ...]
 
 
-def in_fair_order(work: Allocation, lots: Sequence[Lot]) -> Iterator[Lot]:
-    """Yield the lots, each next one of the tenant that borrows least at that moment.
+def in_fair_order(
+    work: Allocation, tenants: Iterable[TenantId], next_flavor: Callable[[TenantId], FlavorId | None]
+) -> Iterator[tuple[TenantId, FlavorId]]:
+    """Yield who is served next and with what, again and again: the tenant that borrows least at that moment.
 
     Tenants are compared from the top of the tree: first their domains, then what is below. Of equal borrowers the
-    lighter user of the past goes first, then the smaller id; weight zero comes last. Inside a tenant the given order is
-    kept.
+    lighter user of the past goes first, then the smaller id; weight zero comes last. ``next_flavor`` is what the
+    tenant's next lot counts by, None if it has no more; a tenant is served while that stays the same and nobody is
+    granted anything.
     A tenant that was offered something and took nothing borrows as little as before: it stays the next.
     Cost: ranks only grow while capacity is handed out, so a heap with ranks checked on leaving it is exact.
     """
-    waiting: dict[TenantId, deque[Lot]] = {}
-    for lot in lots:
-        queue = waiting.get(lot.ask.tenant.id)
-        if queue is None:
-            queue = waiting[lot.ask.tenant.id] = deque()
-        queue.append(lot)
     past = {(one.tenant, one.flavor): one.milli_seconds for one in work.memory.usage}
-    heap = [(_rank(work, queue[0], past), tenant) for tenant, queue in waiting.items()]
+    waiting = [(flavor, tenant) for tenant in tenants if (flavor := next_flavor(tenant)) is not None]
+    heap = [(_rank(work, tenant, flavor, past), tenant) for flavor, tenant in waiting]
     heapq.heapify(heap)
     while heap:
         rank, tenant = heapq.heappop(heap)
-        queue = waiting[tenant]
-        now = _rank(work, queue[0], past)
-        if now != rank:
-            heapq.heappush(heap, (now, tenant))
-            continue
-        counts, flavor = work.counts, first_option(queue[0]).flavor
-        yield queue.popleft()
-        while queue and work.counts == counts and first_option(queue[0]).flavor == flavor:
-            yield queue.popleft()
-        if queue:
-            heapq.heappush(heap, (_rank(work, queue[0], past), tenant))
+        flavor = next_flavor(tenant)
+        now = rank if flavor is None else _rank(work, tenant, flavor, past)
+        if flavor is not None and now == rank:
+            yield tenant, flavor
+            flavor = next_flavor(tenant)
+        if flavor is not None:
+            heapq.heappush(heap, (_rank(work, tenant, flavor, past), tenant))
 
 
-def _rank(work: Allocation, lot: Lot, past: dict[tuple[TenantId, FlavorId], int]) -> Rank:
-    flavor, path = first_option(lot).flavor, []
-    at: TenantId | None = lot.ask.tenant.id
+def _rank(work: Allocation, of: TenantId, flavor: FlavorId, past: dict[tuple[TenantId, FlavorId], int]) -> Rank:
+    path = []
+    at: TenantId | None = of
     while at is not None and at in work.survey.tenants:
         tenant = work.survey.tenants[at]
         share = work.shares[flavor].get(at)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
+
 from policies.admission import Option
+from policies.alike import Alike, Stretch, in_order
 from policies.ends import ends_by
 from policies.limits import guaranteed
-from policies.model.units import ClaimId, DeviceId, NodeId
+from policies.model.units import ClaimId, DeviceId, NodeId, TenantId
 from policies.model.workload import Claim
 from policies.reclaim import Lot, Tier
 from policies.survey import Survey
-from policies.working import Allocation, first_option
+from policies.working import Allocation, first_option, single_out
 
 LARGE_CLAIMS = 8
 """Waiting claims for which devices are kept at the same time; more would keep too much idle."""
@@ -32,8 +37,7 @@ def keep_for_the_large(work: Allocation) -> None:
     the way have announced their ends, the claim's start is known: until then the devices are open to jobs that will
     have left by then, and to nothing else.
     """
-    large = work.layout.queues.large
-    waiting = [lot for tenant in sorted(large) for lot in large[tenant] if _is_waiting(work, lot)]
+    waiting = [lot for tenant in sorted(work.open) for lot in _large(work, tenant)]
     waiting.sort(key=lambda lot: (_strength(work, lot), -lot.ask.claim.submitted_at_ms), reverse=True)
     for lot in waiting[:LARGE_CLAIMS]:
         kept, begins = _best_host(work, lot, first_option(lot))
@@ -42,6 +46,33 @@ def keep_for_the_large(work: Allocation) -> None:
                 work.board.needed_at[device] = begins
             work.kept_for[device] = lot.ask.claim.id
             work.board.holder.setdefault(device, {})[lot.ask.claim.id] = _strength(work, lot)
+        single_out(work, lot)
+
+
+def _large(work: Allocation, tenant: TenantId) -> list[Lot]:
+    """Return the tenant's lots for which devices may be kept, in the order of its queue; of equal ones the first few.
+
+    The very first of the queue may be stronger than those of equal terms, and have a right where these have none.
+    """
+    found = [lot for lot in work.open[tenant] if _is_large(lot) and _is_waiting(work, lot)]
+    for alike in work.layout.queues.alike.get(tenant, {}).values():
+        for one in alike.stretches if _is_large(alike.lots[0]) else ():
+            end = one.end if one.tier <= Tier.ENTITLED else one.begin + 1
+            found += islice(_waiting_of(work, alike, replace(one, end=end)), 1 + LARGE_CLAIMS)
+    return sorted(found, key=in_order)
+
+
+def _waiting_of(work: Allocation, alike: Alike, one: Stretch) -> Iterator[Lot]:
+    for lot in islice(alike.lots, one.begin, one.end):
+        lot.tier = one.tier
+        if _is_waiting(work, lot):
+            yield lot
+
+
+def _is_large(lot: Lot) -> bool:
+    """Say whether the lot is a minimum whose first shape is more than one device."""
+    options = lot.ask.options
+    return lot.is_base and bool(options) and lot.ask.claim.ladder[options[0].rung].devices > 1
 
 
 def _strength(work: Allocation, lot: Lot) -> tuple[int, int]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from itertools import islice, pairwise
 
+from policies.alike import Alike
 from policies.limits import guaranteed, not_lent
 from policies.model.units import ClaimId, FlavorId, TenantId
+from policies.queues import Run
 from policies.reclaim import Lot, Tier
-from policies.working import Allocation, amounts, first_option, siblings
+from policies.working import Allocation, amounts, first_option, siblings, single_out
 
 MOST_MISSES = 64
 """Lots in a row that do not fit into what a parent has left; after these no more are looked at."""
@@ -35,10 +37,14 @@ def pool(work: Allocation, sure_of: Mapping[TenantId, Mapping[FlavorId, int]]) -
     below = {tenant: _above(work, tenant) for tenant in work.open} if left else {}
     told: Families = set()
     for parent in sorted(left, key=lambda one: (-len(_above(work, one)), one)):
+        missed = set[tuple[object, ...]]()
         misses = {False: 0, True: 0}  # what a mode pauses may have a floor alone, and keeps nobody else from more
         for lot in _in_order(work, [tenant for tenant, above in below.items() if parent in above]):
             if misses[lot.ask.paused] < MOST_MISSES:
-                is_raised = _raised(work, sure, parent, lot, told)
+                what = lot.ask.tenant.id, lot.ask.paused, tuple(amounts(lot, first_option(lot)).items())
+                is_raised = what not in missed and _raised(work, sure, parent, lot, told)
+                if not is_raised and _follows_its_minimum(work, lot):
+                    missed.add(what)  # what is left only becomes less
                 misses[lot.ask.paused] = 0 if is_raised else misses[lot.ask.paused] + 1
             if misses[False] >= MOST_MISSES:
                 break
@@ -86,26 +92,34 @@ def _in_order(work: Allocation, tenants: Collection[TenantId]) -> Iterator[Lot]:
     def place(lot: Lot) -> tuple[tuple[int, bool, bool], int, tuple[int, ClaimId]]:
         return lot.order[:3], past.get((lot.ask.tenant.id, first_option(lot).flavor), 0), lot.order[3:]
 
-    queues = [queue for tenant in sorted(tenants) for queue in _of_equal_past(work, tenant, past)]
-    yield from heapq.merge(*(filter(_is_candidate, queue) for queue in queues), key=place)
+    queues = [queue for tenant in sorted(tenants) for queue in _candidates(work, tenant, past)]
+    yield from heapq.merge(*queues, key=place)
 
 
-def _of_equal_past(
+def _candidates(
     work: Allocation, tenant: TenantId, past: Mapping[tuple[TenantId, FlavorId], int]
-) -> Collection[Sequence[Lot]]:
-    """Return the tenant's queue, by flavor where it used more of one than of another: each in order by past use too."""
-    if len({past.get((tenant, flavor), 0) for flavor in work.shares}) <= 1:
-        return (work.open[tenant],)
+) -> Iterator[Iterable[Lot]]:
+    """Yield the tenant's lots that may be raised, in queues of which each is in the order of past use too."""
+    queues = work.layout.queues
     apart: dict[FlavorId, list[Lot]] = {}
+    is_alike = len({past.get((tenant, flavor), 0) for flavor in work.shares}) <= 1
     for lot in filter(_is_candidate, work.open[tenant]):
-        apart.setdefault(first_option(lot).flavor, []).append(lot)
-    return apart.values()
+        apart.setdefault(FlavorId("") if is_alike else first_option(lot).flavor, []).append(lot)
+    yield from apart.values()
+    together: list[Alike | Run] = [*queues.runs.get(tenant, {}).values(), *queues.alike.get(tenant, {}).values()]
+    for of_equals in together:
+        for one in of_equals.stretches:
+            if one.tier > Tier.GUARANTEED and not one.has_failed and _may_stay(of_equals.lots[one.begin]):
+                yield islice(of_equals.lots, one.begin, one.end)
 
 
 def _is_candidate(lot: Lot) -> bool:
-    is_open = lot.tier > Tier.GUARANTEED and not lot.is_kept and not lot.has_failed
+    return lot.tier > Tier.GUARANTEED and not lot.is_kept and not lot.has_failed and _may_stay(lot)
+
+
+def _may_stay(lot: Lot) -> bool:
     may_stay = lot.ask.rank.preemptible or not lot.missing
-    return is_open and may_stay and bool(lot.ask.options) and not lot.ask.idle
+    return may_stay and bool(lot.ask.options) and not lot.ask.idle
 
 
 def _raised(work: Allocation, sure: Sure, parent: TenantId, lot: Lot, told: Families) -> bool:
@@ -136,6 +150,7 @@ def _raised(work: Allocation, sure: Sure, parent: TenantId, lot: Lot, told: Fami
         for sibling in (one,) if family in told else _children(work, family[0]):
             work.pooled[sibling, flavor] = sure.get((sibling, flavor), 0) - shares[sibling].guaranteed
         told.add(family)
+    single_out(work, lot)
     lot.tier = Tier.FLOOR if is_floor else Tier.GUARANTEED
     return True
 

@@ -55,6 +55,8 @@ class Lot:
     """Equal among lots that are decided over alike; None for one judged by itself."""
     plain: Seat | None = None
     """Its one replica, where its right depends on what that counts and on nothing else of it."""
+    is_alike: bool = False
+    """Whether it stands in its class; see ``policies.alike``."""
 
     @property
     def missing(self) -> int:
@@ -87,6 +89,8 @@ class Victims:
     """See ``Allocation``."""
     spared: set[TenantId] = field(default_factory=set)
     """Tenants that had nothing to spare when somebody looked for a place; emptied before each search."""
+    robbed: list[Lot] = field(default_factory=list)
+    """Lots from which something was taken, also where it was given back, until somebody looks."""
 
     @property
     def is_spent(self) -> bool:
@@ -339,6 +343,7 @@ def record(victims: Victims, lot: Lot, tier: Tier, seats: tuple[Seat, ...]) -> l
         if owner is None or group is None:
             continue
         owner.seats.remove(seat)
+        victims.robbed.append(owner)
         reason = reason_for(victims, lot, owner, tier)
         victims.taken[group.id] = (reason, lot.ask.claim.id, cost(victims.survey, group))
     return taken

@@ -46,7 +46,7 @@ def laid_out(
     by_claim: dict[ClaimId, Ask] = {}
     made.show(_seats(whole, survey, by_claim, wishes, memory))
     made.appraise = whole.appraiser = Appraiser(by_claim.values())
-    whole.queues.fill(lot for lots in whole.of_claim.values() for lot in lots)
+    whole.queues.fill((lot for lots in whole.of_claim.values() for lot in lots), survey)
     return whole, by_claim
 
 

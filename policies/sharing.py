@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from policies.alike import Alike, Failure, Stretch
 from policies.model.workload import ClaimKind
 from policies.reclaim import Lot, Terms, Tier, may_displace
-from policies.working import Allocation, Failure, is_search_over
+from policies.working import Allocation, is_search_over
 
 Attempt = Callable[[Allocation, Lot, Tier], bool]
 
@@ -26,21 +27,61 @@ def granted(work: Allocation, lot: Lot, tier: Tier, attempt: Attempt) -> bool:
     What is granted takes places and quota from others and gives them none, so a failure stands until somebody leaves or
     moves, or rights are given anew. Who found a tenant with nothing to spare is among those who ask again after that.
     """
-    ask, claim, codes, refused = lot.ask, lot.ask.claim.id, work.codes, work.victims.refused_by_budget
+    ask, claim = lot.ask, lot.ask.claim.id
     if lot.terms is None or lot.seats or ask.held or ask.leaving or (work.holding and claim in work.holding):
         return _tried(work, lot, tier, attempt)
     remembered = work.survey.remembered.get(claim)
     if remembered is not None and (remembered.failed_at_ms is not None or remembered.spoilt != ()):
         return _tried(work, lot, tier, attempt)
-    key = id(lot.terms), tier, may_displace(work.victims, lot, tier), codes.get(claim), claim in refused
+    key = _key(work, lot, tier, may_ask=may_displace(work.victims, lot, tier))
     known = work.failed.get(key)
-    if known is not None and known.state == _state(work):
-        _fail_alike(work, lot, known)
-        return False
-    if _tried(work, lot, tier, attempt):
+    if known is None or known.state != state(work):
+        return _tried(work, lot, tier, attempt) or _note(work, lot, key)
+    lot.has_failed = True
+    work.victims.spared.update(known.spared)
+    if known.code is not None:
+        work.codes[claim] = known.code
+    if known.is_refused:
+        work.victims.refused_by_budget.add(claim)
+    return False
+
+
+def known_failure(work: Allocation, alike: Alike, one: Stretch, tier: Tier, now: tuple[int, bool]) -> Failure | None:
+    """Return how all lots of the stretch would fail in this state; None if that is to be found out."""
+    known = work.failed.get((id(alike.lots[0].terms), tier, True, one.code, one.is_refused))
+    return known if known is not None and known.state == now else None
+
+
+def first_granted(work: Allocation, alike: Alike, one: Stretch, tier: Tier, attempt: Attempt) -> bool:
+    """Return what the attempt to grant the first lot of the stretch returns, and take it out of the stretch."""
+    lot, claim = alike.lots[one.begin], alike.lots[one.begin].ask.claim.id
+    if one.code is not None:
+        work.codes[claim] = one.code
+    if one.is_refused:
+        work.victims.refused_by_budget.add(claim)
+    lot.tier, lot.has_failed = one.tier, one.has_failed
+    key = _key(work, lot, tier, may_ask=True)
+    work.trying = lot
+    is_granted = _tried(work, lot, tier, attempt)
+    work.trying = None
+    if is_granted:
+        alike.give(one)
         return True
+    _note(work, lot, key)
+    alike.fail(one, one.begin + 1, work.failed[key])
+    return False
+
+
+def _key(work: Allocation, lot: Lot, tier: Tier, *, may_ask: bool) -> tuple[object, ...]:
+    claim = lot.ask.claim.id
+    return id(lot.terms), tier, may_ask, work.codes.get(claim), claim in work.victims.refused_by_budget
+
+
+def _note(work: Allocation, lot: Lot, key: tuple[object, ...]) -> bool:
+    """Note how the lot failed, for those of equal terms; return that it did."""
+    claim = lot.ask.claim.id
     work.failed[key] = Failure(
-        state=_state(work), code=codes.get(claim), is_refused=claim in refused,
+        state=state(work), code=work.codes.get(claim), is_refused=claim in work.victims.refused_by_budget,
         spared=frozenset(work.victims.spared),
     )  # fmt: skip
     return False
@@ -56,15 +97,6 @@ def _tried(work: Allocation, lot: Lot, tier: Tier, attempt: Attempt) -> bool:
     return is_granted
 
 
-def _state(work: Allocation) -> tuple[int, bool]:
+def state(work: Allocation) -> tuple[int, bool]:
     """Return figures that change when a failure has to be looked at again."""
     return work.departures, is_search_over(work)
-
-
-def _fail_alike(work: Allocation, lot: Lot, known: Failure) -> None:
-    lot.has_failed = True
-    work.victims.spared.update(known.spared)
-    if known.code is not None:
-        work.codes[lot.ask.claim.id] = known.code
-    if known.is_refused:
-        work.victims.refused_by_budget.add(lot.ask.claim.id)

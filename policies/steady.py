@@ -1,16 +1,16 @@
-"""Replicas that simply run are rated as a run: as many of them as fit into what is guaranteed, by their sum."""
+"""Replicas that simply run are rated as a run: as many of them as fit into what their tenant has, by their sum."""
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import accumulate, groupby
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
+from policies.alike import Stretch, in_order, joined
 from policies.entitlement import Share
 from policies.model.units import FlavorId, TenantId
-from policies.queues import Order, Run, in_order
-from policies.reclaim import Lot
+from policies.queues import Order, Run
+from policies.reclaim import Tier
 from policies.working import Allocation, count
 
 LAST: Order = (1 << 62, True, True, 0, "")
@@ -31,76 +31,88 @@ class Given:
 
 
 @dataclass(slots=True)
-class _Way:
-    """How far a run was rated."""
+class Way:
+    """How far the lots of a run that are open have been rated."""
 
     run: Run
-    sums: Sequence[int]
-    """Millis of the first so many lots."""
-    at: int = 0
-    floor: int = 0
-    sure: int = 0
+    ahead: list[tuple[int, int]]
+    """Where they begin and end; what is rated is taken out."""
+    rated: list[Stretch] = field(default_factory=list)
+
+    def advance(self, order: Order, given: Given) -> None:
+        """Rate those that stand before this place."""
+        while self.ahead:
+            begin, last = self.ahead[0]
+            end = last if order is LAST else bisect_left(self.run.lots, order, lo=begin, hi=last, key=in_order)
+            self._rate(begin, end, given)
+            if end < last:
+                self.ahead[0] = end, last
+                return
+            del self.ahead[0]
+
+    def _rate(self, begin: int, end: int, given: Given) -> None:
+        """Give the guarantee to the first of them that fit into it, and what is left of it to smaller ones later.
+
+        By the rule for single lots each of these has the floor's right as long as less than the floor was given away
+        before it. The others are entitled to their places as far as they fit into that.
+        """
+        flavor, charges, share = self.run.flavor, self.run.charges, given.shares.get(self.run.flavor)
+        if share is None:
+            joined(self.rated, Stretch(begin, end, Tier.NONE))
+            return
+        while begin < end:
+            sure, most = given.sure[flavor], given.most[flavor]
+            fit = _fitting(charges, begin, end, most - sure, self.run.sure)
+            floor = _reaching(charges, begin, fit, share.floor - sure, self.run.floor)
+            amount = sum(charges[begin:fit])
+            joined(self.rated, Stretch(begin, floor, Tier.FLOOR))
+            joined(self.rated, Stretch(floor, fit, Tier.GUARANTEED))
+            given.sure[flavor] += amount
+            given.used[flavor] += amount
+            begin = _next(charges, fit, end, most - given.sure[flavor])
+            self._entitle(fit, begin, given, share.entitled)
+
+    def _entitle(self, begin: int, end: int, given: Given, most: int) -> None:
+        flavor, charges = self.run.flavor, self.run.charges
+        while begin < end:
+            fit = _fitting(charges, begin, end, most - given.used[flavor], end)
+            given.used[flavor] += sum(charges[begin:fit])
+            joined(self.rated, Stretch(begin, fit, Tier.ENTITLED))
+            begin = _next(charges, fit, end, most - given.used[flavor])
+            joined(self.rated, Stretch(fit, begin, Tier.LEFTOVER))
 
 
-def one_by_one(work: Allocation, tenant: TenantId, given: Given) -> Iterator[Lot]:
-    """Yield the tenant's lots that are to be rated each by itself, in order, and settle the others on the way.
-
-    Those yielded are the tenant's open lots.
-
-    Of each run the first lots are settled, up to the one that does not fit into what is left of the guarantee: by the
-    rule for single lots each of them has the floor's right as long as less than the floor was given away before it,
-    else the guarantee's. What is settled is granted and counted by ``grant_settled``. ``given`` is brought up to date;
-    it must be for each lot yielded, before the next one is asked for.
-
-    Cost: a search in each run's sums for each lot that stands between its lots, and a look at the lots yielded.
-    """
-    queues, open_ = work.layout.queues, work.open.setdefault(tenant, [])
-    if work.survey.blind:
-        open_ += queues.lots[tenant]
-        yield from open_
-        return
-    runs = sorted(queues.runs.get(tenant, {}).values(), key=lambda run: (-run.value, run.flavor))
-    ways = [_Way(run, [0, *accumulate(run.charges)]) for run in runs]
-    ahead = [list(some) for _, some in groupby(ways, key=lambda way: way.run.value)]
-    for lot in queues.apart.get(tenant, ()):
-        while ahead and ahead[0][0].run.begin < lot.order:
-            some = _rated(ahead[0], lot.order, given)
-            open_ += some
-            yield from some
-            if any(way.at < len(way.run.lots) for way in ahead[0]):
-                break
-            del ahead[0]
-        open_.append(lot)
-        yield lot
-    for ways_left in ahead:
-        some = _rated(ways_left, LAST, given)
-        open_ += some
-        yield from some
-    for way in ways:
-        way.run.settle(way.floor, way.sure)
+def _fitting(charges: Sequence[int], begin: int, end: int, room: int, guess: int) -> int:
+    """Return the place after the last of the first ones that fit into the room together; looked for from a guess on."""
+    at = min(max(guess, begin), end)
+    total = sum(charges[begin:at])
+    while at > begin and total > room:
+        at -= 1
+        total -= charges[at]
+    while at < end and total + charges[at] <= room:
+        total += charges[at]
+        at += 1
+    return at
 
 
-def _rated(ways: Sequence[_Way], order: Order, given: Given) -> Sequence[Lot]:
-    """Rate what of one class stands before this place; return, in order, what has to be rated by itself."""
-    found = [lot for way in ways for lot in _advanced(way, order, given)]
-    return found if len(ways) == 1 else sorted(found, key=in_order)
+def _reaching(charges: Sequence[int], begin: int, end: int, need: int, guess: int) -> int:
+    """Return the place after the first ones that add up to what is needed, or the end; looked for from a guess on."""
+    at = min(max(guess, begin), end)
+    total = sum(charges[begin:at])
+    while at > begin and total - charges[at - 1] >= need:
+        at -= 1
+        total -= charges[at]
+    while at < end and total < need:
+        total += charges[at]
+        at += 1
+    return at
 
 
-def _advanced(way: _Way, order: Order, given: Given) -> Sequence[Lot]:
-    run, sums, first = way.run, way.sums, way.at
-    flavor, share = run.flavor, given.shares.get(run.flavor)
-    way.at = end = bisect_left(run.lots, order, lo=first, key=in_order)
-    if way.sure < first or share is None:
-        return run.opened(first, end)  # one before these did not fit
-    sure = given.sure[flavor]
-    before = sums[first] - sure
-    way.sure = bisect_right(sums, before + given.most[flavor], first, end + 1) - 1
-    way.sure = max(first, way.sure)
-    if way.floor == first:
-        way.floor = bisect_left(sums, before + share.floor, first, way.sure)
-    given.sure[flavor] += sums[way.sure] - sums[first]
-    given.used[flavor] += sums[way.sure] - sums[first]
-    return run.opened(way.sure, end)
+def _next(charges: Sequence[int], begin: int, end: int, room: int) -> int:
+    """Return the place of the next one that fits into the room by itself, or the end."""
+    if begin == end or room < min(charges[begin:end]):
+        return end
+    return next(index for index in range(begin, end) if charges[index] <= room)
 
 
 def grant_settled(work: Allocation) -> None:
@@ -119,7 +131,9 @@ def reopen(work: Allocation) -> None:
     for tenant, run in _runs(work) if work.may_reopen else ():
         if run.sure > run.floor:
             count(work, tenant, run.flavor, -sum(run.charges[run.floor : run.sure]))
-            work.open[tenant] = sorted(work.open[tenant] + run.opened(run.floor, run.sure), key=in_order)
+            for lot in run.lots[run.floor : run.sure]:
+                lot.is_kept = False
+            run.stretches.insert(0, Stretch(run.floor, run.sure, Tier.GUARANTEED))
             run.sure = run.floor
 
 

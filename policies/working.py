@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from bisect import insort
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
 from policies.admission import Ask, Option
+from policies.alike import Failure, Stretch, in_order
 from policies.appraisal import Appraiser
 from policies.board import Board, Kind, Seat
 from policies.displacing import Price, Weak
@@ -25,18 +27,6 @@ TRIED_PER_DECISION = 64
 NEVER = 1 << 62
 """More than any place costs."""
 Shares = Mapping[FlavorId, Mapping[TenantId, Share]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
-    """How an attempt to grant a lot ended that changed nothing."""
-
-    state: tuple[int, bool]
-    """Of things when it was made; see ``sharing``."""
-    code: PendingReason | None
-    is_refused: bool
-    """Whether the budget refused it."""
-    spared: frozenset[TenantId]
 
 
 @dataclass(slots=True)
@@ -90,13 +80,17 @@ class Allocation:
     """Hosts that carry something which may be moved, by the right that is needed; emptied when rights change."""
     weak_nodes: frozenset[NodeId] | None = None
     """The same hosts, where only they are asked for and not what a move costs there."""
-    leftover: Sequence[Lot] = ()
+    leftover: list[Lot] = field(default_factory=list)
     """Lots that had no right to a place when what is left was given out, and might have it; in the same order."""
     open: dict[TenantId, list[Lot]] = field(default_factory=dict)
-    """Each tenant's lots without those that were granted for good, in the order in which it is served."""
+    """Each tenant's lots without those that were granted for good, in the order in which it is served.
+
+    While places are granted only those that are looked at one by one; in the end all of them."""
     codes: dict[ClaimId, PendingReason] = field(default_factory=dict)
     better_since: dict[ClaimId, int] = field(default_factory=dict)
     """Since when a better rung has been possible, for claims on a lower one."""
+    trying: Lot | None = None
+    """The lot of a class for which a place is looked for: it may have some of its replicas already."""
     counts: int = 0
     """Changes of ``used`` so far."""
     version: int = 0
@@ -154,25 +148,34 @@ def weak_nodes(work: Allocation, tier: Tier) -> frozenset[NodeId]:
     if weak is not None:
         return weak.nodes
     if work.weak_nodes is None:
-        devices = work.survey.devices
-        seats = [seat for lot in work.open_lots() for seat in lot.seats]
-        seats += work.board.leaving + work.given_up
-        work.weak_nodes = frozenset([devices[seat.devices[0]].node for seat in seats])
+        work.weak_nodes = frozenset([node for node, _ in _movable(work)])
     return work.weak_nodes
 
 
 def _weak(work: Allocation, price: Price) -> Weak:
-    devices, nodes, least = work.survey.devices, set(), dict[NodeId, int]()
-    for seat in work.board.leaving + work.given_up:
-        least[devices[seat.devices[0]].node] = 0
-    for lot in work.open_lots():
-        for seat in lot.seats:
-            node = devices[seat.devices[0]].node
-            nodes.add(node)
-            cost = price(seat)
-            if cost is not None and cost < least.get(node, NEVER):
-                least[node] = cost
-    return Weak(frozenset(nodes | set(least)), least)
+    nodes, least = set(), dict[NodeId, int]()
+    for node, seat in _movable(work):
+        nodes.add(node)
+        cost = price(seat)
+        if cost is not None and cost < least.get(node, NEVER):
+            least[node] = cost
+    return Weak(frozenset(nodes), least)
+
+
+def _movable(work: Allocation) -> Iterator[tuple[NodeId, Seat]]:
+    """Yield the replicas that are not granted, or are leaving, and their hosts."""
+    look_apart(work)
+    devices = work.survey.devices
+    for lots in (*work.open.values(), (work.trying,) if work.trying is not None else ()):
+        for lot in lots:
+            for seat in lot.seats if not lot.is_kept else ():
+                yield devices[seat.devices[0]].node, seat
+    for runs in work.layout.queues.runs.values():
+        for run in runs.values():
+            for one in run.stretches:
+                yield from zip(run.nodes[one.begin : one.end], run.seats(one), strict=True)
+    for seat in (*work.board.leaving, *work.given_up):
+        yield devices[seat.devices[0]].node, seat
 
 
 def forget_weak(work: Allocation) -> None:
@@ -283,9 +286,10 @@ def keep(work: Allocation, lot: Lot) -> None:
 def sweep(work: Allocation, tenant: TenantId, tier: Tier) -> list[Lot]:
     """Grant the tenant's complete lots of this right where they are, those whose claim has its minimum.
 
-    Return the others of this right in order. What is granted with a right stays granted: it is never taken back, so it
-    is not logged, and it is open no more.
+    Return the others of this right that are looked at one by one, in order. What is granted with a right stays granted:
+    it is never taken back, so it is not logged, and it is open no more.
     """
+    look_apart(work)
     still: list[Lot] = []
     waiting: list[Lot] = []
     counted: dict[FlavorId, int] = {}
@@ -302,9 +306,61 @@ def sweep(work: Allocation, tenant: TenantId, tier: Tier) -> list[Lot]:
             still.append(lot)
             waiting.append(lot)
     work.open[tenant] = still
+    for run in work.layout.queues.runs.get(tenant, {}).values():
+        if any(one.tier <= tier for one in run.stretches):
+            counted[run.flavor] = counted.get(run.flavor, 0) + run.grant(tier)
     for flavor, amount in counted.items():
         count(work, tenant, flavor, amount)
     return waiting
+
+
+def look_apart(work: Allocation) -> None:
+    """Let those that simply ran and lost their places be looked at one by one."""
+    while work.victims.robbed:
+        single_out(work, work.victims.robbed.pop())
+
+
+def single_out(work: Allocation, lot: Lot) -> None:
+    """Let the lot be looked at by itself from now on, with what holds for it so far; nothing if it is already."""
+    one = work.layout.queues.single_out(lot)
+    if one is None:
+        return
+    lot.tier, lot.is_kept, lot.has_failed, claim = one.tier, False, one.has_failed, lot.ask.claim.id
+    note(work, [claim], one)
+    insort(work.open[lot.ask.tenant.id], lot, key=in_order)
+
+
+def note(work: Allocation, claims: Sequence[ClaimId], one: Stretch) -> None:
+    """Note of each of the claims why it waits, as it is known for all of them."""
+    if one.code is not None:
+        work.codes.update(dict.fromkeys(claims, one.code))
+    if one.is_refused:
+        work.victims.refused_by_budget.update(claims)
+
+
+def tell_runs(work: Allocation) -> None:
+    """Let what simply runs and is open be among the lots looked at one by one."""
+    look_apart(work)
+    for tenant, runs in work.layout.queues.runs.items():
+        found = [lot for run in runs.values() for one in run.stretches for lot in run.lots[one.begin : one.end]]
+        if found:
+            work.open[tenant] = sorted(work.open[tenant] + found, key=in_order)
+        for run in runs.values():
+            run.stretches = []
+
+
+def tell_each(work: Allocation) -> None:
+    """Let every open lot be among those looked at one by one, with what was found for its class."""
+    for tenant, lots in work.open.items():
+        found = list(lots)
+        for alike in work.layout.queues.alike.get(tenant, {}).values():
+            for one in alike.stretches:
+                some = alike.lots[one.begin : one.end]
+                found += some
+                for lot in some:
+                    lot.tier, lot.has_failed = one.tier, one.has_failed
+                note(work, alike.claims[one.begin : one.end], one)
+        work.open[tenant] = sorted(found, key=in_order) if len(found) > len(lots) else lots
 
 
 def _unkeep(work: Allocation, lot: Lot) -> None:

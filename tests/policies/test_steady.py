@@ -1,4 +1,4 @@
-"""What is rated by its sum has the right that it has when every lot is rated by itself."""
+"""What is rated by its sum, or tried for all of equal terms, ends as it does when every lot is looked at by itself."""
 
 from __future__ import annotations
 
@@ -43,10 +43,16 @@ def rights(standing: Standing) -> list[tuple[object, ...]]:
     return [(lot.order, lot.tier, lot.is_kept, lot.has_failed) for lot in standing.work.lots()]
 
 
+def told(standing: Standing) -> tuple[object, ...]:
+    """Why lots wait, whom the budget refused, and what was tried to find that out."""
+    work = standing.work
+    return work.codes, work.victims.refused_by_budget, work.board.steps, work.rearrangements
+
+
 def each_by_itself(standing: Standing) -> Standing:
-    """The same, with no lots that are rated together."""
+    """The same, with no lots that are rated together, or tried for others of equal terms."""
     queues = standing.work.layout.queues
-    queues.runs, queues.apart = {}, {tenant: list(lots) for tenant, lots in queues.lots.items()}
+    queues.alike, queues.runs, queues.apart = {}, {}, {tenant: list(lots) for tenant, lots in queues.lots.items()}
     return standing
 
 
@@ -57,6 +63,7 @@ def test_what_is_rated_by_its_sum_has_the_right_that_it_would_have_by_itself(see
     one, other = (lay_out(seen, policy, Memory(), NOW_MS) for _ in range(2))
     assert rights(one) == rights(each_by_itself(other))
     assert one.work.used == other.work.used
+    assert told(one) == told(other)
 
 
 @pytest.mark.parametrize("waits", [True, False], ids=["somebody waits for a floor", "nobody waits for a floor"])
