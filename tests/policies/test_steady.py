@@ -9,8 +9,12 @@ from hypothesis import strategies as st
 from policies.allocation import allocate
 from policies.decide import Decider
 from policies.following import follow
-from policies.model.memory import Memory
+from policies.lines import Line
+from policies.model.decision import PendingReason
+from policies.model.memory import ClaimMemory, Memory
+from policies.reclaim import Lot, Tier
 from policies.standing import Standing, lay_out
+from policies.working import Allocation
 from tests.policies.situations import NOW_MS, claim, device, rules, running, snapshot
 from tests.simulation.generate import Dice
 
@@ -98,3 +102,47 @@ def test_claims_of_equal_terms_that_wait_share_them_also_with_those_that_come_la
     lots = [lot for some in standing.work.of_claim.values() for lot in some]
     assert len(lots) == 4
     assert all(lot.terms is lots[0].terms for lot in lots)
+
+
+def test_a_claim_stands_apart_from_its_equals_as_long_as_something_is_remembered_against_it():
+    waiting, policy, seen = [claim(f"civil/x:c{index}") for index in range(3)], rules(), [device("G0")]
+    standing = lay_out(snapshot(seen, waiting), policy, Memory(), NOW_MS)
+    evicted = Memory(claims=(ClaimMemory(claim=waiting[1].id, evicted_at_ms=NOW_MS),))
+    for memory, apart in ((evicted, [waiting[1].id]), (Memory(), [])):
+        assert follow(standing, snapshot(seen, waiting), policy, memory, NOW_MS + 1)
+        queues = standing.work.layout.queues
+        (alike,) = queues.alike["civil/x"].values()
+        assert [lot.ask.claim.id for lot in queues.apart["civil/x"]] == apart
+        assert list(alike.claims) == [lot.ask.claim.id for lot in alike.lots]
+        assert set(alike.claims) == {one.id for one in waiting} - set(apart)
+
+
+def test_a_failure_is_passed_on_to_equals_in_line_and_asked_again_behind_the_place_where_something_changed():
+    waiting = [claim(f"civil/x:c{index}", submitted_at_ms=index) for index in range(4)]
+    work = lay_out(snapshot([device("G0")], waiting), rules(), Memory(), NOW_MS).work
+    (alike,) = work.layout.queues.alike["civil/x"].values()
+    alike.begin_anew()
+    asked: list[str] = []
+
+    def fails(of: Allocation, lot: Lot, _: Tier) -> bool:
+        asked.append(lot.ask.claim.id)
+        of.codes[lot.ask.claim.id] = PendingReason.TOPOLOGY_UNSATISFIED
+        return False
+
+    line = Line(work, fails, lambda lot, _: lot.order, Tier.GUARANTEED)
+    line.join_class(alike, alike.stretches[0])
+    line.serve()
+    line.serve()
+    line.resume(waiting_place := alike.lots[1].order)
+    assert waiting_place < alike.lots[2].order
+    assert [(one.begin, one.end, one.has_failed) for one in alike.stretches] == [
+        (0, 1, True),
+        (1, 2, True),
+        (2, 4, False),
+    ]
+    work.departures += 1
+    while line.ahead:
+        line.serve()
+    line.resume(None)
+    assert asked == [waiting[0].id, waiting[2].id]
+    assert all(one.has_failed and one.code is PendingReason.TOPOLOGY_UNSATISFIED for one in alike.stretches)
