@@ -44,7 +44,7 @@ def follow(standing: Standing, snapshot: Snapshot, policy: Policy, memory: Memor
     if not _is_alike(standing, snapshot, policy, now_ms):
         return False
     before = standing.snapshot
-    groups, reloaded = groups_between(standing.work.survey, snapshot.groups)
+    groups, reloaded = groups_between(standing.work.survey, before.groups, snapshot.groups)
     changes = Changes(
         devices=between(before.devices, snapshot.devices, _id),
         workers=between(before.workers, snapshot.workers, _id),

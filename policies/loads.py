@@ -11,7 +11,7 @@ from operator import attrgetter
 from typing import TypeVar
 
 from policies.admission import Ask, by_worth
-from policies.changes import Change
+from policies.changes import Change, between
 from policies.model.inventory import Group
 from policies.model.units import ClaimId, GroupId
 from policies.model.workload import Demand
@@ -22,15 +22,34 @@ K = TypeVar("K")
 
 LIVE = ("in_flight", "checkpoint_ms")
 """Fields of a group that only prices rest on, and the order of a claim's own groups: see ``Survey.latest``."""
+LOOKED_AT = 256
+"""Groups of the whole list that show whether most are the same objects as before."""
+FEW = 8
+"""If more than one of these in so many is not, each group is looked at by itself."""
 _settled = attrgetter(*(one.name for one in fields(Group) if one.name not in LIVE))
 _id, _claim = attrgetter("id"), attrgetter("claim")
 
 
-def groups_between(seen: Survey, after: Sequence[Group]) -> tuple[Change[GroupId, Group], list[Group]]:
+def groups_between(
+    seen: Survey, before: Sequence[Group], after: Sequence[Group]
+) -> tuple[Change[GroupId, Group], list[Group]]:
     """Return which groups are no more, are new, or differ in more than what is live; last, all that differ at all.
 
-    Ids must be unique. Cost: a look at each, and a comparison of each that is not the same object as before.
+    Ids must be unique. Cost: where nearly all are the same objects as before, that of ``between``; else a look at each,
+    and a comparison of each that is not.
     """
+    latest, known = seen.latest, seen.groups
+    some = after[:: max(1, len(after) // LOOKED_AT)]
+    if sum(1 for one in some if latest.get(one.id) is not one) * FEW > len(some):
+        return _one_by_one(seen, after)
+    change = between(before, after, _id)
+    fresh = list(change.new.values())
+    on = {one.id for one in fresh if one.id in change.gone and _settled(known[one.id]) == _settled(one)}
+    gone = {name: known[name] for name in change.gone if name not in on}
+    return Change(gone=gone, new={name: one for name, one in change.new.items() if name not in on}), fresh
+
+
+def _one_by_one(seen: Survey, after: Sequence[Group]) -> tuple[Change[GroupId, Group], list[Group]]:
     latest, known = seen.latest, seen.groups
     fresh = [one for one in after if latest.get(one.id) is not one]
     new, came = dict[GroupId, Group](), 0

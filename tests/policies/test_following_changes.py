@@ -7,8 +7,11 @@ from dataclasses import replace
 import pytest
 
 from policies.changes import NEAR, STEP, between
+from policies.loads import groups_between
+from policies.model.memory import Memory
 from policies.register import STRETCH, Register
-from tests.policies.situations import claim
+from policies.survey import survey
+from tests.policies.situations import NOW_MS, claim, device, rules, running, snapshot
 from tests.simulation.generate import Dice
 
 CLAIMS = tuple(claim(f"civil/x:c{index:04}") for index in range(3 * STEP))
@@ -87,3 +90,28 @@ def test_a_long_register_tells_them_in_order_too_where_many_come_between_two_nei
                 del known[name]
         assert register.told() == tuple(known[name] for name in sorted(known)), turn
         assert register.told() is register.told()
+
+
+@pytest.mark.parametrize("share", [0, 0.01, 0.1, 0.6, 1])
+def test_of_groups_is_told_what_went_came_or_changed_but_for_what_is_live_however_many_are_new_objects(share):
+    one = claim("civil/x:many", most=400)
+    seen = snapshot([device(f"G{index:03}") for index in range(400)], [one],
+                    running(one, *((f"G{index:03}",) for index in range(400))))  # fmt: skip
+    surveyed = survey(seen, rules(), Memory(), NOW_MS)
+    for seed in range(6):
+        dice, after, changed, live = Dice(seed), [], {}, {}
+        for group in seen.groups:
+            fate = dice.random() / max(share, 0.001)
+            if fate < 0.1:
+                changed[group.id] = None
+                continue
+            if fate < 0.3:
+                changed[group.id] = replace(group, running=0)
+            elif fate < 1:
+                live[group.id] = replace(group, in_flight=(group.in_flight or 0) + 1)
+            after.append((live | changed).get(group.id, group))
+        came = replace(seen.groups[0], id="a-new-one")
+        change, fresh = groups_between(surveyed, seen.groups, (*after, came))
+        assert change.gone == {name: surveyed.groups[name] for name in changed}
+        assert change.new == {name: group for name, group in changed.items() if group} | {came.id: came}
+        assert {group.id: group for group in fresh} == change.new | live
