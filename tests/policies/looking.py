@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 from hypothesis import settings
 from hypothesis import strategies as st
 
 from policies.admission import asks
 from policies.admission import fleet as fleet_of
 from policies.board import Need
+from policies.fairness import in_fair_order
 from policies.model.memory import Memory
 from policies.model.units import SecurityDomain
 from policies.quota import caps, demands, healthy_capacity, shares
 from policies.setting import start
 from policies.survey import survey
+from policies.working import first_option
 from tests.policies.situations import NOW_MS, device
 from tests.simulation.generate import Dice, event, world
 
@@ -49,6 +53,21 @@ def looked_at(seen, policy):
     wishes = asks(looked, fleet_of(looked, caps(looked)))
     capacity = healthy_capacity(looked)
     return start(looked, Memory(), wishes, shares(looked, demands(looked, wishes), capacity), capacity)
+
+
+def offered_in_fair_order(work, lots):
+    """Yield the lots as they are offered what is left, each next one of the tenant that borrows least then."""
+    waiting = {}
+    for lot in lots:
+        waiting.setdefault(lot.ask.tenant.id, deque()).append(lot)
+
+    def flavor(tenant: str):
+        return first_option(waiting[tenant][0]).flavor if waiting[tenant] else None
+
+    for tenant, now in in_fair_order(work, waiting, flavor):
+        counts = work.counts
+        while work.counts == counts and flavor(tenant) == now:
+            yield waiting[tenant].popleft()
 
 
 def wanting(millis: int) -> Need:

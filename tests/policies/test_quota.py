@@ -11,7 +11,6 @@ from hypothesis import given
 
 from policies.admission import asks
 from policies.admission import fleet as fleet_of
-from policies.fairness import in_fair_order
 from policies.model.inventory import DeviceHealth, ScrubState
 from policies.model.memory import Memory, UsageRecord
 from policies.model.tenancy import Quota
@@ -28,7 +27,7 @@ from policies.quota import (
     wanted_of,
 )
 from policies.survey import survey
-from tests.policies.looking import FEW, FOUR, SEEDS, looked_at
+from tests.policies.looking import FEW, FOUR, SEEDS, looked_at, offered_in_fair_order
 from tests.policies.situations import NOW_MS, claim, device, rules, running, snapshot
 from tests.simulation.generate import Dice
 
@@ -193,7 +192,7 @@ def ranked(used, weights=(), past=(), quotas=1000):
     work.memory = replace(work.memory, usage=tuple(
         UsageRecord(tenant=name, flavor="A", milli_seconds=amount, at_ms=0, rate_millis=0) for name, amount in past
     ))  # fmt: skip
-    return [lot.ask.tenant.id for lot in in_fair_order(work, work.lots())]
+    return [lot.ask.tenant.id for lot in offered_in_fair_order(work, work.lots())]
 
 
 def test_whoever_borrows_least_for_its_weight_is_offered_next_first_among_domains_then_among_teams():
@@ -275,12 +274,12 @@ def test_the_next_claim_is_always_of_whoever_borrows_least_at_that_moment(seed):
                 work.counts += 1
         return found
 
-    assert order(in_fair_order) == order(by_looking_at_all)
+    assert order(offered_in_fair_order) == order(by_looking_at_all)
 
 
 def test_whoever_takes_nothing_of_what_is_offered_is_offered_the_next():
     claims = [claim(f"{name}:{number}") for name in ("civil/x", "defence/x") for number in range(3)]
     work = looked_at(snapshot(FOUR, claims), rules(floor=0))
-    order = [lot.ask.claim.id for lot in in_fair_order(work, work.lots())]
+    order = [lot.ask.claim.id for lot in offered_in_fair_order(work, work.lots())]
     assert order == sorted(order)
     assert all(one < other for one, other in pairwise(order))

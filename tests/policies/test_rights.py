@@ -8,14 +8,13 @@ import pytest
 
 from policies.decide import decide
 from policies.entitlement import fill
-from policies.fairness import in_fair_order
 from policies.model.decision import PendingReason
 from policies.model.inventory import GroupState, Node, ScrubState
 from policies.model.memory import Hold, Memory
 from policies.model.tenancy import Quota
 from policies.model.units import SecurityDomain
 from policies.model.workload import ClaimKind, Shape
-from tests.policies.looking import FOUR, code, granted, looked_at
+from tests.policies.looking import FOUR, code, granted, looked_at, offered_in_fair_order
 from tests.policies.situations import NOW_MS, claim, device, rules, running, snapshot
 
 
@@ -30,12 +29,10 @@ def test_who_stays_inside_its_quota_is_offered_what_is_left_before_who_borrows_l
         replace(one, quotas=(Quota(flavor="A", nominal_millis=quotas[one.id]),)) if one.id in quotas else one
         for one in policy.tenants
     ))  # fmt: skip
-    work = looked_at(snapshot(FOUR, []), policy)
+    work = looked_at(snapshot(FOUR, [claim("civil/x:inside"), claim("civil/y:borrows")]), policy)
     work.used.update({("civil/x", "A"): 2000, ("civil/y", "A"): 1000})
-    served: list[str] = []
-    for tenant, _ in in_fair_order(work, ("civil/y", "civil/x"), lambda one: None if one in served else "A"):
-        served.append(tenant)
-    assert served == ["civil/x", "civil/y"]
+    offered = [lot.ask.claim.id for lot in offered_in_fair_order(work, work.lots())]
+    assert offered == ["civil/x:inside", "civil/y:borrows"]
 
 
 def test_a_hold_keeps_a_device_from_whoever_would_have_been_served_first_without_it():
