@@ -102,7 +102,7 @@ def allocate(work: Allocation) -> None:
         _serve_siblings(work)
     _serve(work, ENTITLED)
     _serve_leftover(work)
-    tell_each(work)
+    tell_each(work, [tenant for tenant in work.open if work.layout.queues.is_gone_through(tenant)])
     squeeze(work)
     climb(work)
 

@@ -138,6 +138,10 @@ class Queues:
     climbing: set[ClaimId] = field(default_factory=set)
     """Claims that have a better rung than the one in use."""
 
+    def is_gone_through(self, tenant: TenantId) -> bool:
+        """Say whether the tenant's queue is looked at lot by lot in the end: for lower rungs, or for announced ends."""
+        return bool(self.lowerable.get(tenant) or self.ending.get(tenant))
+
     def fill(self, lots: Iterable[Lot], seen: Survey) -> None:
         """Put all lots into their queues, which are empty. Cost: each queue is sorted once."""
         for lot in lots:

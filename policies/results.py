@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from policies.admission import Ask
+from policies.alike import Stretch
 from policies.explain import Known, Said, alike, alike_so_far, known, reason, reason_alike, served_alone, when
 from policies.holders import holders
 from policies.model.decision import Binding, Decision, Eviction, Placement, Reason
@@ -17,7 +18,7 @@ from policies.quota import Demands
 from policies.recall import evicted_now, of_claim, of_running, remember, waits_on
 from policies.reclaim import Lot
 from policies.register import Register
-from policies.working import Allocation, runs_alone
+from policies.working import Allocation, runs_alone, tell, tell_each
 
 
 @dataclass(slots=True)
@@ -91,6 +92,7 @@ def _afresh(results: Results, facts: Known, changed: Collection[ClaimId]) -> Col
     """Return the claims of which everything is said anew, in any order."""
     work = facts.work
     if len(work.of_claim) == len(changed):
+        tell_each(work, work.open)
         return changed
     found = results.restless.union(changed)
     found.update(seat.claim for seat in work.board.moved if seat.claim in work.of_claim)
@@ -98,19 +100,35 @@ def _afresh(results: Results, facts: Known, changed: Collection[ClaimId]) -> Col
         for lot in work.of_claim[claim][:1]:
             lot.said = None
     for lot in work.open_lots():
-        if lot.said is None or not _stands(results, facts, lot):
+        if lot.said is None or not _stands(results, facts, lot, alike(facts, [lot])):
             lot.said = None
             found.add(lot.ask.claim.id)
+    for classes in work.layout.queues.alike.values():
+        for some in classes.values():
+            for one in some.stretches:
+                found.update(_told_anew(results, facts, some.lots[one.begin : one.end], one))
     return found
 
 
-def _stands(results: Results, facts: Known, lot: Lot) -> bool:
-    """Say whether the same is said of the lot's claim as before, and when its turn comes too."""
-    claim = lot.ask.claim.id
-    said = alike_so_far(facts, lot, claim)
+def _told_anew(results: Results, facts: Known, lots: Sequence[Lot], one: Stretch) -> list[ClaimId]:
+    """Return the claims in the stretch of which not the same is said as before, after telling them what holds now."""
+    tell(facts.work, lots[:1], one)
+    said = alike_so_far(facts, lots[0], lots[0].ask.claim.id)
+    if said is None or results.has_turns:
+        new = [lot for lot in lots if not _stands(results, facts, lot, said)]
+    else:
+        new = [lot for lot in lots if lot.said is not said]
+    tell(facts.work, new, one)
+    for lot in new:
+        lot.said = None
+    return [lot.ask.claim.id for lot in new]
+
+
+def _stands(results: Results, facts: Known, lot: Lot, said: Said | None) -> bool:
+    """Say whether this was said of the lot's claim before, and when its turn comes as it does now."""
     if said is None or lot.said is not said:
         return False
-    is_timed = bool(facts.turns) or results.has_turns
+    is_timed, claim = bool(facts.turns) or results.has_turns, lot.ask.claim.id
     return not is_timed or results.reasons.known[claim].eta_ms == when(facts, claim, said)
 
 

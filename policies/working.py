@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -85,7 +85,7 @@ class Allocation:
     open: dict[TenantId, list[Lot]] = field(default_factory=dict)
     """Each tenant's lots without those that were granted for good, in the order in which it is served.
 
-    While places are granted only those that are looked at one by one; in the end all of them."""
+    Without those of a class of equals that are still in one of its stretches."""
     codes: dict[ClaimId, PendingReason] = field(default_factory=dict)
     better_since: dict[ClaimId, int] = field(default_factory=dict)
     """Since when a better rung has been possible, for claims on a lower one."""
@@ -349,18 +349,24 @@ def tell_runs(work: Allocation) -> None:
             run.stretches = []
 
 
-def tell_each(work: Allocation) -> None:
-    """Let every open lot be among those looked at one by one, with what was found for its class."""
-    for tenant, lots in work.open.items():
-        found = list(lots)
+def tell_each(work: Allocation, tenants: Iterable[TenantId]) -> None:
+    """Let every open lot of these tenants be among those looked at one by one, with what was found for its class."""
+    for tenant in tenants:
+        found = list(work.open[tenant])
         for alike in work.layout.queues.alike.get(tenant, {}).values():
             for one in alike.stretches:
-                some = alike.lots[one.begin : one.end]
-                found += some
-                for lot in some:
-                    lot.tier, lot.has_failed = one.tier, one.has_failed
-                note(work, alike.claims[one.begin : one.end], one)
-        work.open[tenant] = sorted(found, key=in_order) if len(found) > len(lots) else lots
+                tell(work, alike.lots[one.begin : one.end], one)
+                found += alike.lots[one.begin : one.end]
+            alike.stretches = []
+        if len(found) > len(work.open[tenant]):
+            work.open[tenant] = sorted(found, key=in_order)
+
+
+def tell(work: Allocation, lots: Sequence[Lot], one: Stretch) -> None:
+    """Let some lots of the stretch know what holds for all of it."""
+    for lot in lots:
+        lot.tier, lot.has_failed = one.tier, one.has_failed
+    note(work, [lot.ask.claim.id for lot in lots], one)
 
 
 def _unkeep(work: Allocation, lot: Lot) -> None:

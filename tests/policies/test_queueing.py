@@ -17,6 +17,7 @@ from policies.model.snapshot import Snapshot
 from policies.model.units import ClaimId, TenantId
 from policies.queueing import is_again, telling, told
 from policies.standing import lay_out
+from policies.working import tell_each
 from tests.policies.situations import NOW_MS, claim, device, rules, running, snapshot
 from tests.simulation.generate import Dice, event, world
 
@@ -27,6 +28,7 @@ def served_in_order(seen: Snapshot, policy: Policy, memory: Memory, now_ms: int)
     """Return the places as granting itself leaves its queues, with what got no place in them."""
     standing = lay_out(seen, policy, memory, now_ms)
     allocate(standing.work)
+    tell_each(standing.work, standing.work.open)
     found: dict[ClaimId, int] = {}
     places: dict[TenantId, int] = {}
     for ask in [lot.ask for lot in standing.work.open_lots()]:

@@ -14,7 +14,7 @@ from policies.model.decision import PendingReason
 from policies.model.memory import ClaimMemory, Memory
 from policies.reclaim import Lot, Tier
 from policies.standing import Standing, lay_out
-from policies.working import Allocation
+from policies.working import Allocation, tell_each
 from tests.policies.situations import NOW_MS, claim, device, rules, running, snapshot
 from tests.simulation.generate import Dice
 
@@ -44,6 +44,7 @@ def crowd(dice: Dice):
 def rights(standing: Standing) -> list[tuple[object, ...]]:
     """Every lot's right after granting, and whether it was granted."""
     allocate(standing.work)
+    tell_each(standing.work, standing.work.open)
     return [(lot.order, lot.tier, lot.is_kept, lot.has_failed) for lot in standing.work.lots()]
 
 
