@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from policies.document import parse_policy
 from policies.errors import DocumentInvalid
-from policies.model.codec import schema
+from policies.model.codec import schema, to_json
 from policies.model.decision import Decision
 from policies.model.plan import Plan
 from policies.model.policy import Policy
@@ -56,3 +57,10 @@ def test_every_field_that_others_read_or_write_is_described_and_no_other_is_acce
 def test_use_may_be_kept_for_any_number_of_days_or_none(days):
     text = DEFAULT.read_text().replace("  revision: default-1", f"  revision: a\n  usage_retention_days: {days}")
     assert parse_policy(text).usage_retention_days == days
+
+
+def test_json_is_written_with_sorted_keys_and_without_spaces_unless_it_is_for_people():
+    policy = parse_policy(DEFAULT.read_text())
+    plain = json.loads(to_json(policy))
+    assert to_json(policy) == json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    assert to_json(policy, indent=2) == json.dumps(plain, sort_keys=True, indent=2, ensure_ascii=False)

@@ -303,6 +303,11 @@ def test_whole_numbers_are_read_up_to_nineteen_digits_and_words_as_yaml_means_th
     assert found.value == [0, -7, 8, 1000, 9999999999999999999, True, False, None, "2026-01-02", "01"]
 
 
+def test_a_tab_that_does_not_indent_is_text():
+    [found] = documents("a: 'x\ty'\n", "site.yaml")
+    assert found.value == {"a": "x\ty"}
+
+
 def test_as_deep_as_may_be_is_read():
     [found] = documents("[" * DEPTH_LIMIT + "]" * DEPTH_LIMIT, "site.yaml")
     assert str(found.value).count("[") == DEPTH_LIMIT
@@ -324,10 +329,14 @@ def test_a_claim_that_names_a_model_may_leave_the_rest_to_the_catalogue():
         ("deadline_ms: [1]", MOMENT),
         ("duration_s: long", "expected a whole number"),
         ("suspended: 1", "expected true or false"),
-        ("labels: 7", ""),
+        ("colour: 7", "unknown field"),
     ],
 )
 def test_a_moment_is_told_from_other_numbers(line, told):
     text = CLAIM.replace("  kind: serving\n", f"  kind: serving\n  {line}\n")
     assert told in refused(text, parse_claims).fault
     assert (MOMENT in refused(text, parse_claims).fault) == (told == MOMENT)
+
+
+def test_a_word_that_is_none_of_those_that_may_stand_there_is_told_which_may():
+    assert refused(CLAIM.replace("serving", "lunch"), parse_claims).fault == "input should be 'serving' or 'job'"

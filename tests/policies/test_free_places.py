@@ -178,6 +178,7 @@ KEPT = {
     "for two, one of them weaker": ({"civil/y:a": (-4, 1), "civil/y:b": (-2, 1)}, {}, False),
     "for later, and it ends before": ({"civil/y:first": (-2, 1)}, {"ends_ms": 100}, True),
     "for later, and it ends after": ({"civil/y:first": (-2, 1)}, {"ends_ms": 101}, False),
+    "for later, and it never ends": ({"civil/y:first": (-2, 1)}, {"ends_ms": None}, False),
     "for nobody": ({}, {}, True),
 }
 

@@ -214,3 +214,13 @@ def test_without_the_policy_tenants_stand_below_whoever_is_named_above_them():
     assert check_alone(SEEN, deeper) == ()
     strange = replace(told, entitlements=(*told.entitlements, replace(told.entitlements[0], tenant="mars/x")))
     assert {one.rule for one in check_alone(SEEN, strange)} == {"shares_are_of_known_tenants"}
+
+
+@pytest.mark.parametrize(("memory_mib", "fits"), [(80_000, True), (79_999, False)])
+def test_the_memory_of_a_device_is_filled_to_the_last_unit_and_no_further(memory_mib, fits):
+    half = claim("civil/x:half", ladder=(Shape(flavors=("A",), gpu_millis=500, memory_mib=40_000),), least=2)
+    seen = snapshot(FOUR[:1], [half])
+    decision = decide(seen, POLICY, Memory(), NOW_MS)
+    assert sum(one.replicas for one in decision.placements) == 2
+    narrow = replace(seen, devices=(replace(seen.devices[0], memory_mib=memory_mib),))
+    assert (("sums_within_capacity", "G0") not in objections(decision, narrow)) == fits

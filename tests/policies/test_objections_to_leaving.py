@@ -13,8 +13,9 @@ from policies.model.policy import ModeDeclaration, ModeOverlay, OperatingMode
 from policies.model.snapshot import Gap, GapKind
 from policies.model.tenancy import Quota, Tenant
 from policies.model.units import SecurityDomain
-from policies.model.workload import Reservation
-from tests.policies.situations import NOW_MS, claim
+from policies.model.workload import Reservation, Shape
+from tests.policies.looking import FOUR
+from tests.policies.situations import NOW_MS, claim, running, snapshot
 from tests.policies.test_objections_to_decisions import (
     GROUP,
     ONE,
@@ -277,3 +278,25 @@ def test_every_group_stays_or_leaves_unless_its_domain_was_not_seen():
     assert both.sentence == f"group {GROUP.id} stays and leaves"
     [none] = [one for one in check_decision(SEEN, silent, POLICY) if one.rule == rule[0]]
     assert none.sentence == f"group {GROUP.id} neither stays nor leaves"
+
+
+def test_whether_a_group_was_seen_is_asked_of_its_own_claim_alone():
+    """The group that leaves for nobody was not seen; that of another claim beside it was."""
+    both = snapshot(FOUR, [ONE, TWO], running(ONE, ("G0",)), running(TWO, ("G1",)))
+    hidden = replace(both, gaps=(Gap(kind=GapKind.DEVICE, subject="G0", cause="timeout", since_ms=0),))
+    assert ("no_move_rests_on_a_gap", GROUP.id) in objections(taken(EvictionReason.REBALANCE, None), hidden)
+    two = replace(hidden, groups=(*hidden.groups, replace(GROUP, id="beside", devices=("G2",))))
+    assert ("no_move_rests_on_a_gap", GROUP.id) not in objections(taken(EvictionReason.REBALANCE, None), two)
+
+
+def test_a_floor_counts_all_replicas_of_a_group_and_nothing_of_a_device_that_is_gone():
+    halves = replace(ONE, ladder=(Shape(flavors=("A",), gpu_millis=500),), min_replicas=2, desired_replicas=3)
+    seen = replace(SEEN, claims=(halves, TWO), groups=(replace(GROUP, replicas=2, running=2),))
+    assert (BELOW, "civil") in objections(taken(), seen)
+    assert (BELOW, "civil") not in objections(taken(), replace(seen, groups=(GROUP,))), "one of two was no service"
+    tight = taken()
+    tight = replace(tight, entitlements=tuple(
+        replace(one, guaranteed_millis=999) if one.tenant == "civil" else one for one in tight.entitlements
+    ))  # fmt: skip
+    assert (BELOW, "civil") not in objections(tight, seen), "what it lost together is more than it is guaranteed"
+    assert (BELOW, "civil") not in objections(taken(), replace(seen, devices=SEEN.devices[1:]))

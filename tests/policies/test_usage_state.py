@@ -178,6 +178,12 @@ def test_three_long_samples_are_evidence_enough_and_two_are_not() -> None:
         assert found == [UsageState.UNKNOWN] * 3 + [state]
 
 
+def test_a_little_work_takes_longer_to_be_believed_than_much() -> None:
+    watch = Watch()
+    assert watch.looks(40, BOUNDS.idle_below_permille + 1) is UsageState.UNKNOWN
+    assert watch.look(BOUNDS.idle_below_permille + 1) is UsageState.ACTIVE
+
+
 def test_activity_at_the_threshold_speaks_for_nothing() -> None:
     watch = Watch()
     watch.looks(3, 100)
