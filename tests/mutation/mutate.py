@@ -107,6 +107,17 @@ def drawn(every: list[Mutant], seed: int) -> list[Mutant]:
     )
 
 
+def at_most(each: int, every: list[Mutant]) -> list[Mutant]:
+    """Return the first so many of each module, in the same order."""
+    seen: Counter[str] = Counter()
+    found = []
+    for one in every:
+        seen[one.path] += 1
+        if seen[one.path] <= each:
+            found.append(one)
+    return found
+
+
 def named(names: list[str]) -> list[Mutant]:
     """Return the mutants of these names, ``path:line#number`` as a survivor is printed."""
     return [
@@ -119,13 +130,15 @@ if __name__ == "__main__":
     options = argparse.ArgumentParser()
     options.add_argument("--minutes", type=float, default=1e6)
     options.add_argument("--count", type=int, default=10**9, help="most mutants to try")
+    options.add_argument("--each", type=int, default=10**9, help="most mutants of one module")
     options.add_argument("--seed", type=int, default=1)
     options.add_argument("--module", nargs="*", default=[], help="paths from the root, such as policies/quota.py")
     options.add_argument("--again", nargs="*", default=[], help="these alone: path:line#number, as printed")
     options.add_argument("--tests", nargs="*", default=TESTS, help="files or folders of tests")
     given = options.parse_args()
     possible = every(given.module)
-    sample = Sample(named(given.again) or drawn(possible, given.seed)[: given.count], given.minutes)
+    order = at_most(given.each, drawn(possible, given.seed))
+    sample = Sample(named(given.again) or order[: given.count], given.minutes)
     serve(ROOT, [*given.tests, "-k", " and ".join(f"not {one}" for one in SLOW)], sample.run)
     print(f"{sample.score()}; {len(possible)} are possible, seed {given.seed}", flush=True)
     sys.exit(0)
