@@ -317,6 +317,15 @@ def test_each_in_a_queue_begins_when_those_before_it_have_ended_and_a_start_take
     assert queue(50, None, 50) == [110, 170, None]
 
 
+def test_a_gang_begins_when_enough_has_ended_for_all_of_it():
+    halves = [claim(f"civil/x:a{index}", kind=ClaimKind.JOB, duration_s=seconds, millis=500)
+              for index, seconds in enumerate((50, 100))]  # fmt: skip
+    gang = claim("civil/x:gang", kind=ClaimKind.JOB, least=2, most=2, millis=500, submitted_at_ms=1)
+    runs = [running(one, (place,), since_ms=NOW_MS) for one, place in zip(halves, ("G0", "G1"), strict=True)]
+    decision = decide(snapshot(FOUR, [*halves, gang], *runs), tight(), Memory(), NOW_MS)
+    assert next(one.eta_ms for one in decision.reasons if one.claim == gang.id) == NOW_MS + 110_000
+
+
 def test_of_what_siblings_can_use_only_together_the_one_goes_first_that_used_less_in_the_past():
     """Civil is guaranteed one device, of which each of its tenants has half; both want a whole one."""
     one, two = claim("civil/x:one", submitted_at_ms=1), claim("civil/y:two", submitted_at_ms=1)
