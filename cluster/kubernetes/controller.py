@@ -41,6 +41,8 @@ RETRY_S = 2
 RESTART_S = 5
 """Pause before a controller that ended by itself is begun again: what it missed it reads then."""
 STOP_TIMEOUT_S = 10
+MOVED_ON_EVERY_MS = 60_000
+"""A status in which only the claim's place in the queue, or when its turn comes, moved on is written this seldom."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,13 +62,29 @@ class Office:
     restart_s: float = RESTART_S
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Said:
+    """What was written into a claim's status, and when."""
+
+    words: tuple[Any, ...]
+    moving: tuple[Any, ...]
+    generation: int
+    at_ms: int
+
+    def is_told_by(self, before: _Said | None) -> bool:
+        """Say whether what was written before still tells it, or is too young for another place in the queue."""
+        if before is None or (before.words, before.generation) != (self.words, self.generation):
+            return False
+        return before.moving == self.moving or self.at_ms - before.at_ms < MOVED_ON_EVERY_MS
+
+
 class Controller:
     """Runs kopf in a thread and writes statuses as decisions come."""
 
     def __init__(self, office: Office) -> None:
         self._office = office
         self._known: dict[ClaimId, Object] = {}
-        self._said: dict[ClaimId, tuple[Reason, int]] = {}
+        self._said: dict[ClaimId, _Said] = {}
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="controller", daemon=True)
@@ -83,9 +101,10 @@ class Controller:
     def publish(self, decision: Decision, claims: Sequence[Claim] = ()) -> None:
         """Write the status of each claim whose reason changed. A refusal is logged and tried with the next decision.
 
-        Its tenant reads it: it says nothing that rests on others' claims.
+        Its tenant reads it: it says nothing that rests on others' claims. Places in a queue move on with nearly every
+        decision; one that does no more is written once a minute.
         """
-        tell = telling(decision, claims)
+        tell, now = telling(decision, claims), self._office.clock.now_ms()
         for whole in decision.reasons:
             with self._lock:
                 claim = self._known.get(whole.claim)
@@ -93,12 +112,12 @@ class Controller:
                 continue
             reason = releasable(tell(whole), partial(_are_of_one, whole.claim))
             generation = int(claim["metadata"]["generation"])
-            before = self._said.get(reason.claim)
-            if before is not None and (_words(before[0]), before[1]) == (_words(reason), generation):
+            saying = _Said(words=_words(reason), moving=_moving(reason), generation=generation, at_ms=now)
+            if saying.is_told_by(self._said.get(reason.claim)):
                 continue
             try:
                 self._tell(claim, reason, generation)
-                self._said[reason.claim] = (reason, generation)
+                self._said[reason.claim] = saying
             except ApiRefusal as refused:
                 log.warning("the status of %s was not written: %s", reason.claim, refused)
 
@@ -287,9 +306,13 @@ def _are_of_one(claim: ClaimId, other: ClaimId) -> bool:
 
 
 def _words(reason: Reason) -> tuple[Any, ...]:
-    """Return what the owner reads of a reason, the exact second of the ETA left out."""
-    eta = None if reason.eta_ms is None else reason.eta_ms // 60_000
-    return (reason.state, reason.code, reason.sentence, reason.position, eta, reason.granted_replicas, reason.rung)
+    """Return what the owner reads of a reason, without what moves on by itself."""
+    return (reason.state, reason.code, reason.sentence, reason.granted_replicas, reason.rung)
+
+
+def _moving(reason: Reason) -> tuple[Any, ...]:
+    """Return the place in the queue and the minute in which its turn comes."""
+    return (reason.position, None if reason.eta_ms is None else reason.eta_ms // 60_000)
 
 
 def _first_fault(policy: Policy) -> str:

@@ -11,7 +11,7 @@ import pytest
 
 from cluster.clock import SystemClock
 from cluster.kubernetes.api import Selection
-from cluster.kubernetes.controller import Controller, Office
+from cluster.kubernetes.controller import MOVED_ON_EVERY_MS, Controller, Office
 from cluster.kubernetes.kinds import CLAIMS, EVENTS, TENANTS
 from cluster.sim.journal import MemoryJournal, MemoryRegistry, Shared
 from policies.model.catalogue import Model, Variant
@@ -48,9 +48,18 @@ def until(what: Callable[[], object]) -> object:
     raise AssertionError("it did not come about")
 
 
+class AheadClock(SystemClock):
+    """A clock that can be put forward."""
+
+    ahead_ms = 0
+
+    def now_ms(self) -> int:
+        return super().now_ms() + self.ahead_ms
+
+
 class Desk:
     def __init__(self, served: Served, namespace: str) -> None:
-        self.api, self.namespace = served.api(), namespace
+        self.api, self.namespace, self.clock = served.api(), namespace, AheadClock()
         shared = Shared()
         self.journal, self.registry = MemoryJournal(shared), MemoryRegistry(shared, 100)
         classes = (PriorityClass(name="standard", value=0),)
@@ -69,7 +78,7 @@ class Desk:
 
         office = Office(
             api=self.api,
-            clock=SystemClock(),
+            clock=self.clock,
             journal=self.journal,
             registry=self.registry,
             models=lambda: (SMALL,),
@@ -235,6 +244,21 @@ def test_a_decision_that_says_the_same_writes_nothing(desk: Desk) -> None:
     desk.decide(reason)
     desk.decide(replace(reason, score_terms=(("age", 5),)))
     assert desk.api.get(CLAIMS, desk.namespace, "chat")["metadata"]["resourceVersion"] == version
+
+
+def test_a_place_in_the_queue_that_moves_on_is_written_once_a_minute_and_anything_else_at_once(desk: Desk) -> None:
+    desk.tenant()
+    desk.claim()
+    until(desk.ids)
+    waiting = Reason(claim=desk.id(), state=ClaimState.WAITING, code=PendingReason.WAITING_FOR_QUOTA, sentence="Full.")
+    desk.decide(replace(waiting, position=9))
+    desk.decide(replace(waiting, position=8))
+    assert desk.status()["position"] == 9
+    desk.clock.ahead_ms = MOVED_ON_EVERY_MS
+    desk.decide(replace(waiting, position=7))
+    assert desk.status()["position"] == 7
+    desk.decide(replace(waiting, sentence="Full until 14:05.", position=6))
+    assert (desk.status()["sentence"], desk.status()["position"]) == ("Full until 14:05.", 6)
 
 
 def test_a_tenant_that_would_make_the_policy_unsound_is_refused_in_its_status(desk: Desk) -> None:
