@@ -166,7 +166,8 @@ def _has_left(work: Allocation, sure: Sure, parent: TenantId, child: TenantId, f
 
 def _follows_its_minimum(work: Allocation, lot: Lot) -> bool:
     base = siblings(work, lot)[0]
-    return lot.is_base or not base.is_base or base.is_kept or base.tier <= Tier.GUARANTEED
+    may_come = base.tier <= Tier.GUARANTEED and not base.has_failed
+    return lot.is_base or not base.is_base or base.is_kept or may_come
 
 
 def _children(work: Allocation, parent: TenantId | None) -> Iterator[TenantId]:

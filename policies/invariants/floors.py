@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 
 from policies.invariants.world import Violation, World, is_working, mode_now, shape_of
 from policies.model.decision import Decision, EvictionReason
-from policies.model.inventory import Device, DeviceHealth, ScrubState
+from policies.model.inventory import Device, DeviceHealth, ScrubState, UsageState
 from policies.model.tenancy import Tenant
 from policies.model.units import (
     WHOLE_GPU_MILLIS,
@@ -24,6 +24,7 @@ _NO_LOSS = (EvictionReason.IDLE, EvictionReason.CONSOLIDATE)
 _TAKEN_FOR_NOBODY = (
     EvictionReason.REBALANCE, EvictionReason.RECLAIM, EvictionReason.PREEMPT, EvictionReason.MODE_CHANGE,
 )  # fmt: skip
+_AT_WORK = {UsageState.ACTIVE, UsageState.IDLE_HELD}
 
 
 def floors_hold(world: World, decision: Decision) -> Iterator[Violation]:
@@ -98,14 +99,15 @@ def _floors_below(world: World, tenant: Tenant, flavor: FlavorId, waived: Collec
 def _least_lost_to_others(world: World, decision: Decision, tenant: TenantId, flavor: FlavorId) -> int | None:
     """Return the smallest group, in millis, that the tenant loses to somebody outside; None if it loses none.
 
-    What leaves for nobody, with the rest of a claim that lost a replica, is lost to whoever took that replica.
+    What leaves for nobody, with the rest of a claim that lost a replica, is lost to whoever took that replica; of a
+    claim that idles nothing is lost, whatever is seen of each of its groups.
     """
-    lost, takers = [], _takers(world, decision)
+    lost, takers, idle = [], _takers(world, decision), _idle(world, decision)
     for eviction in decision.evictions:
         loser, winner = world.claims.get(eviction.claim), world.claims.get(eviction.beneficiary or ClaimId(""))
         is_taken = eviction.reason in _TAKEN_FOR_NOBODY if winner is None else eviction.reason not in _NO_LOSS
         group = world.groups.get(eviction.group)
-        if loser is None or group is None or not is_taken:
+        if loser is None or group is None or not is_taken or loser.id in idle:
             continue
         device = world.devices.get(group.devices[0])
         shape = shape_of(world, group.claim, group.rung)
@@ -115,6 +117,17 @@ def _least_lost_to_others(world: World, decision: Decision, tenant: TenantId, fl
         if is_its and shape is not None and device is not None and device.flavor == flavor:
             lost.append(_counts(world, shape, flavor) * max(1, group.replicas, loser.min_replicas))
     return min(lost, default=None)
+
+
+def _idle(world: World, decision: Decision) -> set[ClaimId]:
+    """Return the claims that are remembered as idle for long enough, and of which nothing is seen to work."""
+    until_ms = world.now_ms - world.policy.bounds.idle_after_ms
+    found = {one.claim for one in decision.memory.claims
+             if one.idle_since_ms is not None and one.idle_since_ms <= until_ms}  # fmt: skip
+    usages: defaultdict[ClaimId, set[UsageState]] = defaultdict(set)
+    for group in world.groups.values():
+        usages[group.claim].add(group.usage)
+    return {one for one in found if UsageState.TRULY_IDLE in usages[one] and not usages[one] & _AT_WORK}
 
 
 def _takers(world: World, decision: Decision) -> defaultdict[ClaimId, set[TenantId]]:

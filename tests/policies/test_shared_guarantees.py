@@ -242,6 +242,32 @@ def test_what_leaves_since_its_gang_lost_a_replica_is_lost_to_whoever_took_that(
     assert {one.group: (one.reason, one.beneficiary) for one in decision.evictions} == left
 
 
+def test_a_gang_that_idles_loses_nothing_where_its_own_domain_needs_one_of_its_two_flavors():
+    """What it has on A goes to its sibling, so that on B stands alone; who waits for B may not start yet."""
+    gang, own = claim("civil/x:gang", least=2, ladder=(EITHER,)), claim("civil/y:own")
+    waits = claim("civil/x:waits", least=2, ladder=(Shape(flavors=("B",)),))
+    policy = with_b_for_x_and_a_for_y(rules(civil=1000, defence=1000, floor=0), 2000)
+    policy = replace(policy, tenants=tuple(
+        replace(one, quotas=(Quota(flavor="A", nominal_millis=1000, lending_limit_millis=0),))
+        if one.id == "defence" else one for one in policy.tenants
+    ))  # fmt: skip
+    workers, (on_b, on_a) = running(gang, ("H0",), ("G0",))
+    memory = Memory(claims=(
+        ClaimMemory(claim=gang.id, idle_since_ms=1), ClaimMemory(claim=waits.id, failed_at_ms=NOW_MS - 1, failures=3),
+    ))  # fmt: skip
+
+    def seen(usage):
+        groups = [replace(on_b, usage=usage), replace(on_a, usage=UsageState.TRULY_IDLE)]
+        devices = [ON_B, replace(ON_B, id="H1", gpu="H1"), *FOUR[:2]]
+        return snapshot(devices, [gang, own, waits], (workers, groups))
+
+    decision = decide(seen(UsageState.UNKNOWN), policy, memory, NOW_MS)
+    assert {one.group for one in decision.evictions} == {on_b.id, on_a.id}
+    assert check_decision(seen(UsageState.UNKNOWN), decision, policy) == ()
+    working = check_decision(seen(UsageState.ACTIVE), decision, policy)
+    assert "no_victim_below_its_floor" in {one.rule for one in working}
+
+
 def test_what_siblings_share_of_a_flavor_goes_to_whoever_used_least_of_it_whatever_else_its_tenant_waits_for():
     """Each has half of the one GPU of B; x used less of B than y, but much of A, for which it waits too."""
     policy = with_b_for_x_and_a_for_y(rules(civil=2000, defence=0, floor=0), 1000)
@@ -264,9 +290,12 @@ def test_what_siblings_share_of_a_flavor_goes_to_whoever_used_least_of_it_whatev
     assert (granted(decision, light.id), granted(decision, heavy.id)) == (1, 0)
 
 
-def test_what_a_sibling_may_not_start_now_serves_whoever_runs_of_the_domain():
+@pytest.mark.parametrize(("radar", "broken"), [
+    (claim("defence/x:radar"), claim("defence/y:broken", millis=250, most=4, submitted_at_ms=1)),
+    (claim("defence/x:radar", least=0, most=1, priority_class="batch"), claim("defence/y:broken", least=1, most=2)),
+], ids=["of a claim that fits into it", "of a claim of which only the minimum does"])  # fmt: skip
+def test_what_a_sibling_may_not_start_now_serves_whoever_runs_of_the_domain(radar, broken):
     """Two tenants share the guarantee of a device; what one of them asked for fails to start and waits a while."""
-    radar, broken = claim("defence/x:radar"), claim("defence/y:broken", millis=250, most=4, submitted_at_ms=1)
     other = claim("civil/x:other", submitted_at_ms=2)
     kept = Reservation(id="exercise", tenant="civil/x", flavor="A", gpu_millis=1000,
                        starts_at_ms=NOW_MS - 1, ends_at_ms=NOW_MS + 600_000)  # fmt: skip
