@@ -117,11 +117,17 @@ def test_a_decision_changed_by_hand_is_refused_with_one_line_that_names_what_is_
 
 
 def test_why_on_files_names_what_would_admit_the_claim(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """There is a fourth device, on which its tenant may not borrow."""
+    spare = {**SNAPSHOT["devices"][2], "id": "GPU-3", "gpu": "GPU-3"}
+    (files / "seen.json").write_text(json.dumps({**SNAPSHOT, "devices": [*SNAPSHOT["devices"], spare]}))
+    own = [{"flavor": "H100", "nominal_millis": 1000, "borrowing_limit_millis": 0}]
+    tenants = [one | {"quotas": own} if one["domain"] == "civil" else one for one in POLICY["tenants"]]
+    (files / "policy.json").write_text(json.dumps({**POLICY, "tenants": tenants}))
     told = ["why", "claim", "civil/health:chat", "--snapshot", str(files / "seen.json")]
     assert outcome([*told, "--policy", str(files / "policy.json")]) == 0
     said = capsys.readouterr().out
-    assert "what would change it: the nominal quota of civil/health is 1000 millis of H100 more" in said
+    assert "what would change it: civil/health may borrow 1000 millis of H100 more" in said
     assert "held by: defence:triage" in said
     assert outcome(told) == 2
     assert outcome([*told, "--policy", str(files / "policy.json"), "-o", "json"]) == 0
-    assert json.loads(capsys.readouterr().out)["unblocking"]["kind"] == "quota"
+    assert json.loads(capsys.readouterr().out)["unblocking"]["kind"] == "borrowing_limit"
