@@ -10,7 +10,7 @@ from policies.model.units import FlavorId, TenantId
 from policies.model.workload import Reservation
 from policies.quota import starts_ms
 from policies.reclaim import Lot, Tier, path
-from policies.working import Allocation, amounts
+from policies.working import Allocation, amounts, look_apart, siblings
 
 
 def is_allowed(work: Allocation, lot: Lot, option: Option, tier: Tier) -> bool:
@@ -28,9 +28,45 @@ def _flavor_allows(work: Allocation, lot: Lot, flavor: FlavorId, amount: int, ti
     limit = {Tier.FLOOR: sure, Tier.GUARANTEED: sure, Tier.ENTITLED: max(sure, share.entitled)}
     if tier in limit and total > limit[tier]:
         return False
+    if tier is Tier.FLOOR and not _leaves_what_runs(work, lot, flavor, total):
+        return False
     if tier is Tier.LEFTOVER and not leaves_what_others_keep(work, tenant, flavor, amount):
         return False
     return tier <= Tier.GUARANTEED or not lot.missing or _clears_reservations(work, lot, flavor, amount)
+
+
+def _leaves_what_runs(work: Allocation, lot: Lot, flavor: FlavorId, total: int) -> bool:
+    """Say whether the tenant's guarantee still covers what runs inside it, where its floor on this flavor is reached.
+
+    The right to a floor is on one flavor, the place may be on another. There it counts as what is guaranteed, and what
+    runs has that already: with both the tenant would take from others what it has to give back.
+    """
+    tenant = lot.ask.tenant.id
+    if all(one.flavor == flavor for one in lot.ask.options):
+        return True
+    share = work.shares[flavor][tenant]
+    if work.used.get((tenant, flavor), 0) < share.floor:
+        return True
+    return total + _settled(work, tenant).get(flavor, 0) <= guaranteed(work, tenant, flavor)
+
+
+def _settled(work: Allocation, tenant: TenantId) -> dict[FlavorId, int]:
+    """Return the millis that run inside the tenant's guarantee and come after floors; found anew once some leave."""
+    known = work.settled.get(tenant)
+    if known is not None and known[0] == work.departures:
+        return known[1]
+    look_apart(work)
+    found: dict[FlavorId, int] = {}
+    for lot in work.open[tenant]:
+        if lot.tier is Tier.GUARANTEED and not lot.is_kept and not lot.missing and not siblings(work, lot)[0].missing:
+            for seat in lot.seats:
+                found[seat.flavor] = found.get(seat.flavor, 0) + seat.charge
+    for run in work.layout.queues.runs.get(tenant, {}).values():
+        for one in run.stretches:
+            if one.tier is Tier.GUARANTEED:
+                found[run.flavor] = found.get(run.flavor, 0) + sum(run.charges[one.begin : one.end])
+    work.settled[tenant] = work.departures, found
+    return found
 
 
 def leaves_what_others_keep(work: Allocation, tenant: TenantId, flavor: FlavorId, amount: int) -> bool:

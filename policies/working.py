@@ -111,6 +111,8 @@ class Allocation:
     """While set, what was settled by sums is not granted for good where it has no right to a floor; see ``steady``."""
     has_chosen: bool = False
     """Whether something with a right was placed that may run on several flavors: its right may have been on another."""
+    settled: dict[TenantId, tuple[int, dict[FlavorId, int]]] = field(default_factory=dict)
+    """What runs inside a tenant's guarantee and is not granted yet, with the departures found at; see ``limits``."""
     given_up: list[Seat] = field(default_factory=list)
     """Replicas that still stand where their claim may not be any more, while it is placed anew; see ``parting``."""
     is_gentle: bool = False

@@ -14,7 +14,8 @@ from policies.displacing import Weak, find_by_displacing
 from policies.invariants import check_decision
 from policies.model.decision import Eviction, EvictionReason, PendingReason
 from policies.model.memory import ClaimMemory, Hold, Memory
-from policies.model.workload import ClaimKind
+from policies.model.tenancy import Quota
+from policies.model.workload import ClaimKind, Shape
 from policies.quota import starts_ms
 from policies.survey import survey
 from tests.policies.looking import FEW, FOUR, SEEDS, code, granted, looked_at, some_world, wanting
@@ -48,6 +49,7 @@ def in_force(seen, policy) -> frozenset[str]:
 @FEW
 @given(SEEDS)
 @example(1151)  # a reservation comes due, and whose it is takes back what it had given
+@example(2846)  # a floor is owed on one flavor, and the place on the other is covered by what its tenant runs there
 def test_p5_and_p6_left_alone_the_platform_comes_to_rest_and_nobody_evicts_its_evictor(seed):
     _, made = some_world(seed, 25)
     made.gaps, made.adopting = [], ()
@@ -65,6 +67,27 @@ def test_p5_and_p6_left_alone_the_platform_comes_to_rest_and_nobody_evicts_its_e
         if quiet > 20:
             return
     raise AssertionError(f"still moving: {made.history[-10:]}")
+
+
+@pytest.mark.parametrize(("quota", "left"), [(1000, 0), (2000, 1)])
+def test_p6_for_a_floor_on_one_flavor_nobody_leaves_another_on_which_its_tenant_has_all_that_it_is_owed(quota, left):
+    """Who is owed a floor of A and runs its quota of B takes more of B only where that quota covers both."""
+    chat, next_one = (claim(f"civil/x:{name}", ladder=(Shape(flavors=()),)) for name in ("chat", "next"))
+    next_one = replace(next_one, ladder=(*next_one.ladder, Shape(flavors=("A",), gpu_millis=250)))
+    lent = claim("civil/y:bulk", ladder=(Shape(flavors=("B",)),), priority_class="batch")
+    quotas = (Quota(flavor="A", nominal_millis=500), Quota(flavor="B", nominal_millis=quota))
+    policy = rules(civil=4000, defence=0, floor=0)
+    policy = replace(policy, tenants=tuple(
+        replace(one, quotas=quotas, floor_millis=(("A", 500),)) if one.id == "civil/x"
+        else replace(one, quotas=quotas if one.id == "civil" else ()) if one.domain == "civil" else one
+        for one in policy.tenants
+    ))  # fmt: skip
+    small, *on_b = device("G0", "n1"), *(replace(device(name), flavor="B") for name in ("H0", "H1"))
+    pinned = claim("civil/y:pinned", priority_class="pinned")
+    runs = running(chat, ("H0",)), running(lent, ("H1",)), running(pinned, ("G0",))
+    seen = snapshot([small, *on_b], [chat, next_one, lent, pinned], *runs)
+    decision = decide(seen, policy, Memory(), NOW_MS)
+    assert [one.claim for one in decision.evictions] == [lent.id] * left
 
 
 def test_p7_freed_capacity_goes_to_the_claim_that_it_was_freed_for():
