@@ -7,13 +7,14 @@ from dataclasses import replace
 import pytest
 
 from policies.decide import decide
+from policies.invariants import check_decision
 from policies.model.decision import PendingReason
 from policies.model.inventory import DeviceHealth, UsageState
 from policies.model.memory import ClaimMemory, Memory
 from policies.model.naming import group_id
 from policies.model.units import SecurityDomain
 from policies.model.workload import Shape
-from tests.policies.looking import code, granted
+from tests.policies.looking import FOUR, code, granted
 from tests.policies.situations import NOW_MS, claim, device, rules, running, snapshot, together
 from tests.simulation.world import fleet
 
@@ -210,3 +211,23 @@ def test_nobody_climbs_beyond_what_it_may_borrow():
     ))  # fmt: skip
     assert climbed(one, policy=low)[0] == {one.id: 2}, "half of the domain's half is its own"
     assert climbed(one, policy=policy)[0] == {one.id: 0}, "nobody else asks for it"
+
+
+@pytest.mark.parametrize(("beside", "held"), [(1, 500), (0, 1000)], ids=["its sibling borrows", "there is room"])
+def test_who_is_served_on_a_lower_rung_climbs_into_free_room_only_also_inside_its_floor(beside, held):
+    """It has a floor of one device and runs on two quarters; its sibling has a device and half of that one."""
+    low = claim("civil/x:low", least=2, ladder=QUARTERS[1:])
+    other = claim("civil/y:other", millis=500, least=2, most=2 + beside)
+    workers, groups = running(low, ("G0",))
+    quarters = replace(groups[0], id=group_id(low.id, workers[0].id, 1), rung=1, replicas=2, running=2)
+    fills, borrows = running(other, ("G1",)), running(other, *[("G0",)] * beside)
+    fills[1][0] = replace(fills[1][0], replicas=2, running=2)
+    policy = rules(civil=2000, defence=0, floor=0, upgrade_hold_ms=0)
+    policy = replace(policy, tenants=tuple(
+        replace(one, floor_millis=(("A", 1000),)) if one.id == "civil/x" else one for one in policy.tenants
+    ))  # fmt: skip
+    seen = snapshot(FOUR[:2], [low, other], *together([(workers, [quarters]), fills, borrows]))
+    known = Memory(claims=(ClaimMemory(claim=low.id, rung=1), ClaimMemory(claim=other.id, rung=0)))
+    decision = decide(seen, policy, known, NOW_MS)
+    assert check_decision(seen, decision, policy) == ()
+    assert [one.held_millis for one in decision.entitlements if (one.tenant, one.flavor) == ("civil/x", "A")] == [held]

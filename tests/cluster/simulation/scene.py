@@ -16,11 +16,11 @@ from cluster.sim.journal import MemoryJournal, MemoryLedger, MemoryRegistry, Sha
 from cluster.sim.observer import SimObserver
 from cluster.sim.world import Traffic, World
 from policies.model.codec import digest
-from policies.model.decision import ClaimState
+from policies.model.decision import ClaimState, Entitlement
 from policies.model.inventory import DeviceHealth
 from policies.model.policy import Policy
 from policies.model.tenancy import PriorityClass, Quota, Tenant
-from policies.model.units import ClaimId, FlavorId, ModelId, SecurityDomain, TenantId, VariantId
+from policies.model.units import WHOLE_GPU_MILLIS, ClaimId, FlavorId, ModelId, SecurityDomain, TenantId, VariantId
 from policies.model.workload import Claim, ClaimKind, Shape
 
 FLAVOR = FlavorId("H100-80GB")
@@ -115,11 +115,14 @@ class Scene:
         self._hold_capacity()
 
     def _hold_floors(self, turn: Turn) -> None:
-        """With every device healthy and nothing left to do, nobody who wants its floor holds less than that."""
+        """With every device healthy and nothing left to do, nobody who wants its floor holds less than that.
+
+        Who is served in full on a lower rung, and finds no free room for the better one, counts as if it were there.
+        """
         floors = {(tenant.id, flavor): amount for tenant in policy(8).tenants for flavor, amount in tenant.floor_millis}
         for entry in turn.decision.entitlements:
             promised = min(floors.get((entry.tenant, entry.flavor), 0), entry.demand_millis)
-            if entry.held_millis < promised:
+            if entry.held_millis + kept_low(turn, entry) < promised:
                 raise Broken(f"{entry.tenant} holds {entry.held_millis}, its floor and demand are {promised}")
 
     def _hold_custody(self) -> None:
@@ -140,6 +143,32 @@ class Scene:
         over = {device: amount for device, amount in used.items() if amount > 1000}
         if over:
             raise Broken(f"more than a whole device is given away: {over}")
+
+
+def kept_low(turn: Turn, entry: Entitlement) -> int:
+    """Return the millis that the tenant lacks since claims of it, all replicas of them served, cannot climb."""
+    full = {one.claim for one in turn.decision.reasons if one.granted_replicas == one.wanted_replicas}
+    lacking = 0
+    for claim in turn.snapshot.claims:
+        low = [one for one in turn.decision.placements if one.claim == claim.id and one.rung]
+        if low and claim.tenant == entry.tenant and claim.id in full:
+            replicas, rung = sum(one.replicas for one in low), low[0].rung
+            more = replicas * (claim.ladder[0].gpu_millis - claim.ladder[rung].gpu_millis)
+            is_inside = entry.held_millis + more <= entry.entitled_millis
+            lacking += 0 if is_inside and places(turn, claim) >= replicas else more
+    return lacking
+
+
+def places(turn: Turn, claim: Claim) -> int:
+    """Return how many replicas of the claim's best rung have room beside what others have in its domain."""
+    of = {one.id: one for one in turn.snapshot.claims}
+    left = {one.id: WHOLE_GPU_MILLIS for one in turn.snapshot.devices}
+    for one in turn.decision.placements:
+        other = of[one.claim]
+        is_foreign = other.tenant.split("/")[0] != claim.tenant.split("/")[0]
+        for device in one.devices if one.claim != claim.id else ():
+            left[device] -= left[device] if is_foreign else other.ladder[one.rung].gpu_millis * one.replicas
+    return sum(free // claim.ladder[0].gpu_millis for free in left.values())
 
 
 QUIET_TURNS = 40
