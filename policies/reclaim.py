@@ -298,10 +298,10 @@ def _newly(victims: Victims, seats: tuple[Seat, ...]) -> set[GroupId]:
 
 def reason_for(victims: Victims, lot: Lot, owner: Lot, tier: Tier) -> EvictionReason:
     """Return why the owner's replica leaves for the lot."""
+    if owner.ask.paused:
+        return EvictionReason.MODE_CHANGE  # also of what idles: no group of it needs to be seen idle
     if owner.ask.idle:
         return EvictionReason.IDLE
-    if owner.ask.paused:
-        return EvictionReason.MODE_CHANGE
     if owner.ask.tenant.id == lot.ask.tenant.id:
         return EvictionReason.PREEMPT if lot.ask.value > owner.ask.value else EvictionReason.REBALANCE
     takes_back = tier <= Tier.GUARANTEED or _is_within_nominal(victims, lot, owner)

@@ -12,7 +12,8 @@ from policies.decide import decide
 from policies.invariants import check_decision
 from policies.model.codec import to_json
 from policies.model.decision import EvictionReason
-from policies.model.memory import Memory
+from policies.model.inventory import UsageState
+from policies.model.memory import ClaimMemory, Memory
 from policies.model.policy import ModeDeclaration, ModeOverlay, OperatingMode
 from policies.model.tenancy import Quota
 from policies.model.workload import Shape
@@ -69,6 +70,16 @@ def test_what_a_crisis_pauses_makes_room_in_the_same_decision_for_whoever_waits(
     assert check_decision(seen, decision, policy) == ()
     assert (granted(decision, BULK.id), granted(decision, radar.id)) == (1, 3)
     assert {(one.reason, one.beneficiary) for one in decision.evictions} == {(EvictionReason.MODE_CHANGE, radar.id)}
+
+
+def test_what_idles_and_is_paused_leaves_for_the_mode_also_where_not_all_of_it_is_seen_to_idle():
+    radar, policy = claim("defence/x:radar", least=0, most=4), in_a_crisis(rules(defence=4000, floor=0))
+    workers, groups = running(BULK, *((one.id,) for one in FOUR))
+    seen = snapshot(FOUR, [BULK, radar], (workers, [replace(groups[0], usage=UsageState.TRULY_IDLE), *groups[1:]]))
+    memory = Memory(claims=(ClaimMemory(claim=BULK.id, idle_since_ms=1),))
+    decision = decide(seen, policy, memory, NOW_MS)
+    assert check_decision(seen, decision, policy) == ()
+    assert [one.reason for one in decision.evictions] == [EvictionReason.MODE_CHANGE] * 4
 
 
 def test_in_a_crisis_a_floor_holds_of_which_no_tenant_has_enough_for_a_whole_replica():
