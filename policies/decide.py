@@ -11,7 +11,6 @@ from policies.model.decision import Decision
 from policies.model.memory import Memory
 from policies.model.policy import Policy
 from policies.model.snapshot import Snapshot
-from policies.model.units import ClaimId
 from policies.modes import mode_in_force
 from policies.results import conclude
 from policies.standing import Standing, lay_out
@@ -46,11 +45,6 @@ class Decider:
     def age(self) -> int:
         """Decisions since one was last taken from nothing; 0 if the latest was."""
         return 0 if self._standing is None else self._standing.age
-
-    @property
-    def changed(self) -> frozenset[ClaimId]:
-        """Claims that the latest decision laid out anew; empty before the first."""
-        return frozenset() if self._standing is None else frozenset(self._standing.changed)
 
     def decide(self, snapshot: Snapshot, policy: Policy, memory: Memory, now_ms: int) -> Decision:
         """Return what ``decide`` would."""
