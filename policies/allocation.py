@@ -6,7 +6,9 @@ from collections.abc import Iterable
 
 from policies.admission import Ask
 from policies.alike import Alike, Stretch
+from policies.apart import single_out, tell_each, tell_runs
 from policies.board import Seat
+from policies.booking import keep, sweep
 from policies.granting import grant
 from policies.holding import keep_for_the_large, recall_holds
 from policies.ladders import climb, squeeze
@@ -14,23 +16,14 @@ from policies.limits import is_allowed
 from policies.lines import Line, serve_in_fair_order
 from policies.model.decision import PendingReason
 from policies.model.units import ClaimId, FlavorId, TenantId
+from policies.movable import forget_weak
 from policies.pooling import pool
 from policies.rearranging import rearrange
 from policies.reclaim import Lot, Tier, lotted
 from policies.rights import begin_rating, is_protected, rate, rate_all, rate_anew
 from policies.sharing import granted, terms_of
 from policies.steady import grant_settled, reopen
-from policies.working import (
-    Allocation,
-    first_option,
-    forget_weak,
-    has_base,
-    keep,
-    single_out,
-    sweep,
-    tell_each,
-    tell_runs,
-)
+from policies.working import Allocation, first_option, has_base
 
 ABOVE_ALL = 1 << 61
 """More than the value of any class."""

@@ -8,12 +8,14 @@ from dataclasses import replace
 from policies.admission import NEW, Option, backoff_ms
 from policies.avoiding import avoided, failures
 from policies.board import Need, Order, Site, needed, seated
+from policies.booking import keep, roll_back, stand
 from policies.displacing import find_by_displacing
 from policies.fitting import find
 from policies.holding import ends_ms
 from policies.limits import is_allowed
 from policies.model.decision import PendingReason
 from policies.model.units import NodeId
+from policies.movable import weak_hosts
 from policies.places import NOWHERE, order
 from policies.reclaim import (
     Lot,
@@ -27,17 +29,7 @@ from policies.reclaim import (
     restore,
 )
 from policies.topology import common_rack, roomy_rack
-from policies.working import (
-    Allocation,
-    Signature,
-    has_base,
-    is_scarcity_lasting,
-    keep,
-    roll_back,
-    siblings,
-    stand,
-    weak_hosts,
-)
+from policies.working import Allocation, Signature, has_base, is_scarcity_lasting, siblings
 
 FIRST: Order = (-1, 0, 0, 0, ())
 """Before every place: options in the order that their owner gave."""

@@ -8,13 +8,14 @@ from itertools import islice
 
 from policies.admission import Option
 from policies.alike import Alike, Stretch, in_order
+from policies.apart import single_out
 from policies.ends import ends_by
 from policies.limits import guaranteed
 from policies.model.units import ClaimId, DeviceId, NodeId, TenantId
 from policies.model.workload import Claim
 from policies.reclaim import Lot, Tier
 from policies.survey import Survey
-from policies.working import Allocation, first_option, single_out
+from policies.working import Allocation, first_option
 
 LARGE_CLAIMS = 8
 """Waiting claims for which devices are kept at the same time; more would keep too much idle."""

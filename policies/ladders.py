@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from policies.admission import Option
+from policies.booking import keep, roll_back, vacate
 from policies.granting import grant, place
 from policies.limits import is_allowed
 from policies.model.units import ClaimId, TenantId
 from policies.reclaim import Lot, Tier
-from policies.working import Allocation, is_scarcity_lasting, keep, roll_back, vacate
+from policies.working import Allocation, is_scarcity_lasting
 
 SQUEEZED_PER_LOT = 8
 """Claims of the same tenant that are tried on a lower rung for one that would be refused."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from policies.admission import Option
+from policies.apart import look_apart
 from policies.ends import ends_by
 from policies.entitlement import Share
 from policies.model.decision import PendingReason
@@ -10,7 +11,7 @@ from policies.model.units import FlavorId, TenantId
 from policies.model.workload import Reservation
 from policies.quota import starts_ms
 from policies.reclaim import Lot, Tier, path
-from policies.working import Allocation, amounts, look_apart, siblings
+from policies.working import Allocation, amounts, siblings
 
 
 def is_allowed(work: Allocation, lot: Lot, option: Option, tier: Tier) -> bool:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from policies.board import Seat
+from policies.booking import stand
 from policies.limits import is_allowed
 from policies.model.decision import EvictionReason
 from policies.model.units import FlavorId
 from policies.reclaim import Lot, Tier, cost
-from policies.working import Allocation, first_option, stand
+from policies.working import Allocation, first_option
 
 
 def give_up_what_may_not_stay(work: Allocation, lot: Lot, right: Callable[[FlavorId, int], Tier]) -> None:

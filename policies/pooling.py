@@ -7,11 +7,12 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import islice, pairwise
 
 from policies.alike import Alike
+from policies.apart import single_out
 from policies.limits import guaranteed, not_lent
 from policies.model.units import ClaimId, FlavorId, TenantId
 from policies.queues import Run
 from policies.reclaim import Lot, Tier
-from policies.working import Allocation, amounts, first_option, siblings, single_out
+from policies.working import Allocation, amounts, first_option, siblings
 
 MOST_MISSES = 64
 """Lots in a row that do not fit into what a parent has left; after these no more are looked at."""

@@ -8,11 +8,13 @@ from functools import partial
 
 from policies.admission import Option
 from policies.board import Need, Seat, Site
+from policies.booking import keep, let_go, roll_back, stand
 from policies.displacing import Weak, find_by_displacing
 from policies.fitting import find
 from policies.granting import choices, is_backing_off, need_of, seat_at, signature
 from policies.limits import is_allowed
 from policies.model.decision import EvictionReason, PendingReason
+from policies.movable import forget_weak, weak_nodes
 from policies.reclaim import (
     Lot,
     Tier,
@@ -27,17 +29,7 @@ from policies.reclaim import (
     reason_for,
 )
 from policies.room import roomiest
-from policies.working import (
-    Allocation,
-    forget_weak,
-    has_base,
-    is_search_over,
-    keep,
-    let_go,
-    roll_back,
-    stand,
-    weak_nodes,
-)
+from policies.working import Allocation, has_base, is_search_over
 
 TRIED_PER_REPLICA = 8
 """Sites tried for the lot's replica; each that fails names a replica which has nowhere else to go."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from policies.admission import Ask
 from policies.alike import Stretch
+from policies.apart import tell, tell_each
 from policies.explain import Known, Said, alike, alike_so_far, known, reason, reason_alike, served_alone, when
 from policies.holders import holders
 from policies.model.decision import Binding, Decision, Eviction, Placement, Reason
@@ -18,7 +19,7 @@ from policies.quota import Demands
 from policies.recall import evicted_now, of_claim, of_running, remember, waits_on
 from policies.reclaim import Lot
 from policies.register import Register
-from policies.working import Allocation, runs_alone, tell, tell_each
+from policies.working import Allocation, runs_alone
 
 
 @dataclass(slots=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from policies.admission import Option
 from policies.alike import Alike, Stretch, joined
+from policies.apart import look_apart
 from policies.board import Seat
 from policies.entitlement import Share
 from policies.granting import choices
@@ -17,7 +18,7 @@ from policies.parting import give_up_what_may_not_stay
 from policies.queues import Order
 from policies.reclaim import Lot, Tier, is_unseen
 from policies.steady import LAST, Given, Way
-from policies.working import Allocation, amounts, look_apart, siblings
+from policies.working import Allocation, amounts, siblings
 
 FLOOR, GUARANTEED, ENTITLED, LEFTOVER = Tier.FLOOR, Tier.GUARANTEED, Tier.ENTITLED, Tier.LEFTOVER
 """For the loops over all lots: an enumeration looks its members up each time."""

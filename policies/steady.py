@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from policies.alike import Stretch, in_order, joined
+from policies.booking import count
 from policies.entitlement import Share
 from policies.model.units import FlavorId, TenantId
 from policies.queues import Order, Run
 from policies.reclaim import Tier
-from policies.working import Allocation, count
+from policies.working import Allocation
 
 LAST: Order = (1 << 62, True, True, 0, "")
 """After the place of every lot."""

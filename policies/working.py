@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-from bisect import insort
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 
 from policies.admission import Ask, Option
-from policies.alike import Failure, Stretch, in_order
+from policies.alike import Failure
 from policies.appraisal import Appraiser
 from policies.board import Board, Kind, Seat
-from policies.displacing import Price, Weak
+from policies.displacing import Weak
 from policies.entitlement import Share
 from policies.model.decision import PendingReason
 from policies.model.inventory import Worker
 from policies.model.memory import Memory
 from policies.model.units import ClaimId, DeviceId, FlavorId, GroupId, ModelId, NodeId, TenantId
 from policies.queues import Queues
-from policies.reclaim import Lot, Tier, Victims, anybodys_price
+from policies.reclaim import Lot, Tier, Victims
 from policies.survey import Survey
 
 Signature = tuple[Kind, frozenset[NodeId], frozenset[DeviceId], tuple[int, int, int | None] | None, str | None]
 TRIED_PER_DECISION = 64
 """Times per decision that moves of others are looked for; beyond it the answer is SEARCH_INCOMPLETE."""
-NEVER = 1 << 62
-"""More than any place costs."""
 Shares = Mapping[FlavorId, Mapping[TenantId, Share]]
 
 
@@ -136,99 +132,10 @@ class Allocation:
         return [lot for tenant in sorted(self.open) for lot in self.open[tenant] if not lot.is_kept]
 
 
-def weak_hosts(work: Allocation, tier: Tier) -> Weak:
-    """Return the hosts that carry something which somebody with this right may move; made anew when rights change."""
-    weak = work.weak.get(tier)
-    if weak is None:
-        weak = work.weak[tier] = _weak(work, anybodys_price(work.victims, tier))
-    return weak
-
-
-def weak_nodes(work: Allocation, tier: Tier) -> frozenset[NodeId]:
-    """Return the same hosts, for whom it does not matter what a move costs there."""
-    weak = work.weak.get(tier)
-    if weak is not None:
-        return weak.nodes
-    if work.weak_nodes is None:
-        work.weak_nodes = frozenset([node for node, _ in _movable(work)])
-    return work.weak_nodes
-
-
-def _weak(work: Allocation, price: Price) -> Weak:
-    nodes, least = set(), dict[NodeId, int]()
-    for node, seat in _movable(work):
-        nodes.add(node)
-        cost = price(seat)
-        if cost is not None and cost < least.get(node, NEVER):
-            least[node] = cost
-    return Weak(frozenset(nodes), least)
-
-
-def _movable(work: Allocation) -> Iterator[tuple[NodeId, Seat]]:
-    """Yield the replicas that are not granted, or are leaving, and their hosts."""
-    look_apart(work)
-    devices = work.survey.devices
-    for lots in (*work.open.values(), (work.trying,) if work.trying is not None else ()):
-        for lot in lots:
-            for seat in lot.seats if not lot.is_kept else ():
-                yield devices[seat.devices[0]].node, seat
-    for runs in work.layout.queues.runs.values():
-        for run in runs.values():
-            for one in run.stretches:
-                yield from zip(run.nodes[one.begin : one.end], run.seats(one), strict=True)
-    for seat in (*work.board.leaving, *work.given_up):
-        yield devices[seat.devices[0]].node, seat
-
-
-def forget_weak(work: Allocation) -> None:
-    """Let these hosts be found anew when they are asked for."""
-    work.weak.clear()
-    work.weak_nodes = None
-
-
 def is_search_over(work: Allocation) -> bool:
     """Say whether this decision has looked at as many places, or tried as many moves, as one decision may."""
     is_spent = work.board.steps >= work.survey.policy.bounds.search_steps
     return is_spent or work.rearrangements >= TRIED_PER_DECISION
-
-
-def roll_back(work: Allocation, mark: int) -> None:
-    """Take back every change logged after ``mark``, the latest first."""
-    while len(work.log) > mark:
-        work.log.pop()()
-    work.hopeless.clear()
-
-
-def vacate(work: Allocation, lot: Lot) -> None:
-    """Take a kept lot from its seats, so that it can be placed anew."""
-    seats, lot.seats = lot.seats, []
-    for seat in seats:
-        count(work, lot.ask.tenant.id, seat.flavor, -seat.charge)
-        work.board.leave(seat)
-    stand(work, seats, -1)
-    lot.is_kept = False
-    work.hopeless.clear()
-    work.log.append(partial(_reseat, work, lot, seats))
-
-
-def let_go(work: Allocation, lot: Lot) -> None:
-    """Take back that the lot is kept; its replicas stay where they are until they are moved."""
-    _unkeep(work, lot)
-    work.log.append(partial(_keep_again, work, lot))
-
-
-def _keep_again(work: Allocation, lot: Lot) -> None:
-    lot.is_kept = True
-    for seat in lot.seats:
-        count(work, lot.ask.tenant.id, seat.flavor, seat.charge)
-
-
-def _reseat(work: Allocation, lot: Lot, seats: list[Seat]) -> None:
-    lot.seats, lot.is_kept = seats, True
-    for seat in seats:
-        count(work, lot.ask.tenant.id, seat.flavor, seat.charge)
-        work.board.take(seat)
-    stand(work, seats, 1)
 
 
 def siblings(work: Allocation, lot: Lot) -> list[Lot]:
@@ -275,122 +182,3 @@ def first_option(lot: Lot) -> Option:
         return lot.ask.options[0]
     rung = lot.seats[0].rung
     return next((one for one in lot.ask.options if one.rung == rung), lot.ask.options[0])
-
-
-def keep(work: Allocation, lot: Lot) -> None:
-    """Grant the lot where it is and count it for its tenant and every tenant above."""
-    lot.is_kept = True
-    for seat in lot.seats:
-        count(work, lot.ask.tenant.id, seat.flavor, seat.charge)
-    work.log.append(partial(_unkeep, work, lot))
-
-
-def sweep(work: Allocation, tenant: TenantId, tier: Tier) -> list[Lot]:
-    """Grant the tenant's complete lots of this right where they are, those whose claim has its minimum.
-
-    Return the others of this right that are looked at one by one, in order. What is granted with a right stays granted:
-    it is never taken back, so it is not logged, and it is open no more.
-    """
-    look_apart(work)
-    still: list[Lot] = []
-    waiting: list[Lot] = []
-    counted: dict[FlavorId, int] = {}
-    for lot in work.open[tenant]:
-        if lot.is_kept:
-            continue
-        if lot.tier > tier or lot.has_failed:
-            still.append(lot)
-        elif len(lot.seats) == lot.size and (lot.is_base or has_base(work, lot)):
-            lot.is_kept = True
-            for seat in lot.seats:
-                counted[seat.flavor] = counted.get(seat.flavor, 0) + seat.charge
-        else:
-            still.append(lot)
-            waiting.append(lot)
-    work.open[tenant] = still
-    for run in work.layout.queues.runs.get(tenant, {}).values():
-        if any(one.tier <= tier for one in run.stretches):
-            counted[run.flavor] = counted.get(run.flavor, 0) + run.grant(tier)
-    for flavor, amount in counted.items():
-        count(work, tenant, flavor, amount)
-    return waiting
-
-
-def look_apart(work: Allocation) -> None:
-    """Let those that simply ran and lost their places be looked at one by one."""
-    while work.victims.robbed:
-        single_out(work, work.victims.robbed.pop())
-
-
-def single_out(work: Allocation, lot: Lot) -> None:
-    """Let the lot be looked at by itself from now on, with what holds for it so far; nothing if it is already."""
-    one = work.layout.queues.single_out(lot)
-    if one is None:
-        return
-    lot.tier, lot.is_kept, lot.has_failed, claim = one.tier, False, one.has_failed, lot.ask.claim.id
-    note(work, [claim], one)
-    insort(work.open[lot.ask.tenant.id], lot, key=in_order)
-
-
-def note(work: Allocation, claims: Sequence[ClaimId], one: Stretch) -> None:
-    """Note of each of the claims why it waits, as it is known for all of them."""
-    if one.code is not None:
-        work.codes.update(dict.fromkeys(claims, one.code))
-    if one.is_refused:
-        work.victims.refused_by_budget.update(claims)
-
-
-def tell_runs(work: Allocation) -> None:
-    """Let what simply runs and is open be among the lots looked at one by one."""
-    look_apart(work)
-    for tenant, runs in work.layout.queues.runs.items():
-        found = [lot for run in runs.values() for one in run.stretches for lot in run.lots[one.begin : one.end]]
-        if found:
-            work.open[tenant] = sorted(work.open[tenant] + found, key=in_order)
-        for run in runs.values():
-            run.stretches = []
-
-
-def tell_each(work: Allocation, tenants: Iterable[TenantId]) -> None:
-    """Let every open lot of these tenants be among those looked at one by one, with what was found for its class."""
-    for tenant in tenants:
-        found = list(work.open[tenant])
-        for alike in work.layout.queues.alike.get(tenant, {}).values():
-            for one in alike.stretches:
-                tell(work, alike.lots[one.begin : one.end], one)
-                found += alike.lots[one.begin : one.end]
-            alike.stretches = []
-        if len(found) > len(work.open[tenant]):
-            work.open[tenant] = sorted(found, key=in_order)
-
-
-def tell(work: Allocation, lots: Sequence[Lot], one: Stretch) -> None:
-    """Let some lots of the stretch know what holds for all of it."""
-    for lot in lots:
-        lot.tier, lot.has_failed = one.tier, one.has_failed
-    note(work, [lot.ask.claim.id for lot in lots], one)
-
-
-def _unkeep(work: Allocation, lot: Lot) -> None:
-    lot.is_kept = False
-    for seat in lot.seats:
-        count(work, lot.ask.tenant.id, seat.flavor, -seat.charge)
-
-
-def stand(work: Allocation, seats: Sequence[Seat], sign: int) -> None:
-    """Count the replicas of a lot that is complete now (+1), or no longer is (-1), for its tenant and all above it."""
-    for seat in seats:
-        claim = work.survey.claims.get(seat.claim)
-        at = work.survey.tenants.get(claim.tenant) if claim is not None else None
-        while at is not None:
-            work.standing[at.id, seat.flavor] = work.standing.get((at.id, seat.flavor), 0) + sign * seat.charge
-            at = work.survey.tenants.get(at.parent) if at.parent is not None else None
-
-
-def count(work: Allocation, tenant: TenantId | None, flavor: FlavorId, amount: int) -> None:
-    """Add the amount to the tenant and to everything above it."""
-    work.counts += 1
-    while tenant is not None:
-        work.used[tenant, flavor] = work.used.get((tenant, flavor), 0) + amount
-        known = work.survey.tenants.get(tenant)
-        tenant = known.parent if known else None

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from policies.allocation import allocate
+from policies.apart import tell_each
 from policies.decide import Decider, decide
 from policies.model.codec import from_json, to_json
 from policies.model.decision import Decision
@@ -17,7 +18,6 @@ from policies.model.snapshot import Snapshot
 from policies.model.units import ClaimId, TenantId
 from policies.queueing import is_again, telling, told
 from policies.standing import lay_out
-from policies.working import tell_each
 from tests.policies.situations import NOW_MS, claim, device, rules, running, snapshot
 from tests.simulation.generate import Dice, event, world
 

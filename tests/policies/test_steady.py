@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from policies.allocation import allocate
+from policies.apart import tell_each
 from policies.decide import Decider
 from policies.following import follow
 from policies.lines import Line
@@ -14,7 +15,7 @@ from policies.model.decision import PendingReason
 from policies.model.memory import ClaimMemory, Memory
 from policies.reclaim import Lot, Tier
 from policies.standing import Standing, lay_out
-from policies.working import Allocation, tell_each
+from policies.working import Allocation
 from tests.policies.situations import NOW_MS, claim, device, rules, running, snapshot
 from tests.simulation.generate import Dice
 
