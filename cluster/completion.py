@@ -8,7 +8,7 @@ from cluster.ports import Journal
 from policies.model.inventory import Cordon, Device, DeviceHealth, Node
 from policies.model.snapshot import GapKind, Snapshot
 from policies.model.units import SecurityDomain
-from policies.outdated import without_outdated_rungs
+from policies.wishes.outdated import without_outdated_rungs
 
 
 def complete(observed: Snapshot, journal: Journal) -> Snapshot:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 from cluster.loop import Turn
-from policies.isolation import price_of_isolation
+from policies.fleet.isolation import price_of_isolation
 from policies.model.decision import Entitlement
 from policies.model.naming import tenant_of
 from policies.model.policy import OperatingMode, Policy

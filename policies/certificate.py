@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
-from policies.admission import flavor_memory
+from policies.evidence.survey import Survey, survey
+from policies.granting.reclaim import path
 from policies.model.memory import Memory
 from policies.model.naming import tenant_of
 from policies.model.policy import Policy
@@ -13,8 +14,7 @@ from policies.model.snapshot import Snapshot
 from policies.model.tenancy import Tenant
 from policies.model.units import WHOLE_GPU_MILLIS, DeviceId, FlavorId, NodeId, SecurityDomain, TenantId
 from policies.model.workload import Claim, Shape
-from policies.reclaim import path
-from policies.survey import Survey, survey
+from policies.wishes.admission import flavor_memory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from policies.allocation import allocate
-from policies.following import follow
+from policies.explaining.results import conclude
+from policies.granting.allocation import allocate
 from policies.model.codec import digest
 from policies.model.decision import Decision
 from policies.model.memory import Memory
 from policies.model.policy import Policy
 from policies.model.snapshot import Snapshot
 from policies.modes import mode_in_force
-from policies.results import conclude
-from policies.standing import Standing, lay_out
+from policies.turns.following import follow
+from policies.turns.standing import Standing, lay_out
 
 
 def decide(snapshot: Snapshot, policy: Policy, memory: Memory, now_ms: int) -> Decision:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from policies.board import UNBOUNDED
+from policies.fleet.board import UNBOUNDED
 from policies.model.decision import Change, FurtherChange
 from policies.model.inventory import Device, DeviceHealth, Node, ScrubState
 from policies.model.memory import Memory

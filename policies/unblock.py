@@ -7,16 +7,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import combinations
 
-from policies.admission import backoff_ms
 from policies.decide import decide
+from policies.explaining.queueing import blockers
 from policies.model.decision import Change, FurtherChange, PendingReason, Reason
 from policies.model.inventory import DeviceHealth, ScrubState
 from policies.model.naming import tenant_of
 from policies.model.tenancy import Quota
 from policies.model.units import UNLIMITED, WHOLE_GPU_MILLIS, ClaimId, FlavorId
 from policies.model.workload import Claim, Shape
-from policies.queueing import blockers
 from policies.supposing import KINDS, Situation, applied
+from policies.wishes.admission import backoff_ms
 
 TRIES = 400
 """Decisions taken in search of one change; beyond it what was found so far is returned."""

@@ -28,7 +28,9 @@ from cluster.api.supposed import Search, Wanted, with_change
 from cluster.loop import Turn
 from cluster.refusals import NotFound
 from policies.canary import trials
-from policies.explain import not_yet
+from policies.explaining.explain import not_yet
+from policies.explaining.queueing import telling
+from policies.explaining.releasing import releasable
 from policies.model.decision import Reason
 from policies.model.inventory import Group
 from policies.model.naming import job_name, tenant_of
@@ -36,8 +38,6 @@ from policies.model.plan import OutcomeStatus, StartGroup
 from policies.model.routing import VariantLoad
 from policies.model.units import ClaimId
 from policies.model.workload import Claim
-from policies.queueing import telling
-from policies.releasing import releasable
 
 routes = APIRouter(prefix="/v1/claims", tags=["claims"])
 Lines = Annotated[int, Query(ge=1, le=LINES_MAX, description="Most lines to return, the last ones.")]

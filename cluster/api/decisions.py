@@ -11,13 +11,13 @@ from cluster.api.claims import visible_reason
 from cluster.api.parts import LARGEST, Anyone, Cursor, Limit, Number, Operator, Page, Platform, page_of
 from cluster.journal.history import Evidence, PastDecision
 from policies.decide import decide
+from policies.explaining.queueing import is_again, telling, told
 from policies.invariants import Violation
 from policies.model.codec import digest
 from policies.model.decision import Decision, Reason
 from policies.model.naming import tenant_of
 from policies.model.plan import Outcome, Plan
 from policies.model.snapshot import Snapshot
-from policies.queueing import is_again, telling, told
 
 routes = APIRouter(prefix="/v1", tags=["decisions"])
 

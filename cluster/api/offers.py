@@ -11,11 +11,11 @@ from cluster.api.claim_checks import accepted
 from cluster.api.claims import visible_reason
 from cluster.api.parts import Anyone, Platform
 from policies.decide import decide
+from policies.explaining.queueing import telling
 from policies.model.decision import Decision, Reason
 from policies.model.naming import tenant_of
 from policies.model.units import ClaimId, FlavorId, ModelId, TenantId
 from policies.model.workload import Claim, ClaimKind, Shape
-from policies.queueing import telling
 
 routes = APIRouter(prefix="/v1/offers", tags=["claims"])
 

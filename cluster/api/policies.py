@@ -12,12 +12,12 @@ from cluster.api.problems import ApiRefusal
 from cluster.refusals import Conflict, NoPolicy
 from policies.certificate import FloorProof, certify
 from policies.decide import decide
+from policies.documents.soundness import faults_of_policy
+from policies.explaining.queueing import told
 from policies.model.codec import digest
 from policies.model.decision import Decision, Entitlement, Reason
 from policies.model.policy import ModeDeclaration, Policy
 from policies.planning import plan as plan_moves
-from policies.queueing import told
-from policies.soundness import faults_of_policy
 
 routes = APIRouter(prefix="/v1/policy", tags=["policy"])
 

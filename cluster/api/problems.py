@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
 from cluster.refusals import Refusal
-from policies.errors import PolicyError
+from policies.documents.errors import PolicyError
 
 log = logging.getLogger(__name__)
 

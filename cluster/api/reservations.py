@@ -16,7 +16,7 @@ from policies.model.codec import digest
 from policies.model.naming import tenant_of
 from policies.model.units import WHOLE_GPU_MILLIS
 from policies.model.workload import Reservation
-from policies.quota import kept_at_start
+from policies.shares.quota import kept_at_start
 
 routes = APIRouter(prefix="/v1/reservations", tags=["reservations"])
 

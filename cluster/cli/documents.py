@@ -61,7 +61,7 @@ def noun_of(noun: type[T], text: str, file: str) -> T:
     """Return the noun that the JSON text holds, as strictly as its schema says. Raises ``FileInvalid``."""
     from pydantic import ValidationError
 
-    from policies.document import faults_in
+    from policies.documents.document import faults_in
     from policies.model.codec import from_json_strict
 
     name = noun.__name__.lower()
@@ -97,8 +97,8 @@ def _fault_of_json(text: str) -> str:
 
 def snapshot_in(file: Path) -> Snapshot:
     """Return the snapshot that the file holds, sound in itself. Raises ``FileInvalid``."""
+    from policies.documents.soundness import faults_of_snapshot
     from policies.model.snapshot import Snapshot
-    from policies.soundness import faults_of_snapshot
 
     seen = noun_in(Snapshot, file)
     if faults := tuple((_pointer(path), fault) for path, fault in faults_of_snapshot(seen)):
@@ -111,9 +111,9 @@ def policy_in(file: Path) -> Policy:
 
     Raises ``DocumentInvalid`` for YAML, ``FileInvalid`` for JSON.
     """
-    from policies.document import parse_policy
+    from policies.documents.document import parse_policy
+    from policies.documents.soundness import faults_of_policy
     from policies.model.policy import Policy
-    from policies.soundness import faults_of_policy
 
     text = text_in(file)
     if not text.lstrip().startswith("{") or _has_envelope(text):

@@ -14,7 +14,7 @@ from cluster.cli.reading import OutputKind
 from cluster.cli.screen import Column, Output, say, show, warn_if_simulated
 
 if TYPE_CHECKING:
-    from policies.layouts import Proposal
+    from policies.fleet.layouts import Proposal
 
 app = typer.Typer(
     help="Layouts of GPUs that MIG divides: proposed by demand, never changed here.", no_args_is_help=True
@@ -51,7 +51,7 @@ def propose(
     that host, to be applied with: nvidia-mig-parted apply -f FILE -c partage.
     """
     from policies.decide import decide
-    from policies.layouts import proposals
+    from policies.fleet.layouts import proposals
     from policies.model.codec import to_plain
     from policies.model.memory import Memory
 
@@ -69,7 +69,7 @@ def propose(
 
 def _configuration(found: tuple[Proposal, ...], indexes: Path) -> dict[str, Any]:
     """Return the configuration of mig-parted for the host whose GPUs the file numbers."""
-    from policies.mig import mig_parted
+    from policies.fleet.mig import mig_parted
 
     with indexes.open(encoding="utf-8", newline="") as lines:
         number = {row[1].strip(): int(row[0]) for row in csv.reader(lines) if len(row) > 1}

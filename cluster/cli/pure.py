@@ -34,9 +34,9 @@ def decide(
     The time is that of the snapshot, so the same files always give the same answer, byte for byte.
     """
     from policies.decide import decide as taken
+    from policies.explaining.queueing import told
     from policies.model.codec import to_plain
     from policies.model.memory import Memory
-    from policies.queueing import told
 
     seen, rules = snapshot_in(snapshot), policy_in(policy)
     remembered = noun_in(Memory, memory) if memory else Memory()

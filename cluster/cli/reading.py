@@ -196,11 +196,11 @@ def reason_in_files(name: str, snapshot: Path, policy: Path) -> tuple[dict[str, 
 
     from cluster.cli.documents import policy_in, snapshot_in
     from policies.decide import decide
+    from policies.explaining.queueing import told
+    from policies.explaining.releasing import for_operator
     from policies.model.codec import to_plain
     from policies.model.memory import Memory
     from policies.model.units import ClaimId
-    from policies.queueing import told
-    from policies.releasing import for_operator
     from policies.supposing import Situation
     from policies.unblock import affordable, unblocking
 

@@ -33,7 +33,7 @@ def apply(
     Example: partage apply -f claims.yaml --wait
     """
     from cluster.cli.contexts import connect
-    from policies.document import kind_of
+    from policies.documents.document import kind_of
 
     client, text = connect(context, token_file), text_in(file)
     if kind_of(text, str(file)) == "Policy":
@@ -117,7 +117,7 @@ def uncordon(
 
 def _apply_policy(client: Client, text: str, file: Path, *, dry_run: bool) -> None:
     from cluster.client import Problem
-    from policies.document import parse_policy
+    from policies.documents.document import parse_policy
     from policies.model.codec import to_plain
 
     policy, etag, now = parse_policy(text, str(file)), None, None
@@ -174,7 +174,7 @@ def _apply_claims(client: Client, text: str, file: Path, *, dry_run: bool) -> li
 
 def _compared(client: Client, text: str, file: Path) -> list[tuple[str, Any, Any]]:
     """Return, for each document, its name, what is stored, and what would be."""
-    from policies.document import kind_of, parse_claims, parse_policy
+    from policies.documents.document import kind_of, parse_claims, parse_policy
     from policies.model.codec import to_plain
 
     if kind_of(text, str(file)) == "Policy":

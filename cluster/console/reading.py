@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from cluster.client import Client, Problem
 from cluster.console.scene import Approval, ClaimView, Entry, Key, Reading, Scene, Share, Viewer
 from cluster.usage import DayUse
-from policies.explain import not_yet
+from policies.explaining.explain import not_yet
 from policies.model.catalogue import Model, Variant
 from policies.model.codec import from_plain
 from policies.model.decision import Entitlement, Reason

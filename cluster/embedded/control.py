@@ -12,7 +12,7 @@ from cluster.embedded.nodes import Machine
 from cluster.embedded.processes import ProcessRecord, ProcessSpec, start
 from cluster.ports import Clock
 from cluster.settings import PREFIX, Settings
-from policies.document import parse_claims, parse_policy
+from policies.documents.document import parse_claims, parse_policy
 from policies.model.codec import to_plain
 from policies.model.units import TenantId
 from policies.model.workload import Claim

@@ -8,13 +8,13 @@ from typing import TypeVar
 
 from cluster.journal.store import Store
 from cluster.refusals import NotFound
+from policies.explaining.queueing import told
 from policies.model.codec import from_json
 from policies.model.decision import Decision
 from policies.model.memory import Memory
 from policies.model.plan import Outcome, Plan
 from policies.model.policy import Policy
 from policies.model.snapshot import Snapshot
-from policies.queueing import told
 
 Noun = TypeVar("Noun")
 

@@ -24,15 +24,15 @@ from cluster.kubernetes.kinds import CLAIMS, EVENTS, TENANTS, Kind
 from cluster.kubernetes.refusals import Absent, ApiRefusal
 from cluster.ports import Clock, Journal, Registry
 from cluster.refusals import NoPolicy, NotFound, Refusal
+from policies.documents.soundness import faults_of_policy
+from policies.explaining.queueing import telling
+from policies.explaining.releasing import releasable
 from policies.model.catalogue import Model
 from policies.model.decision import Decision, Reason
 from policies.model.naming import tenant_of
 from policies.model.policy import Policy
 from policies.model.units import ClaimId, TenantId
 from policies.model.workload import Claim
-from policies.queueing import telling
-from policies.releasing import releasable
-from policies.soundness import faults_of_policy
 
 log = logging.getLogger(__name__)
 Object = dict[str, Any]

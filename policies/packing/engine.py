@@ -17,7 +17,7 @@ POLICIES = {
     "gpu_clustering": kernels.GPU_CLUSTERING,
     "random": kernels.RANDOM,
 }
-"""Placement scores by name; each is defined, slowly and readably, in ``policies.placement``."""
+"""Placement scores by name; each is defined, slowly and readably, in ``policies.fleet.placement``."""
 
 PRICES_PER_FILL = 27
 """How often prices are made again while as much is asked for as the fleet has."""

@@ -1,4 +1,4 @@
-"""The scores of ``policies.placement`` over arrays: only what a placement changed is computed again."""
+"""The scores of ``policies.fleet.placement`` over arrays: only what a placement changed is computed again."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def count_open(game: Game, kind: int, count: int) -> None:
 
 @compiled
 def fragment(model: int, cpu: int, left: Ints, typical: Typical) -> float:
-    """Return the idle millis that the expected mix cannot use; see ``policies.placement.fragment``."""
+    """Return the idle millis that the expected mix cannot use; see ``policies.fleet.placement.fragment``."""
     cpus, wanted, sizes, models, share = typical
     idle = 0
     for one in range(len(left)):

@@ -13,7 +13,7 @@ from cluster.sim.clock import VirtualClock
 from cluster.sim.journal import MemoryJournal, MemoryLedger, MemoryRegistry, Shared
 from cluster.sim.observer import SimObserver
 from cluster.sim.world import Traffic, World
-from policies.document import parse_claims, parse_policy
+from policies.documents.document import parse_claims, parse_policy
 from policies.model.units import ClaimId
 
 PROFILES = Path(__file__).parents[2] / "policies" / "profiles"

@@ -132,7 +132,7 @@ if __name__ == "__main__":
     options.add_argument("--count", type=int, default=10**9, help="most mutants to try")
     options.add_argument("--each", type=int, default=10**9, help="most mutants of one module")
     options.add_argument("--seed", type=int, default=1)
-    options.add_argument("--module", nargs="*", default=[], help="paths from the root, such as policies/quota.py")
+    options.add_argument("--module", nargs="*", default=[], help="paths such as policies/shares/quota.py")
     options.add_argument("--again", nargs="*", default=[], help="these alone: path:line#number, as printed")
     options.add_argument("--tests", nargs="*", default=TESTS, help="files or folders of tests")
     given = options.parse_args()

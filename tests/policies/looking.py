@@ -7,16 +7,16 @@ from collections import deque
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from policies.admission import asks
-from policies.admission import fleet as fleet_of
-from policies.board import Need
-from policies.fairness import in_fair_order
+from policies.evidence.survey import survey
+from policies.fleet.board import Need
+from policies.granting.fairness import in_fair_order
+from policies.granting.working import first_option
 from policies.model.memory import Memory
 from policies.model.units import SecurityDomain
-from policies.quota import caps, demands, healthy_capacity, shares
-from policies.setting import start
-from policies.survey import survey
-from policies.working import first_option
+from policies.shares.quota import caps, demands, healthy_capacity, shares
+from policies.turns.setting import start
+from policies.wishes.admission import asks
+from policies.wishes.admission import fleet as fleet_of
 from tests.policies.situations import NOW_MS, device
 from tests.simulation.generate import Dice, event, world
 

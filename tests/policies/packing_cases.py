@@ -1,4 +1,4 @@
-"""Small fleets and streams of tasks for the tests of placement, as arrays and as nouns of ``policies.placement``."""
+"""Small fleets and streams of tasks for tests of placement, as arrays and as nouns of ``policies.fleet.placement``."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from policies.fleet.placement import Ask, Expected, Places, Room, Slot
 from policies.model.units import DeviceId, FlavorId, NodeId
 from policies.model.workload import Shape
 from policies.packing.arrays import Fleet, Ints, Kinds, Typical
-from policies.placement import Ask, Expected, Places, Room, Slot
 
 FLAVORS = (FlavorId("a"), FlavorId("b"), FlavorId("c"))
 SIZES = ((3_000, 1, 810), (11_000, 1, 1000), (8_000, 1, 470), (4_000, 1, 320), (2_000, 1, 160), (24_000, 2, 1000),

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from policies.decide import decide
+from policies.explaining.releasing import for_tenant
 from policies.model.decision import PendingReason
 from policies.model.memory import ClaimMemory, Memory
-from policies.releasing import for_tenant
 from tests.policies.looking import FOUR
 from tests.policies.situations import NOW_MS, claim, rules, running, snapshot
 

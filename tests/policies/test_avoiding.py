@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from types import SimpleNamespace
 
-from policies.avoiding import MOST_REMEMBERED, STARTS_REMEMBERED, avoided, failures, spoilt
 from policies.decide import decide
+from policies.evidence.survey import survey
+from policies.granting.avoiding import MOST_REMEMBERED, STARTS_REMEMBERED, avoided, failures, spoilt
 from policies.model.codec import from_json, to_json
 from policies.model.decision import PendingReason
 from policies.model.inventory import DeviceHealth, Flavor, Group, GroupState, Worker, WorkerState
@@ -15,7 +16,6 @@ from policies.model.naming import group_id, worker_id
 from policies.model.tenancy import Quota
 from policies.model.units import SecurityDomain
 from policies.model.workload import Shape
-from policies.survey import survey
 from tests.policies.looking import code
 from tests.policies.situations import NOW_MS, claim, device, rules, running, snapshot
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 
 from policies.decide import decide
-from policies.displacing import Weak, find_by_displacing
+from policies.granting.displacing import Weak, find_by_displacing
 from policies.model.inventory import Node
 from policies.model.memory import Memory
 from policies.model.workload import Shape

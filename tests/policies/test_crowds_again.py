@@ -6,15 +6,15 @@ from dataclasses import replace
 
 from hypothesis import given, settings
 
-from policies.admission import asks, flavor_memory
-from policies.admission import fleet as fleet_of
 from policies.decide import Decider, decide
+from policies.evidence.survey import survey
 from policies.model.codec import digest
 from policies.model.decision import PendingReason
 from policies.model.inventory import DeviceHealth, GroupState, ScrubState, UsageState, WorkerState
 from policies.model.snapshot import GapKind
-from policies.quota import caps
-from policies.survey import survey
+from policies.shares.quota import caps
+from policies.wishes.admission import asks, flavor_memory
+from policies.wishes.admission import fleet as fleet_of
 from tests.policies.crowds import NOW_MS, Crowd, crowd, in_every_crowd
 from tests.policies.looking import DEPTH, SEEDS
 from tests.simulation.generate import Dice

@@ -7,12 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from policies import placement
-from policies.admission import asks, fleet
-from policies.board import Board, Need, Site
 from policies.decide import decide
+from policies.evidence.survey import survey
+from policies.fleet import placement
+from policies.fleet.board import Board, Need, Site
+from policies.fleet.market import Market
+from policies.fleet.rating import SCORES, ask_of, room_of
+from policies.granting.places import sites_on
 from policies.invariants import check_decision
-from policies.market import Market
 from policies.model.inventory import Device, Flavor, Group, GroupState, Node, ScrubState, Worker, WorkerState
 from policies.model.memory import Memory
 from policies.model.policy import Policy
@@ -22,10 +24,8 @@ from policies.model.units import SecurityDomain
 from policies.model.workload import Claim, ClaimKind, Shape
 from policies.packing.arrays import Prices
 from policies.packing.engine import place_all
-from policies.places import sites_on
-from policies.rating import SCORES, ask_of, room_of
-from policies.setting import start
-from policies.survey import survey
+from policies.turns.setting import start
+from policies.wishes.admission import asks, fleet
 from tests.policies.packing_cases import FLAVORS, Case, case, shape_of
 from tests.policies.situations import NOW_MS, claim, device, rules, running, snapshot
 

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from policies.changes import between
 from policies.decide import Decider, decide
 from policies.model.codec import to_json
 from policies.model.decision import ClaimState
 from policies.model.inventory import UsageState
 from policies.model.memory import Memory
 from policies.model.workload import Demand, Reservation
+from policies.turns.changes import between
 from tests.policies.situations import NOW_MS, claim, device, rules, running, snapshot
 from tests.simulation.generate import Dice, event, world
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from policies.document import parse_policy
-from policies.errors import DocumentInvalid
+from policies.documents.document import parse_policy
+from policies.documents.errors import DocumentInvalid
 from policies.model.codec import schema, to_json
 from policies.model.decision import Decision
 from policies.model.plan import Plan

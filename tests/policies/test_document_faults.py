@@ -9,15 +9,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from policies.decide import decide
-from policies.document import MOMENT, kind_of, parse_claims, parse_policy
-from policies.errors import DocumentInvalid
+from policies.documents.document import MOMENT, kind_of, parse_claims, parse_policy
+from policies.documents.errors import DocumentInvalid
+from policies.documents.soundness import (
+    MOST_LEVELS,
+    MOST_REPLICAS,
+    faults_of_claim,
+    faults_of_policy,
+    faults_of_snapshot,
+)
+from policies.documents.yamltext import DEPTH_LIMIT, NODE_LIMIT, TEXT_LIMIT, documents
 from policies.model.decision import PendingReason
 from policies.model.memory import Memory
 from policies.model.tenancy import Tenant
 from policies.model.units import SecurityDomain
 from policies.model.workload import ClaimKind, Reservation, Shape
-from policies.soundness import MOST_LEVELS, MOST_REPLICAS, faults_of_claim, faults_of_policy, faults_of_snapshot
-from policies.yamltext import DEPTH_LIMIT, NODE_LIMIT, TEXT_LIMIT, documents
 from tests.policies.looking import code
 from tests.policies.situations import NOW_MS, claim, device, rules, running, snapshot
 from tests.policies.test_document import DEFAULT

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from policies.decide import Decider, decide
+from policies.explaining.releasing import for_tenant
 from policies.invariants import check_decision
 from policies.model.codec import digest
 from policies.model.decision import ClaimState, Eviction, EvictionReason, PendingReason
 from policies.model.memory import ClaimMemory, Memory
 from policies.model.workload import ClaimKind, Reservation
-from policies.releasing import for_tenant
 from tests.policies.looking import FOUR, code, granted
 from tests.policies.situations import NOW_MS, claim, rules, running, snapshot
 

@@ -8,9 +8,9 @@ from math import ceil, floor
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policies.entitlement import entitle, fill, tree
 from policies.model.tenancy import Quota, Tenant
 from policies.model.units import SecurityDomain
+from policies.shares.entitlement import entitle, fill, tree
 
 WANTS = st.lists(st.tuples(st.integers(0, 25), st.sampled_from((0, 1, 1, 2, 3, 10**9))), min_size=1, max_size=6)
 AMOUNTS = st.integers(0, 60)

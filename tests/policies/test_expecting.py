@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from policies.decide import decide
+from policies.explaining.releasing import for_operator
 from policies.model.memory import Memory
 from policies.model.workload import ClaimKind
-from policies.releasing import for_operator
 from tests.policies.looking import FOUR
 from tests.policies.situations import NOW_MS, claim, rules, running, snapshot
 from tests.policies.test_explain import tight

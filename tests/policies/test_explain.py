@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from policies.certificate import certify
 from policies.decide import decide
+from policies.explaining.queueing import told
+from policies.explaining.releasing import for_operator, for_tenant
 from policies.model.codec import schema, to_json
 from policies.model.decision import ClaimState, Decision, PendingReason
 from policies.model.inventory import DeviceHealth, ScrubState
@@ -18,8 +20,6 @@ from policies.model.policy import Policy
 from policies.model.snapshot import Gap, GapKind, Snapshot
 from policies.model.tenancy import Quota
 from policies.model.workload import ClaimKind
-from policies.queueing import told
-from policies.releasing import for_operator, for_tenant
 from tests.policies.looking import FEW
 from tests.policies.situations import NOW_MS, claim, device, rules, running, snapshot
 from tests.simulation.generate import Dice, event, world

@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policies.decide import decide
+from policies.documents.soundness import faults_of_policy
+from policies.explaining.queueing import told
 from policies.model.memory import Memory, UsageRecord
 from policies.model.tenancy import Quota, Tenant
 from policies.model.units import UNLIMITED
 from policies.model.workload import Shape
-from policies.queueing import told
-from policies.soundness import faults_of_policy
 from tests.policies.looking import FEW, FOUR, SEEDS, granted
 from tests.policies.situations import NOW_MS, claim, device, rules, running, snapshot
 from tests.simulation.generate import Dice

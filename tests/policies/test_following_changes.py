@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from policies.changes import NEAR, STEP, between
-from policies.loads import groups_between
+from policies.evidence.survey import survey
+from policies.explaining.register import STRETCH, Register
 from policies.model.memory import Memory
-from policies.register import STRETCH, Register
-from policies.survey import survey
+from policies.turns.changes import NEAR, STEP, between
+from policies.turns.loads import groups_between
 from tests.policies.situations import NOW_MS, claim, device, rules, running, snapshot
 from tests.simulation.generate import Dice
 

@@ -7,17 +7,17 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 
-from policies.board import Need, Reach, Seat, Site
-from policies.empty_board import board
-from policies.fitting import find
+from policies.evidence.survey import survey
+from policies.fleet.board import Need, Reach, Seat, Site
+from policies.fleet.empty_board import board
+from policies.fleet.topology import common_rack, divided, island_of, left_over, roomy_rack
+from policies.granting.fitting import find
+from policies.granting.places import APART, EFFORT, order, sites_on, worker_for
 from policies.model.inventory import DeviceHealth, ScrubState, Worker, WorkerState
 from policies.model.memory import Memory
 from policies.model.naming import worker_id
 from policies.model.snapshot import Gap, GapKind
 from policies.model.units import SecurityDomain
-from policies.places import APART, EFFORT, order, sites_on, worker_for
-from policies.survey import survey
-from policies.topology import common_rack, divided, island_of, left_over, roomy_rack
 from tests.policies.looking import FEW, SEEDS
 from tests.policies.situations import NOW_MS, device, rules, snapshot
 from tests.simulation.generate import Dice

@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from policies.health import HealthBounds, HealthMemory, adopted, first_verdict, judge, release, signs
+from policies.evidence.health import HealthBounds, HealthMemory, adopted, first_verdict, judge, release, signs
+from policies.evidence.xid import XIDS, XidAction, classify
 from policies.model.codec import from_json, to_json
 from policies.model.inventory import DeviceHealth
 from policies.model.telemetry import DeviceSample, HealthEvent, HealthVerdict, Load, Missing, MissingCause, Wear
 from policies.model.units import DeviceId
-from policies.xid import XIDS, XidAction, classify
 
 GPU = DeviceId("GPU-0")
 BOUNDS = HealthBounds()

@@ -6,15 +6,15 @@ from dataclasses import replace
 
 import pytest
 
-from policies.board import Seat
-from policies.empty_board import board
+from policies.evidence.survey import survey
+from policies.fleet.board import Seat
+from policies.fleet.empty_board import board
+from policies.fleet.rating import SCORES
+from policies.fleet.room import FEW, roomiest, with_free
+from policies.granting.reclaim import Lot
 from policies.model.building import builder
 from policies.model.decision import ClaimState, Reason
 from policies.model.memory import Memory
-from policies.rating import SCORES
-from policies.reclaim import Lot
-from policies.room import FEW, roomiest, with_free
-from policies.survey import survey
 from tests.policies.situations import NOW_MS, device, rules, snapshot
 from tests.simulation.generate import Dice
 

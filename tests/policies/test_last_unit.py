@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from policies.decide import decide
+from policies.fleet.isolation import price_of_isolation
 from policies.invariants import check_decision
-from policies.isolation import price_of_isolation
 from policies.model.memory import Memory
 from policies.model.tenancy import Quota
 from policies.model.units import SecurityDomain

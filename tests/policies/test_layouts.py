@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from policies.decide import decide
-from policies.layouts import impossible, proposals
-from policies.mig import mig_parted
+from policies.fleet.layouts import impossible, proposals
+from policies.fleet.mig import mig_parted
 from policies.model.decision import PendingReason
 from policies.model.inventory import Device, DeviceHealth, Flavor, Node
 from policies.model.memory import Memory

@@ -7,10 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from policies.appraisal import CPU_CELLS, LEAST_SHARE, MOST_KINDS, Appraiser, _known, _rounded
-from policies.board import Seat
 from policies.decide import decide
-from policies.isolation import isolation_price, price_of_isolation
+from policies.explaining.shortage import shortages
+from policies.fleet.board import Seat
+from policies.fleet.isolation import isolation_price, price_of_isolation
+from policies.fleet.placement import Ask, Room, Slot
+from policies.granting.appraisal import CPU_CELLS, LEAST_SHARE, MOST_KINDS, Appraiser, _known, _rounded
 from policies.model.decision import PendingReason
 from policies.model.inventory import DeviceHealth, ScrubState
 from policies.model.memory import Memory
@@ -20,8 +22,6 @@ from policies.model.units import SecurityDomain
 from policies.model.workload import Shape
 from policies.packing.arrays import Fleet, Kinds, Typical
 from policies.packing.worth import outlook_of, prices
-from policies.placement import Ask, Room, Slot
-from policies.shortage import shortages
 from tests.policies.looking import FOUR, looked_at
 from tests.policies.situations import NOW_MS, claim, device, rules, running, snapshot
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policies.metering import NO_CLAIM, UNATTRIBUTED, energy_between, meter, split
+from policies.evidence.metering import NO_CLAIM, UNATTRIBUTED, energy_between, meter, split
 from policies.model.telemetry import (
     DeviceSample,
     GroupShare,

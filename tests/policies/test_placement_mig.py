@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from policies.mig import GEOMETRIES, Geometry, Instance, _seven_slices, layouts, mig_parted, propose, starts
+from policies.fleet.mig import GEOMETRIES, Geometry, Instance, _seven_slices, layouts, mig_parted, propose, starts
 from policies.model.units import DeviceId
 
 H100 = GEOMETRIES["H100-80GB"]

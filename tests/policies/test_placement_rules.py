@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from policies.isolation import isolation_price
+from policies.fleet.isolation import isolation_price
+from policies.fleet.placement import SCORES, Ask, Market, Refusal, Room, Slot, openings, pick, refusal, worth
 from policies.model.units import DeviceId, FlavorId, ModelId, NodeId, SecurityDomain
 from policies.model.workload import Shape
 from policies.packing.worth import outlook, prices
-from policies.placement import SCORES, Ask, Market, Refusal, Room, Slot, openings, pick, refusal, worth
 from tests.policies.packing_cases import FLAVORS, case, rooms_of, shape_of
 
 DEFENCE, CIVIL = SecurityDomain.DEFENCE, SecurityDomain.CIVIL

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from policies.fleet.placement import SCORES, Ask, Market, Room, fragment, pick
 from policies.packing.arrays import Prices
 from policies.packing.engine import between_prices, fragments, place_all
 from policies.packing.worth import Outlook, outlook, prices
-from policies.placement import SCORES, Ask, Market, Room, fragment, pick
 from tests.policies.packing_cases import FLAVORS, Case, case, expected_of, placed, rooms_of, shape_of
 
 EXACT = sorted(set(SCORES) - {"random"})

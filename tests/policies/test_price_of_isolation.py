@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from policies.decide import decide
-from policies.isolation import price_of_isolation
+from policies.fleet.isolation import price_of_isolation
 from policies.model.memory import Memory
 from policies.model.units import SecurityDomain
 from tests.policies.situations import NOW_MS, claim, device, rules, running, snapshot, together

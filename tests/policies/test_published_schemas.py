@@ -13,6 +13,7 @@ from jsonschema import Draft202012Validator
 from pydantic import ValidationError
 
 from policies.decide import decide
+from policies.documents.soundness import faults_of_policy, faults_of_snapshot
 from policies.invariants import check_alone, check_decision
 from policies.model.codec import from_json_strict, schema, to_plain
 from policies.model.decision import Decision
@@ -22,7 +23,6 @@ from policies.model.policy import Policy
 from policies.model.snapshot import Snapshot
 from policies.model.workload import Claim
 from policies.planning import plan
-from policies.soundness import faults_of_policy, faults_of_snapshot
 from tests.policies.from_schema import values_of
 from tests.policies.looking import DEPTH, FEW, SEEDS, some_world
 from tests.policies.situations import rules

@@ -7,17 +7,17 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from policies.allocation import allocate
-from policies.apart import tell_each
 from policies.decide import Decider, decide
+from policies.explaining.queueing import is_again, telling, told
+from policies.granting.allocation import allocate
+from policies.granting.apart import tell_each
 from policies.model.codec import from_json, to_json
 from policies.model.decision import Decision
 from policies.model.memory import Memory
 from policies.model.policy import Policy
 from policies.model.snapshot import Snapshot
 from policies.model.units import ClaimId, TenantId
-from policies.queueing import is_again, telling, told
-from policies.standing import lay_out
+from policies.turns.standing import lay_out
 from tests.policies.situations import NOW_MS, claim, device, rules, running, snapshot
 from tests.simulation.generate import Dice, event, world
 

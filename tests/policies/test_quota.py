@@ -9,13 +9,12 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 
-from policies.admission import asks
-from policies.admission import fleet as fleet_of
+from policies.evidence.survey import survey
 from policies.model.inventory import DeviceHealth, ScrubState
 from policies.model.memory import Memory, UsageRecord
 from policies.model.tenancy import Quota
 from policies.model.workload import Reservation, Shape
-from policies.quota import (
+from policies.shares.quota import (
     caps,
     count_demand,
     demands,
@@ -26,7 +25,8 @@ from policies.quota import (
     starts_ms,
     wanted_of,
 )
-from policies.survey import survey
+from policies.wishes.admission import asks
+from policies.wishes.admission import fleet as fleet_of
 from tests.policies.looking import FEW, FOUR, SEEDS, looked_at, offered_in_fair_order
 from tests.policies.situations import NOW_MS, claim, device, rules, running, snapshot
 from tests.simulation.generate import Dice

@@ -7,13 +7,13 @@ from dataclasses import replace
 import pytest
 
 from policies.decide import decide
-from policies.entitlement import fill
 from policies.model.decision import PendingReason
 from policies.model.inventory import GroupState, Node, ScrubState
 from policies.model.memory import Hold, Memory
 from policies.model.tenancy import Quota
 from policies.model.units import SecurityDomain
 from policies.model.workload import ClaimKind, Shape
+from policies.shares.entitlement import fill
 from tests.policies.looking import FOUR, code, granted, looked_at, offered_in_fair_order
 from tests.policies.situations import NOW_MS, claim, device, rules, running, snapshot
 

@@ -15,7 +15,7 @@ from policies.model.inventory import DeviceHealth, UsageState
 from policies.model.memory import ClaimMemory, Hold, Memory, UsageRecord
 from policies.model.tenancy import Quota
 from policies.model.workload import Reservation, Shape
-from policies.quota import kept_at_start
+from policies.shares.quota import kept_at_start
 from tests.policies.looking import FEW, FOUR, granted
 from tests.policies.situations import NOW_MS, claim, device, rules, running, snapshot
 

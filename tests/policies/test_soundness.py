@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
+from policies.documents.soundness import MOST_LEVELS, MOST_VALUE, faults_of_claim, faults_of_policy, faults_of_snapshot
 from policies.model.inventory import Group, Node
 from policies.model.policy import ModeDeclaration, ModeOverlay, OperatingMode
 from policies.model.tenancy import GatewayLimits, PriorityClass, Quota, Tenant
 from policies.model.units import SecurityDomain
 from policies.model.workload import ClaimKind, Demand, Reservation, Shape
-from policies.soundness import MOST_LEVELS, MOST_VALUE, faults_of_claim, faults_of_policy, faults_of_snapshot
 from tests.policies.looking import FOUR
 from tests.policies.situations import claim, rules, running, snapshot
 

@@ -6,16 +6,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from policies.allocation import allocate
-from policies.apart import tell_each
 from policies.decide import Decider
-from policies.following import follow
-from policies.lines import Line
+from policies.granting.allocation import allocate
+from policies.granting.apart import tell_each
+from policies.granting.lines import Line
+from policies.granting.reclaim import Lot, Tier
+from policies.granting.working import Allocation
 from policies.model.decision import PendingReason
 from policies.model.memory import ClaimMemory, Memory
-from policies.reclaim import Lot, Tier
-from policies.standing import Standing, lay_out
-from policies.working import Allocation
+from policies.turns.following import follow
+from policies.turns.standing import Standing, lay_out
 from tests.policies.situations import NOW_MS, claim, device, rules, running, snapshot
 from tests.simulation.generate import Dice
 

@@ -10,14 +10,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from policies.decide import decide
-from policies.displacing import Weak, find_by_displacing
+from policies.evidence.survey import survey
+from policies.granting.displacing import Weak, find_by_displacing
 from policies.invariants import check_decision
 from policies.model.decision import Eviction, EvictionReason, PendingReason
 from policies.model.memory import ClaimMemory, Hold, Memory
 from policies.model.tenancy import Quota
 from policies.model.workload import ClaimKind, Shape
-from policies.quota import starts_ms
-from policies.survey import survey
+from policies.shares.quota import starts_ms
 from tests.policies.looking import FEW, FOUR, SEEDS, code, granted, looked_at, some_world, wanting
 from tests.policies.situations import NOW_MS, claim, device, rules, running, snapshot, together
 from tests.simulation.generate import Dice

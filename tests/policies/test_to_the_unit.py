@@ -7,7 +7,6 @@ from dataclasses import replace
 import pytest
 
 from policies.decide import decide
-from policies.ends import boost, ends_by
 from policies.invariants import check_decision
 from policies.model.decision import PendingReason
 from policies.model.inventory import Flavor
@@ -15,6 +14,7 @@ from policies.model.memory import ClaimMemory, Hold, Memory, UsageRecord
 from policies.model.tenancy import Quota
 from policies.model.units import UNLIMITED
 from policies.model.workload import ClaimKind, Reservation
+from policies.wishes.ends import boost, ends_by
 from tests.policies.looking import FOUR, code, granted
 from tests.policies.situations import NOW_MS, claim, device, rules, running, snapshot
 from tests.policies.test_explain import tight

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from policies.board import Need, Seat
 from policies.decide import Decider, decide
-from policies.displacing import Weak, find_by_displacing
-from policies.empty_board import board
+from policies.evidence.survey import survey
+from policies.fleet.board import Need, Seat
+from policies.fleet.empty_board import board
+from policies.granting.displacing import Weak, find_by_displacing
 from policies.invariants import check_decision
 from policies.model.codec import to_json
 from policies.model.memory import Memory
@@ -21,7 +22,6 @@ from policies.model.policy import Policy
 from policies.model.snapshot import Snapshot
 from policies.model.units import SecurityDomain
 from policies.model.workload import ClaimKind
-from policies.survey import survey
 from tests.policies.situations import NOW_MS, claim, device, rules, running, snapshot
 from tests.simulation.generate import Dice, event, world
 

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from policies.decide import decide
-from policies.displacing import Weak, find_by_displacing
-from policies.entitlement import fill
+from policies.granting.displacing import Weak, find_by_displacing
 from policies.model.memory import Memory
+from policies.shares.entitlement import fill
 from tests.policies.looking import DEPTH, looked_at, wanting
 from tests.policies.situations import NOW_MS, claim, device, rules, running, snapshot, together
 

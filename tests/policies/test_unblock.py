@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 
 from policies.decide import decide
+from policies.explaining.releasing import for_operator
 from policies.model.decision import Change
 from policies.model.inventory import DeviceHealth
 from policies.model.memory import ClaimMemory, Memory
@@ -16,7 +17,6 @@ from policies.model.policy import ModeDeclaration, ModeOverlay, OperatingMode, P
 from policies.model.snapshot import Gap, GapKind
 from policies.model.tenancy import Quota
 from policies.model.workload import Reservation, Shape
-from policies.releasing import for_operator
 from policies.supposing import Situation, alone, applied
 from policies.unblock import unblocking
 from tests.policies.looking import FEW, FOUR, SEEDS, some_world

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from policies.decide import decide
 from policies.model.codec import from_json, to_json
 from policies.model.memory import Memory, UsageRecord
-from policies.usage import SCALE, _square_roots, advanced, kept_of
+from policies.shares.usage import SCALE, _square_roots, advanced, kept_of
 from tests.policies.situations import NOW_MS, claim, device, rules, running, snapshot
 
 HOUR_MS, HALF_LIFE_S = 3_600_000, 86_400

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from policies.evidence.usage_state import UsageBounds, UsageEvidence, UsageMemory, forget_if_stale, weigh
 from policies.model.inventory import UsageState
 from policies.model.telemetry import Missing, MissingCause, Reading
 from policies.model.units import GroupId
-from policies.usage_state import UsageBounds, UsageEvidence, UsageMemory, forget_if_stale, weigh
 
 GROUP = GroupId("chat-r0-1")
 BOUNDS = UsageBounds()

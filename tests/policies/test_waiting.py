@@ -7,12 +7,12 @@ from dataclasses import replace
 import pytest
 
 from policies.decide import decide
+from policies.explaining.releasing import for_operator, for_tenant
 from policies.model.decision import PendingReason
 from policies.model.inventory import DeviceHealth, GroupState
 from policies.model.memory import ClaimMemory, Memory
 from policies.model.tenancy import Quota
 from policies.model.workload import ClaimKind, Reservation, Shape
-from policies.releasing import for_operator, for_tenant
 from tests.policies.looking import FOUR, code, granted
 from tests.policies.situations import CLASSES, LONG_AGO_MS, NOW_MS, claim, device, rules, running, snapshot
 from tests.simulation.world import fleet

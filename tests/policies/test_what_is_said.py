@@ -7,15 +7,15 @@ from dataclasses import replace
 import pytest
 
 from policies.decide import decide
-from policies.explain import not_yet
+from policies.explaining.explain import not_yet
+from policies.explaining.queueing import told
+from policies.explaining.releasing import for_operator, for_tenant
 from policies.model.decision import PendingReason, Reason
 from policies.model.inventory import GroupState, ScrubState, UsageState
 from policies.model.memory import ClaimMemory, Memory, Spoilt
 from policies.model.policy import ModeDeclaration, ModeOverlay, OperatingMode
 from policies.model.snapshot import Gap, GapKind
 from policies.model.workload import ClaimKind, Job
-from policies.queueing import told
-from policies.releasing import for_operator, for_tenant
 from tests.policies.looking import FOUR
 from tests.policies.situations import NOW_MS, claim, device, rules, running, snapshot
 from tests.policies.test_explain import tight

@@ -11,10 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policies.model.units import FlavorId, NodeId, SecurityDomain
-from policies.model.workload import Shape
-from policies.packing.arrays import Prices
-from policies.placement import (
+from policies.fleet.placement import (
     DEVICES,
     SCORES,
     Ask,
@@ -30,6 +27,9 @@ from policies.placement import (
     refusal,
     tightest,
 )
+from policies.model.units import FlavorId, NodeId, SecurityDomain
+from policies.model.workload import Shape
+from policies.packing.arrays import Prices
 
 H100 = FlavorId("h100")
 CALM = Market()

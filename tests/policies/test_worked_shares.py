@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from policies.entitlement import Node, entitle, fill, tree
 from policies.model.tenancy import Quota, Tenant
 from policies.model.units import UNLIMITED, SecurityDomain
+from policies.shares.entitlement import Node, entitle, fill, tree
 
 
 def tenant(name: str, nominal: int | None, *, lends=UNLIMITED, borrows=UNLIMITED, floor=0, weight=1) -> Tenant:

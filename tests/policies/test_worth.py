@@ -8,11 +8,11 @@ from functools import cache
 import numpy as np
 import pytest
 
-from policies.market import Tables
+from policies.fleet.market import Tables
+from policies.fleet.placement import Market, worth
 from policies.packing.arrays import Fleet, Kinds, Prices, Typical
 from policies.packing.engine import between_prices
 from policies.packing.worth import hole_worth, outlook, outlook_of, prices
-from policies.placement import Market, worth
 from tests.policies.packing_cases import FLAVORS, rooms_of
 
 CPU_CELLS = 7

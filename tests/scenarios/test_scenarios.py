@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from policies.document import parse_policy
+from policies.documents.document import parse_policy
 from policies.model.inventory import DeviceHealth, UsageState
 from policies.model.policy import ModeDeclaration, OperatingMode
 from policies.model.snapshot import Gap, GapKind

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from cluster.actuate.routing import next_table, promises
-from policies.document import parse_policy
+from policies.documents.document import parse_policy
 from policies.model.routing import RoutingTable
 from policies.model.units import SecurityDomain
 from serving.gateway.keeping import Keeping

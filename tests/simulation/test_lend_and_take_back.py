@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from policies.document import parse_policy
+from policies.documents.document import parse_policy
 from policies.model.workload import Claim, ClaimKind, Shape
 from tests.simulation.world import fleet
 

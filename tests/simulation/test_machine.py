@@ -9,7 +9,7 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from policies.document import parse_policy
+from policies.documents.document import parse_policy
 from policies.model.inventory import DeviceHealth, GroupState
 from policies.model.memory import Memory
 from policies.model.snapshot import Gap, GapKind

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cluster.dashboards.alerts.spec import Alert, Severity
-from policies.xid import XIDS, XidAction
+from policies.evidence.xid import XIDS, XidAction
 
 CRITICAL_XIDS = tuple(
     xid for xid, known in sorted(XIDS.items()) if known.action in {XidAction.RESET, XidAction.REBOOT, XidAction.REPLACE}

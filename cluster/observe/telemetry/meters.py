@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cluster.observe.telemetry.attribution import Attributed, holders
-from policies.metering import Usage, energy_between, meter, split
+from policies.evidence.metering import Usage, energy_between, meter, split
 from policies.model.telemetry import DeviceSample, Missing, NodeReport, Reading, WorkerHolding
 from policies.model.units import ClaimId, DeviceId, TenantId
 

@@ -12,7 +12,8 @@ from cluster.observe.telemetry.energy_book import EnergyBook
 from cluster.observe.telemetry.gate import DEVICE_GONE
 from cluster.observe.telemetry.store import Seen, TelemetryStore
 from cluster.ports import Observer
-from policies.health import HealthMemory
+from policies.evidence.health import HealthMemory
+from policies.evidence.usage_state import UsageBounds, UsageEvidence, UsageMemory, forget_if_stale, weigh
 from policies.model.inventory import Device, DeviceHealth, Group, UsageState, Worker
 from policies.model.naming import tenant_of
 from policies.model.snapshot import Gap, GapKind, Snapshot
@@ -26,7 +27,6 @@ from policies.model.telemetry import (
     WorkerHolding,
 )
 from policies.model.units import WHOLE_GPU_MILLIS, DeviceId, GroupId, NodeId, WorkerId
-from policies.usage_state import UsageBounds, UsageEvidence, UsageMemory, forget_if_stale, weigh
 
 WORST_LAST = (DeviceHealth.HEALTHY, DeviceHealth.SUSPECT, DeviceHealth.QUARANTINED, DeviceHealth.RETIRED)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from policies.metering import MOST_POWER_MW
+from policies.evidence.metering import MOST_POWER_MW
 from policies.model.telemetry import Missing, MissingCause, Reading
 
 SENTINELS_FROM = 0x7FFF_FFFF_FFFF_FFF0

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from policies.health import HealthMemory
+from policies.evidence.health import HealthMemory
 from policies.model.codec import from_json, to_json
 
 Memories = tuple[HealthMemory, ...]

@@ -11,7 +11,7 @@ from cluster.observe.telemetry.attribution import Attributed, attribute, foreign
 from cluster.observe.telemetry.meters import Account, Meters, Total
 from cluster.observe.telemetry.sampler import blind_sample
 from cluster.ports import Clock
-from policies.health import HealthBounds, HealthMemory, adopted, first_verdict, judge, release
+from policies.evidence.health import HealthBounds, HealthMemory, adopted, first_verdict, judge, release
 from policies.model.inventory import DeviceHealth
 from policies.model.telemetry import (
     DeviceFacts,

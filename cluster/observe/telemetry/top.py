@@ -9,7 +9,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from policies.health import signs
+from policies.evidence.health import signs
+from policies.evidence.xid import classify
 from policies.model.telemetry import (
     DeviceFacts,
     DeviceSample,
@@ -21,7 +22,6 @@ from policies.model.telemetry import (
     Reading,
 )
 from policies.model.units import DeviceId
-from policies.xid import classify
 
 LIGHT, MODERATE = 10, 75
 """Bounds of nvitop's bands in percent of utilisation: light below the first, heavy from the second."""

@@ -24,7 +24,7 @@ from cluster.sim.actuator import SimActuator
 from cluster.sim.clock import VirtualClock
 from cluster.sim.observer import SimObserver
 from cluster.sim.world import World
-from policies.document import parse_claims, parse_policy
+from policies.documents.document import parse_claims, parse_policy
 from policies.model.units import SecurityDomain
 
 OPERATOR = "operator-token"

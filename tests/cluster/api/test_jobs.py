@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from policies.document import parse_claims
+from policies.documents.document import parse_claims
 from policies.model.codec import to_json
 from policies.model.naming import job_name
 from policies.model.units import ClaimId

@@ -10,7 +10,7 @@ from fastapi.testclient import TestClient
 
 from cluster.api.app import create
 from cluster.usage import DayUse
-from policies.document import parse_policy
+from policies.documents.document import parse_policy
 from policies.model.catalogue import Model
 from policies.model.units import ModelId
 from tests.cluster.api.platform import OPERATOR, PROFILES, Platform, empty

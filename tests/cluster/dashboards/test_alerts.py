@@ -10,7 +10,7 @@ import yaml
 
 from cluster.dashboards.alerts.devices import CRITICAL_XIDS
 from cluster.dashboards.alerts.rules import every_alert, rule_file, write
-from policies.xid import XidAction, classify
+from policies.evidence.xid import XidAction, classify
 from tests.cluster.dashboards.alert_cases import CASES
 from tests.cluster.dashboards.programs import require
 

@@ -11,7 +11,7 @@ from cluster.sim.course import Course, Report
 from cluster.sim.recorded import recorded, written
 from cluster.sim.trace import COLUMNS, TraceFault, parse
 from cluster.sim.world import World
-from policies.document import parse_policy
+from policies.documents.document import parse_policy
 from policies.model.codec import to_plain
 from policies.model.policy import Policy
 

@@ -24,7 +24,7 @@ from cluster.journal.registry import SqliteRegistry
 from cluster.kubernetes.kinds import FENCING, LEASES, NODE_DEVICES, RAY_SERVICES
 from cluster.kubernetes.refusals import Absent
 from cluster.serve_apps import GATEWAY_APP
-from policies.document import parse_policy
+from policies.documents.document import parse_policy
 from policies.model.catalogue import Model, Variant
 from policies.model.codec import to_plain
 from policies.model.proof import ScrubProof

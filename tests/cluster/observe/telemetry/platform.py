@@ -9,7 +9,7 @@ from cluster.observe.nvml import Inventory, inventory
 from cluster.observe.telemetry.agent import Agent
 from cluster.observe.telemetry.observer import Root, TelemetryObserver
 from cluster.observe.telemetry.store import TelemetryStore
-from policies.document import parse_policy
+from policies.documents.document import parse_policy
 from policies.model.decision import Decision, Reason
 from policies.model.inventory import Device, Node
 from policies.model.snapshot import Snapshot

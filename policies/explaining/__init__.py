@@ -1,0 +1,1 @@
+"""What a decision says: placements, evictions and, for each claim, why."""

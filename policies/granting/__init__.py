@@ -1,0 +1,1 @@
+"""Which replicas are granted and where, and who moves or leaves for them."""

@@ -1,0 +1,240 @@
+"""The cheapest place that becomes free when others leave it."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from itertools import combinations
+
+from policies.fleet.board import Board, Kind, Need, Reach, Seat, Site, sited
+from policies.granting.places import candidates, carries, ending_for, may_end, worker_for
+from policies.model.inventory import Worker
+from policies.model.units import DeviceId, NodeId
+
+TRIED_AS_SETS = 6
+"""Replicas on one device of which every set is tried; with more, the cheapest leave first and the needless return."""
+
+Price = Callable[[Seat], int | None]
+"""What it costs to move a replica; None if it must stay."""
+Freed = tuple[int, int, DeviceId, list[Seat]]
+"""A device that becomes free: what that costs, how many leave, the device, who leaves."""
+
+
+@dataclass(slots=True)
+class Weak:
+    """Hosts by what it costs, at the least, to make room on them; one order for each kind of need."""
+
+    nodes: frozenset[NodeId]
+    """Hosts that carry something which somebody may move."""
+    least: Mapping[NodeId, int] | None = None
+    """Cost that the cheapest move on each host cannot fall below, with nothing free there; None if not looked at."""
+    heaps: dict[Kind, list[tuple[int, NodeId]]] = field(default_factory=dict)
+
+
+def find_by_displacing(board: Board, need: Need, price: Price, anybodys: Price, weak: Weak) -> Site | None:
+    """Return the cheapest place that becomes free when replicas leave which ``price`` allows to go.
+
+    Args:
+        board: the fleet as it would be.
+        need: what has to fit.
+        price: cost of moving a replica for this need.
+        anybodys: the same for whoever may ask for most; never more than ``price``, and never None where that is not.
+        weak: hosts to look at.
+
+    Returns:
+        A place whose victims are minimal: without any one of them leaving, the replica does not fit. None if there is
+        none. Cost: hosts are looked at in the order of their least cost, until no cheaper one can follow.
+    """
+    heap, price = _heap(board, need, weak), _remembered(price)
+    best: Site | None = None
+    aside: list[tuple[int, NodeId]] = []
+    while heap and (best is None or heap[0][0] < best.cost):
+        bound, node = heapq.heappop(heap)
+        now = _least(board, need, anybodys, node)
+        if now is None:
+            continue
+        if now != bound:
+            heapq.heappush(heap, (now, node))
+            continue
+        aside.append((bound, node))
+        here = _on_node(board, need, price, node)
+        if here is not None and (best is None or here.cost < best.cost):
+            best = here
+    for entry in aside:
+        heapq.heappush(heap, entry)
+    return best
+
+
+def _remembered(price: Price) -> Price:
+    """Return the same price, asked for once per replica: nothing moves while one place is looked for."""
+    known: dict[int, int | None] = {}
+
+    def remembered(seat: Seat) -> int | None:
+        key = id(seat)
+        if key not in known:
+            known[key] = price(seat)
+        return known[key]
+
+    return remembered
+
+
+def _heap(board: Board, need: Need, weak: Weak) -> list[tuple[int, NodeId]]:
+    heap = weak.heaps.get(need.kind)
+    if heap is None:
+        bounds = ((_bound(board, need, weak, node), node) for node in weak.nodes)
+        heap = weak.heaps[need.kind] = [(bound, node) for bound, node in bounds if bound is not None]
+        heapq.heapify(heap)
+    return heap
+
+
+def _bound(board: Board, need: Need, weak: Weak, node: NodeId) -> int | None:
+    """Return a cost at or below the least one, without looking at the host; None if nothing there can be moved."""
+    if weak.least is None or board.free_on_node(node):
+        return 0
+    cheapest = weak.least.get(node)
+    return None if cheapest is None else cheapest * need.devices
+
+
+def _least(board: Board, need: Need, anybodys: Price, node: NodeId) -> int | None:
+    """Return a cost that making room on the host cannot fall below; None if it is impossible."""
+    costs = []
+    for one in board.hosts_of.get(need.flavor, {}).get(node, ()):
+        known = [anybodys(seat) for seat in board.seats[one]]
+        movable = [cost for cost in known if cost is not None]
+        if need.is_part:
+            costs.append(0 if board.free_millis[one] else min(movable, default=-1))
+        else:
+            costs.append(sum(movable) if len(movable) == len(known) else -1)
+    possible = sorted(cost for cost in costs if cost >= 0)
+    return sum(possible[: need.devices]) if len(possible) >= need.devices else None
+
+
+def _on_node(board: Board, need: Need, price: Price, node: NodeId) -> Site | None:
+    """Return the cheapest place on one host; for several devices, those that cost least."""
+    found: list[Freed] = []
+    for device in candidates(board, need, node):
+        victims = _least_victims(board, need, device.id, price)
+        if victims is not None:
+            found.append((sum(price(victim) or 0 for victim in victims), len(victims), device.id, victims))
+    if len(found) < need.devices:
+        return None
+    found.sort(key=lambda one: one[:3])
+    chosen = _joined(board, need, found) or found[: need.devices]
+    devices = tuple(sorted(one for _, _, one, _ in chosen))
+    victims = list(dict.fromkeys(seat for *_, some in chosen for seat in some))
+    if not _makes_host_room(board, need, node, victims, price):
+        return None
+    return _displacing_site(board, need, devices, victims, price)
+
+
+def _joined(board: Board, need: Need, found: list[Freed]) -> list[Freed] | None:
+    """Return those on one NVLink island that cost no more than the cheapest of all; None if there are none.
+
+    Nobody moves for the sake of a link: of places that cost the same, the one on an island is taken.
+    """
+    if need.devices == 1:
+        return None
+    least = _total(found[: need.devices])
+    for island in {board.islands[one]: None for _, _, one, _ in found if one in board.islands}:
+        inside = [one for one in found if one[2] in island][: need.devices]
+        if len(inside) == need.devices and _total(inside) == least:
+            return inside
+    return None
+
+
+def _total(some: list[Freed]) -> tuple[int, int]:
+    return sum(cost for cost, *_ in some), sum(count for _, count, *_ in some)
+
+
+def _makes_host_room(board: Board, need: Need, node: NodeId, victims: list[Seat], price: Price) -> bool:
+    """Say whether CPU and memory of the host suffice once the victims left; further ones, the cheapest, are added."""
+    cpu = need.cpu_millis - board.node_cpu[node] - sum(one.cpu_millis for one in victims)
+    memory = need.host_memory_mib - board.node_memory[node] - sum(one.host_memory_mib for one in victims)
+    if cpu <= 0 and memory <= 0:
+        return True
+    others = {id(seat): seat for one in board.on_node[node] for seat in board.seats[one] if seat not in victims}
+    movable = sorted((s for s in others.values() if price(s) is not None), key=lambda s: (price(s), s.worker, s.claim))
+    for seat in movable:
+        if (cpu > 0 and seat.cpu_millis) or (memory > 0 and seat.host_memory_mib):
+            victims.append(seat)
+            cpu, memory = cpu - seat.cpu_millis, memory - seat.host_memory_mib
+    return cpu <= 0 and memory <= 0
+
+
+def _displacing_site(
+    board: Board, need: Need, devices: tuple[DeviceId, ...], victims: list[Seat], price: Price
+) -> Site:
+    domains = {board.survey.devices[one].domain for one in devices}
+    reach = Reach.FOREIGN if domains - {None, need.domain} else Reach.BOUND
+    return sited(
+        worker=worker_for(board, need, devices), node=board.survey.devices[devices[0]].node, devices=devices,
+        reach=reach, free_millis=sum(board.free_millis[one] for one in devices),
+        free_memory_mib=sum(board.free_memory[one] for one in devices), victims=tuple(victims),
+        cost=sum(price(victim) or 0 for victim in victims),
+    )  # fmt: skip
+
+
+def _least_victims(board: Board, need: Need, device: DeviceId, price: Price) -> list[Seat] | None:
+    """Return a minimal set of replicas whose leaving makes room on the device; None if those that may go do not do."""
+    ending, worker = ending_for(board, need, device), board.worker_of.get(device)
+    if not all(may_end(board, one) for one in ending):
+        return None
+    if worker is not None and len(worker.devices) > 1 and worker not in ending and carries(board, worker, need):
+        return None
+    forced = board.foreigners(device, need.domain) + _in_the_way(board, need, worker, ending)
+    own = [seat for seat in board.seats[device] if seat not in forced]
+    if need.devices > 1 or not need.is_part:
+        forced, own = forced + own, []
+    if any(price(seat) is None for seat in forced):
+        return None
+    victims = list(dict.fromkeys(forced))
+    movable = sorted((s for s in own if price(s) is not None), key=lambda s: (price(s), s.worker, s.claim))
+    if not movable:
+        return victims if _fits_without(board, need, device, victims) else None
+    if len(movable) <= TRIED_AS_SETS:
+        return _cheapest_set(board, need, device, victims, movable, price)
+    for seat in movable:
+        if _fits_without(board, need, device, victims):
+            break
+        victims.append(seat)
+    if not _fits_without(board, need, device, victims):
+        return None
+    return _without_needless(board, need, device, victims, len(forced))
+
+
+def _cheapest_set(
+    board: Board, need: Need, device: DeviceId, forced: list[Seat], movable: list[Seat], price: Price
+) -> list[Seat] | None:
+    """Return the cheapest set of all, tried one after the other; of equal ones the smallest, then the first."""
+    best: tuple[int, int, tuple[int, ...]] | None = None
+    for size in range(len(movable) + 1):
+        for some in combinations(range(len(movable)), size):
+            cost = sum(price(movable[index]) or 0 for index in some)
+            if best is not None and (cost, size) >= best[:2]:
+                continue
+            if _fits_without(board, need, device, [*forced, *(movable[index] for index in some)]):
+                best = cost, size, some
+    return None if best is None else [*forced, *(movable[index] for index in best[2])]
+
+
+def _in_the_way(board: Board, need: Need, worker: Worker | None, ending: list[Worker]) -> list[Seat]:
+    """Return the replicas of the workers that must end before the device of this worker can be bound anew."""
+    if worker is not None and need.devices > 1 and worker not in ending and len(worker.devices) > 1:
+        ending = [*ending, worker]
+    return [seat for one in ending for device in one.devices for seat in board.seats.get(device, ())]
+
+
+def _fits_without(board: Board, need: Need, device: DeviceId, victims: list[Seat]) -> bool:
+    gone = [victim for victim in victims if device in victim.devices]
+    millis = board.free_millis[device] + sum(victim.gpu_millis for victim in gone)
+    memory = board.free_memory[device] + sum(victim.memory_mib for victim in gone)
+    return millis >= need.gpu_millis and memory >= need.memory_mib
+
+
+def _without_needless(board: Board, need: Need, device: DeviceId, victims: list[Seat], forced: int) -> list[Seat]:
+    for victim in reversed(victims[forced:]):
+        fewer = [one for one in victims if one is not victim]
+        if _fits_without(board, need, device, fewer):
+            victims = fewer
+    return victims

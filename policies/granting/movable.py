@@ -1,0 +1,65 @@
+"""Hosts that carry something which may be moved for others, and what a move costs there at the least."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from policies.fleet.board import Seat
+from policies.granting.apart import look_apart
+from policies.granting.displacing import Price, Weak
+from policies.granting.reclaim import Tier, anybodys_price
+from policies.granting.working import Allocation
+from policies.model.units import NodeId
+
+NEVER = 1 << 62
+"""More than any place costs."""
+
+
+def weak_hosts(work: Allocation, tier: Tier) -> Weak:
+    """Return the hosts that carry something which somebody with this right may move; made anew when rights change."""
+    weak = work.weak.get(tier)
+    if weak is None:
+        weak = work.weak[tier] = _weak(work, anybodys_price(work.victims, tier))
+    return weak
+
+
+def weak_nodes(work: Allocation, tier: Tier) -> frozenset[NodeId]:
+    """Return the same hosts, for whom it does not matter what a move costs there."""
+    weak = work.weak.get(tier)
+    if weak is not None:
+        return weak.nodes
+    if work.weak_nodes is None:
+        work.weak_nodes = frozenset([node for node, _ in _movable(work)])
+    return work.weak_nodes
+
+
+def forget_weak(work: Allocation) -> None:
+    """Let these hosts be found anew when they are asked for."""
+    work.weak.clear()
+    work.weak_nodes = None
+
+
+def _weak(work: Allocation, price: Price) -> Weak:
+    nodes, least = set(), dict[NodeId, int]()
+    for node, seat in _movable(work):
+        nodes.add(node)
+        cost = price(seat)
+        if cost is not None and cost < least.get(node, NEVER):
+            least[node] = cost
+    return Weak(frozenset(nodes), least)
+
+
+def _movable(work: Allocation) -> Iterator[tuple[NodeId, Seat]]:
+    """Yield the replicas that are not granted, or are leaving, and their hosts."""
+    look_apart(work)
+    devices = work.survey.devices
+    for lots in (*work.open.values(), (work.trying,) if work.trying is not None else ()):
+        for lot in lots:
+            for seat in lot.seats if not lot.is_kept else ():
+                yield devices[seat.devices[0]].node, seat
+    for runs in work.layout.queues.runs.values():
+        for run in runs.values():
+            for one in run.stretches:
+                yield from zip(run.nodes[one.begin : one.end], run.seats(one), strict=True)
+    for seat in (*work.board.leaving, *work.given_up):
+        yield devices[seat.devices[0]].node, seat

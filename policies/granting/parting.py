@@ -1,0 +1,58 @@
+"""A gang on two flavors, of which one is kept from its tenant now, gives up that part and is placed anew at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from policies.fleet.board import Seat
+from policies.granting.booking import stand
+from policies.granting.limits import is_allowed
+from policies.granting.reclaim import Lot, Tier, cost
+from policies.granting.working import Allocation, first_option
+from policies.model.decision import EvictionReason
+from policies.model.units import FlavorId
+
+
+def give_up_what_may_not_stay(work: Allocation, lot: Lot, right: Callable[[FlavorId, int], Tier]) -> None:
+    """Take all replicas from the lot's claim that stand where its tenant has no right, if it has one elsewhere.
+
+    ``lot`` is a complete minimum on several flavors that has no right as it stands. Where nothing lets it stay, or a
+    mode pauses it, it would leave as a whole, also from what its tenant is promised. Instead what stands on the flavor
+    with the strongest right for all of it is left to it, and it asks for the rest there. Without such a right nothing
+    is changed.
+    """
+    if not lot.ask.paused and any(
+        is_allowed(work, lot, first_option(lot), tier) for tier in (Tier.LEFTOVER, Tier.GUARANTEED)
+    ):
+        return
+    seats = [seat for one in lot.claim_lots for seat in one.seats]
+    flavors = dict.fromkeys(seat.flavor for seat in seats)
+    ways = [
+        (right(one.flavor, one.charge * lot.size), index, one.flavor)
+        for index, one in enumerate(lot.ask.options)
+        if one.rung == seats[0].rung and one.flavor in flavors
+    ]
+    best, _, flavor = min(ways, default=(Tier.NONE, 0, seats[0].flavor))
+    if best <= Tier.ENTITLED:
+        _leave_all_but(work, lot, seats, flavor)
+
+
+def _leave_all_but(work: Allocation, lot: Lot, seats: list[Seat], flavor: FlavorId) -> None:
+    for one in lot.claim_lots:
+        if one.seats and not one.missing:
+            stand(work, one.seats, -1)
+    staying = [seat for seat in seats if seat.flavor == flavor]
+    for one in lot.claim_lots:
+        one.seats, staying = staying[: one.size], staying[one.size :]
+        for seat in one.seats:
+            work.victims.lot_of[id(seat)] = one
+        if one.seats and not one.missing:
+            stand(work, one.seats, 1)
+    for seat in seats:
+        work.board.moved.setdefault(seat, 0)
+        if seat.flavor != flavor:
+            del work.victims.lot_of[id(seat)]
+            work.given_up.append(seat)
+            if seat.group is not None:
+                reason = EvictionReason.MODE_CHANGE if lot.ask.paused else EvictionReason.RECLAIM
+                work.victims.taken[seat.group.id] = reason, None, cost(work.survey, seat.group)

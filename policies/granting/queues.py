@@ -1,0 +1,279 @@
+"""Every claim's lots in its tenant's queue, and which of them are looked at apart from the others."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from policies.evidence.survey import Survey
+from policies.fleet.board import Seat
+from policies.granting.alike import Alike, Stretch, cut, in_order, waits_alike
+from policies.granting.reclaim import Lot, Terms, Tier
+from policies.model.units import ClaimId, FlavorId, NodeId, TenantId
+from policies.wishes.admission import Ask
+
+Order = tuple[int, bool, bool, int, str]
+"""See ``Lot.order``."""
+
+
+@dataclass(slots=True)
+class Run:
+    """Lots of one tenant, class and flavor that have their one replica, and whose right depends on their sum alone.
+
+    The first ones that fit into the guarantee are settled: they keep their right and are granted from one decision to
+    the next, and only where the boundary moves something is written.
+    """
+
+    value: int
+    """Of the class, as ``serving_order`` counts it."""
+    flavor: FlavorId
+    lots: list[Lot] = field(default_factory=list)
+    """In the order of the queue."""
+    charges: list[int] = field(default_factory=list)
+    """What each of them counts, in millis."""
+    nodes: list[NodeId] = field(default_factory=list)
+    """The host of each."""
+    floor: int = 0
+    """So many of the first lots are granted with the floor's right."""
+    sure: int = 0
+    """So many of the first lots are granted with the floor's or the guarantee's right."""
+    stretches: list[Stretch] = field(default_factory=list)
+    """Of those beyond these: rights of the ones that are not granted yet, and not looked at apart from the others."""
+
+    @property
+    def begin(self) -> Order:
+        """A place before all of its lots, and after those of higher classes."""
+        return (-self.value, False, False, -(1 << 62), "")
+
+    def append(self, lot: Lot, node: NodeId) -> None:
+        """Put in a lot that comes after all others."""
+        self.lots.append(lot)
+        self.charges.append(lot.seats[0].charge)
+        self.nodes.append(node)
+
+    def add(self, lot: Lot, node: NodeId) -> None:
+        """Put in a further lot; between others that are settled it is settled too."""
+        place = bisect_left(self.lots, lot.order, key=in_order)
+        self.lots.insert(place, lot)
+        self.charges.insert(place, lot.seats[0].charge)
+        self.nodes.insert(place, node)
+        if place < self.sure:
+            lot.tier, lot.is_kept = Tier.FLOOR if place < self.floor else Tier.GUARANTEED, True
+            self.floor += place < self.floor
+            self.sure += 1
+
+    def remove(self, lot: Lot) -> None:
+        """Take out a lot that is there."""
+        place = bisect_left(self.lots, lot.order, key=in_order)
+        del self.lots[place], self.charges[place], self.nodes[place]
+        self.floor -= place < self.floor
+        self.sure -= place < self.sure
+
+    def settle(self, rated: Sequence[Stretch]) -> None:
+        """Grant the first lots as far as they have the floor's or the guarantee's right; the others are open.
+
+        ``rated`` are the rights of all of them.
+        """
+        floor = sure = 0
+        for one in rated:
+            if one.tier > Tier.GUARANTEED:
+                break
+            floor, sure = one.end if one.tier is Tier.FLOOR else floor, one.end
+        for lot in self.lots[min(self.floor, floor) : min(max(self.floor, floor), sure)]:
+            lot.tier = Tier.FLOOR if floor > self.floor else Tier.GUARANTEED
+        for lot in self.lots[max(self.sure, floor) : sure]:
+            lot.tier = Tier.GUARANTEED
+        for lot in self.lots[self.sure : sure]:
+            lot.is_kept = True
+        for lot in self.lots[sure : self.sure]:
+            lot.is_kept = False
+        self.floor, self.sure, self.stretches = floor, sure, []
+        self.open([one for one in rated if one.begin >= sure])
+
+    def open(self, rated: Sequence[Stretch]) -> None:
+        """Let these be the rights of the lots that are not granted yet."""
+        if self.stretches != rated:
+            self.stretches = list(rated)
+            for one in rated:
+                for lot in self.lots[one.begin : one.end]:
+                    lot.tier = one.tier
+
+    def seats(self, one: Stretch) -> Iterator[Seat]:
+        """Yield the replicas of a stretch."""
+        return (lot.seats[0] for lot in self.lots[one.begin : one.end])
+
+    def grant(self, tier: Tier) -> int:
+        """Grant those of the open lots that have this right where they are; return what they count, in millis."""
+        amount = 0
+        for one in self.stretches:
+            if one.tier <= tier:
+                amount += sum(self.charges[one.begin : one.end])
+                for lot in self.lots[one.begin : one.end]:
+                    lot.is_kept = True
+        self.stretches = [one for one in self.stretches if one.tier > tier]
+        return amount
+
+
+@dataclass(slots=True)
+class Queues:
+    """Lots as the snapshot shows them, by tenant, in the order in which each tenant is served."""
+
+    lots: dict[TenantId, list[Lot]] = field(default_factory=dict)
+    runs: dict[TenantId, dict[tuple[int, FlavorId], Run]] = field(default_factory=dict)
+    """Those that simply run, by class, the highest first, and flavor."""
+    alike: dict[TenantId, dict[int, Alike]] = field(default_factory=dict)
+    """Those that wait with nothing and are told apart by nothing but their place, by their terms' identity; not empty.
+    """
+    apart: dict[TenantId, list[Lot]] = field(default_factory=dict)
+    """All others."""
+    lacking: dict[TenantId, list[Lot]] = field(default_factory=dict)
+    """Those that miss replicas; a tenant that never had any is left out."""
+    terms: dict[Terms, Terms] = field(default_factory=dict)
+    """One of each, so that lots of equal terms have the same object."""
+    lowerable: dict[TenantId, int] = field(default_factory=dict)
+    """Lots of each tenant that have a lower rung than their best."""
+    ending: dict[TenantId, int] = field(default_factory=dict)
+    """Lots of each tenant whose length or end is announced."""
+    climbing: set[ClaimId] = field(default_factory=set)
+    """Claims that have a better rung than the one in use."""
+
+    def is_gone_through(self, tenant: TenantId) -> bool:
+        """Say whether the tenant's queue is looked at lot by lot in the end: for lower rungs, or for announced ends."""
+        return bool(self.lowerable.get(tenant) or self.ending.get(tenant))
+
+    def fill(self, lots: Iterable[Lot], seen: Survey) -> None:
+        """Put all lots into their queues, which are empty. Cost: each queue is sorted once."""
+        for lot in lots:
+            ask = lot.ask
+            tenant = ask.tenant.id
+            queue = self.lots.get(tenant)
+            if queue is None:
+                queue = self.lots[tenant] = []
+            queue.append(lot)
+            if ask.upgrades or _is_ending(ask) or (ask.options and ask.options[-1].rung):
+                self._note(lot, 1)
+        for tenant, queue in self.lots.items():
+            queue.sort(key=in_order)
+            self.apart[tenant] = apart = []
+            self.lacking[tenant] = lacking = [lot for lot in queue if len(lot.seats) < lot.size]
+            for lot in lacking:
+                self._share_terms(lot)
+            for lot in queue:
+                if _is_steady(lot):
+                    self._run_of(lot).append(lot, _node(lot, seen))
+                elif waits_alike(seen, lot):
+                    lot.is_alike = True
+                    self._class_of(lot).append(lot)
+                else:
+                    apart.append(lot)
+
+    def add(self, lots: Iterable[Lot], seen: Survey) -> None:
+        """Put further lots into their queues."""
+        for lot in lots:
+            tenant = lot.ask.tenant.id
+            insort(self.lots.setdefault(tenant, []), lot, key=in_order)
+            self._share_terms(lot)
+            self._put(lot, seen)
+            if lot.missing:
+                insort(self.lacking.setdefault(tenant, []), lot, key=in_order)
+            self._note(lot, 1)
+
+    def remove(self, lots: Iterable[Lot]) -> None:
+        """Take lots out of their queues; each is there, and has the replicas that it was put in with."""
+        for lot in lots:
+            tenant = lot.ask.tenant.id
+            _take_out(self.lots[tenant], lot)
+            self._take(lot)
+            if lot.missing:
+                _take_out(self.lacking[tenant], lot)
+            self._note(lot, -1)
+
+    def tell_apart(self, lots: Iterable[Lot], seen: Survey) -> None:
+        """Put lots that are in their queues where they belong by what is remembered of their claims now."""
+        for lot in lots:
+            if lot.is_alike is not waits_alike(seen, lot):
+                self._take(lot)
+                self._put(lot, seen)
+
+    def single_out(self, lot: Lot) -> Stretch | None:
+        """Let the lot be in no stretch any more; return what it was in, None if it was in none."""
+        tenant = lot.ask.tenant.id
+        some: Alike | Run | None = None
+        if lot.is_alike:
+            some = self.alike.get(tenant, {}).get(id(lot.terms))
+        elif _is_steady(lot) and lot.plain is not None:
+            some = self.runs.get(tenant, {}).get((-lot.order[0], lot.plain.flavor))
+        return cut(some.stretches, bisect_left(some.lots, lot.order, key=in_order)) if some is not None else None
+
+    def _put(self, lot: Lot, seen: Survey) -> None:
+        lot.is_alike = waits_alike(seen, lot)
+        if _is_steady(lot):
+            self._run_of(lot).add(lot, _node(lot, seen))
+        elif lot.is_alike:
+            self._class_of(lot).add(lot)
+        else:
+            insort(self.apart.setdefault(lot.ask.tenant.id, []), lot, key=in_order)
+
+    def _take(self, lot: Lot) -> None:
+        if _is_steady(lot):
+            self._run_of(lot).remove(lot)
+        elif lot.is_alike:
+            some = self._class_of(lot)
+            some.remove(lot)
+            if not some.lots:
+                del self.alike[lot.ask.tenant.id][id(lot.terms)]
+        else:
+            _take_out(self.apart[lot.ask.tenant.id], lot)
+
+    def _class_of(self, lot: Lot) -> Alike:
+        return self.alike.setdefault(lot.ask.tenant.id, {}).setdefault(id(lot.terms), Alike())
+
+    def begin_anew(self) -> None:
+        """Take back every right and grant but those that are settled."""
+        some = [run.lots[run.sure :] for runs in self.runs.values() for run in runs.values()]
+        alike = [one.lots for classes in self.alike.values() for one in classes.values()]
+        for lots in (*self.apart.values(), *some, *alike):
+            for lot in lots:
+                lot.tier, lot.is_kept, lot.has_failed = Tier.NONE, False, False
+
+    def _run_of(self, lot: Lot) -> Run:
+        runs, key = self.runs.setdefault(lot.ask.tenant.id, {}), (-lot.order[0], lot.seats[0].flavor)
+        run = runs.get(key)
+        if run is None:
+            run = runs[key] = Run(*key)
+        return run
+
+    def _share_terms(self, lot: Lot) -> None:
+        if lot.terms is not None:
+            lot.terms = self.terms.setdefault(lot.terms, lot.terms)
+
+    def _note(self, lot: Lot, sign: int) -> None:
+        ask, tenant = lot.ask, lot.ask.tenant.id
+        if ask.options and ask.options[-1].rung:
+            self.lowerable[tenant] = self.lowerable.get(tenant, 0) + sign
+        if _is_ending(ask):
+            self.ending[tenant] = self.ending.get(tenant, 0) + sign
+        if ask.upgrades:
+            (self.climbing.add if sign > 0 else self.climbing.discard)(ask.claim.id)
+
+
+def _node(lot: Lot, seen: Survey) -> NodeId:
+    return seen.devices[lot.seats[0].devices[0]].node
+
+
+def _is_ending(ask: Ask) -> bool:
+    """Say whether it is announced when the claim ends."""
+    return ask.claim.duration_s is not None or ask.claim.expires_at_ms is not None
+
+
+def _is_steady(lot: Lot) -> bool:
+    """Say whether the lot is a claim's only one and has its one replica, whose right depends on what it counts."""
+    return lot.plain is not None and lot.is_base and len(lot.claim_lots) <= 1
+
+
+def _take_out(queue: list[Lot], lot: Lot) -> None:
+    place = bisect_left(queue, lot.order, key=in_order)
+    while queue[place] is not lot:
+        place += 1
+    del queue[place]

@@ -1,0 +1,1 @@
+"""How much each tenant may hold of each flavor."""

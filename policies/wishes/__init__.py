@@ -1,0 +1,1 @@
+"""What each claim asks for now, or why it asks for nothing."""
