@@ -103,9 +103,7 @@ def _hidden(seen: Survey) -> dict[FlavorId, set[SecurityDomain]]:
 def reason(facts: Known, wish: Ask, lots: list[Lot]) -> Reason:
     """Return why the claim is where it is. ``lots`` are its own; it is not one of whom ``alike`` knows."""
     work, claim = facts.work, wish.claim.id
-    seats = (
-        lots[0].seats if len(lots) == 1 and lots[0].is_kept else [s for lot in lots if lot.is_kept for s in lot.seats]
-    )
+    seats = [seat for lot in lots if lot.is_kept for seat in lot.seats]
     code = wish.refusal or _code(facts, wish, lots, seats)
     if code is None:
         return _built(
@@ -221,7 +219,7 @@ def _state(wish: Ask, granted: int, code: PendingReason, *, is_blind: bool) -> C
 
 def _code(facts: Known, wish: Ask, lots: list[Lot], seats: list[Seat]) -> PendingReason | None:
     work = facts.work
-    if len(seats) >= wish.wanted and (lots[0].is_kept if len(lots) == 1 else all(lot.is_kept for lot in lots)):
+    if len(seats) >= wish.wanted:
         return _progress(work, seats)
     return _why_not_all(facts, wish, lots)
 
@@ -260,8 +258,6 @@ def _why_no_place(facts: Known, lot: Lot, known: PendingReason) -> PendingReason
 
 
 def _progress(work: Allocation, seats: list[Seat]) -> PendingReason | None:
-    if len(seats) == 1 and seats[0].group is not None and seats[0].group.running:
-        return None
     starting = [seat for seat in seats if seat.group is None or not seat.group.running]
     if not starting:
         return None
@@ -341,6 +337,6 @@ def _turn(facts: Known, claim: ClaimId) -> Eta:
 
 def _lacks(wish: Ask, lots: list[Lot]) -> tuple[FlavorId, ...]:
     """Return the flavors that would do for what the claim lacks, the preferred first."""
-    if not lots or all(lot.is_kept for lot in lots):
+    if all(lot.is_kept for lot in lots):
         return ()
     return tuple(dict.fromkeys([option.flavor for option in wish.options]))

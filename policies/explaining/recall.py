@@ -102,11 +102,6 @@ def of_claim(work: Allocation, wish: Ask, lots: Sequence[Lot], evicted: frozense
     """
     survey, claim = work.survey, wish.claim.id
     before = survey.remembered.get(claim)
-    if before is not None and lots:
-        if lots[0].terms is not None and waits_on(survey, wish, lots[0]):
-            return before
-        if len(lots) == 1 and claim not in evicted and _runs_on(work, wish, before, lots[0]):
-            return before
     granted = [seat for lot in lots if lot.is_kept for seat in lot.seats]
     running = sum([1 for seat in granted if seat.group is not None and seat.group.running])
     was = before or NEW
@@ -167,27 +162,6 @@ def waits_on(survey: Survey, wish: Ask, lot: Lot) -> bool:
         and before.lower_since_ms == wish.seen_lower_since_ms
         and before.idle_since_ms == wish.idle_since_ms
         and wish.claim.id not in survey.groups_of
-    )
-
-
-def _runs_on(work: Allocation, wish: Ask, before: ClaimMemory, lot: Lot) -> bool:
-    """Say whether its one replica runs as before on the rung that is remembered, and nothing else is."""
-    group = lot.seats[0].group if lot.is_kept and lot.size == 1 == len(lot.seats) else None
-    return (
-        group is not None
-        and bool(group.running)
-        and (group,) == wish.held
-        and not wish.leaving
-        and before.rung == group.rung == lot.seats[0].rung
-        and before.waiting_since_ms is None
-        and before.evicted_at_ms is None
-        and before.failed_at_ms is None
-        and not before.failures
-        and not before.spoilt
-        and before.lower_since_ms == wish.seen_lower_since_ms
-        and before.idle_since_ms == wish.idle_since_ms
-        and before.better_since_ms is None
-        and wish.claim.id not in work.better_since
     )
 
 

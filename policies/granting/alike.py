@@ -125,7 +125,7 @@ _holds = attrgetter("tier", "code", "is_refused", "has_failed", "asks_again")
 def waits_alike(seen: Survey, lot: Lot) -> bool:
     """Say whether only its terms and its place in the queue decide over the lot: nothing is remembered against it."""
     ask = lot.ask
-    if lot.terms is None or lot.seats or not ask.options or len(lot.claim_lots) > 1 or ask.held or ask.leaving:
+    if lot.terms is None or not ask.options or len(lot.claim_lots) > 1:
         return False
     if ask.rank.preemption_delay_s or ask.claim.id in seen.groups_of:
         return False

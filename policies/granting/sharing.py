@@ -28,7 +28,7 @@ def granted(work: Allocation, lot: Lot, tier: Tier, attempt: Attempt) -> bool:
     moves, or rights are given anew. Who found a tenant with nothing to spare is among those who ask again after that.
     """
     ask, claim = lot.ask, lot.ask.claim.id
-    if lot.terms is None or lot.seats or ask.held or ask.leaving or (work.holding and claim in work.holding):
+    if lot.terms is None or lot.seats or ask.held or ask.leaving or claim in work.holding:
         return _tried(work, lot, tier, attempt)
     remembered = work.survey.remembered.get(claim)
     if remembered is not None and (remembered.failed_at_ms is not None or remembered.spoilt != ()):

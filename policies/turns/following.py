@@ -103,13 +103,13 @@ def _is_alike(standing: Standing, snapshot: Snapshot, policy: Policy, now_ms: in
 def _is_reserved_alike(standing: Standing, snapshot: Snapshot, now_ms: int) -> bool:
     """Say whether the same is reserved, and no reservation has begun or ended since."""
     kept, seen = snapshot.reservations, standing.work.survey
-    if not kept or kept != standing.snapshot.reservations:
-        return not kept and not standing.snapshot.reservations
 
     def is_on(one: Reservation, at_ms: int) -> bool:
         return starts_ms(seen, one.starts_at_ms) <= at_ms < one.ends_at_ms
 
-    return all(is_on(one, standing.now_ms) == is_on(one, now_ms) for one in kept)
+    return kept == standing.snapshot.reservations and all(
+        is_on(one, standing.now_ms) == is_on(one, now_ms) for one in kept
+    )
 
 
 def _can_follow(standing: Standing, changes: Changes, snapshot: Snapshot, memory: Memory) -> bool:
