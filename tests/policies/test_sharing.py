@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import pytest
 
+from policies.granting.reclaim import Lot, Tier
+from policies.granting.sharing import granted, state, terms_of
+from policies.granting.working import TRIED_PER_DECISION, Allocation
 from policies.model.decision import PendingReason
 from policies.model.memory import ClaimMemory, Memory, Spoilt
 from policies.model.workload import ClaimKind, Shape
-from policies.reclaim import Lot, Tier
-from policies.sharing import granted, state, terms_of
-from policies.standing import lay_out
-from policies.working import TRIED_PER_DECISION, Allocation
+from policies.turns.standing import lay_out
 from tests.policies.situations import NOW_MS, claim, device, rules, snapshot
 
 FIRST, SECOND = claim("civil/x:a"), claim("civil/x:b", submitted_at_ms=1)
