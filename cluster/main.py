@@ -21,7 +21,9 @@ from cluster.catalogue import Catalogue
 from cluster.clock import SystemClock
 from cluster.collecting import collect_seldom
 from cluster.completion import is_empty
+from cluster.journal.approvals import SqliteApprovals
 from cluster.journal.audit import ChainWatch
+from cluster.journal.carrying import carry_over, refuse_unreadable
 from cluster.journal.history import History
 from cluster.journal.ledger import SqliteLedger
 from cluster.journal.registry import Caps, SqliteRegistry
@@ -181,9 +183,9 @@ class ControlPlane:
             decisions=settings.decisions_kept, snapshots=settings.snapshots_kept, bytes=settings.history_bytes
         )
         self._journal = SqliteJournal(store, clock, retention)
-        self._leadership.led(self._journal.lead(self._leadership.newest))
         caps = Caps(claims_per_tenant=settings.claims_per_tenant, keys_per_tenant=settings.keys_per_tenant)
         registry, ledger = SqliteRegistry(store, clock, caps), SqliteLedger(store, clock)
+        self._take_over(SqliteApprovals(store, clock), ledger, registry)
         metrics.latest.proofs = ledger.proofs
         metrics.leader.set(1)
         self._chain = ChainWatch()
@@ -216,6 +218,12 @@ class ControlPlane:
             telemetry=telemetry,
         )
         self._companions = tuple(make(self._parts) for make in COMPANIONS.get(platform, ()))
+
+    def _take_over(self, approvals: SqliteApprovals, ledger: Ledger, registry: Registry) -> None:
+        """Lead from here on; first see that all can be read that an earlier process, or another release, recorded."""
+        refuse_unreadable(self._journal, ledger, registry, approvals)
+        self._leadership.led(self._journal.lead(self._leadership.newest))
+        carry_over(self._journal, registry)
 
     def run(self) -> int:
         """Serve until SIGTERM; return the exit status. The turn under way is finished, what runs keeps running."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from policies.model.decision import Decision
@@ -116,6 +117,13 @@ class Ledger(Protocol):
 
     def release(self, worker: WorkerId, fencing: int) -> None:
         """Record that the worker holds nothing; its devices stay dirty in its domain. Unknown workers are ignored."""
+        ...
+
+    def rename(self, names: Mapping[DeviceId, WorkerId], fencing: int) -> None:
+        """Record that the worker that holds each of these devices is called so now; who holds what does not change.
+
+        Devices that nobody holds, or whose holder is called so already, stay as they are. All or none.
+        """
         ...
 
     def scrubbing(self, device: DeviceId, fencing: int) -> None:

@@ -151,6 +151,22 @@ class JournalCorrupt(Refusal):
         )
 
 
+class RecordUnreadable(Refusal):
+    """Something in the journal is not of a form that this release can read."""
+
+    code = "record_unreadable"
+
+    def __init__(self, what: str, fault: str) -> None:
+        super().__init__(what, fault)
+        self.what, self.fault = what, fault
+
+    def __str__(self) -> str:
+        return (
+            f"{self.what}, as the journal holds it, cannot be read by this release ({self.fault}): start the release "
+            "that wrote it, or one in between, or restore a backup; nothing was changed"
+        )
+
+
 class SchemaTooNew(Refusal):
     """The journal was written by a newer version."""
 

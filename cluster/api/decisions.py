@@ -42,6 +42,8 @@ class Replayed:
     number: int
     same: bool
     """Whether today's code decides the same, byte for byte."""
+    foreign: bool
+    """Whether another release recorded it in another form; then the same bytes are not to be expected."""
     decided: str
     """Digest of the decision of that time."""
     replayed: str
@@ -107,4 +109,6 @@ def replay(parts: Platform, _caller: Operator, number: Number) -> Replayed:
     found = parts.history.evidence(number)
     again = decide(found.snapshot, found.policy, found.memory, found.decision.decided_at_ms)
     same = is_again(again, found.decision, found.snapshot.claims)
-    return Replayed(number=number, same=same, decided=digest(found.decision), replayed=digest(again))
+    decided = parts.history.digest(number)
+    foreign = decided != digest(found.decision)
+    return Replayed(number=number, same=same, foreign=foreign, decided=decided, replayed=digest(again))

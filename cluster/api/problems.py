@@ -47,6 +47,7 @@ STATUS_OF: dict[str, int] = {
     "not_ready": 503,
     "journal_busy": 503,
     "journal_corrupt": 503,
+    "record_unreadable": 503,
     "stale_generation": 503,
     "schema_too_new": 503,
     "device_held": 409,

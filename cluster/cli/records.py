@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -109,6 +109,14 @@ def _records(client: Client) -> Iterator[dict[str, Any]]:
         after = records[-1]["seq"]
 
 
+def _outcome(found: Mapping[str, Any]) -> str:
+    if found["same"]:
+        return "the same, byte for byte"
+    if found["foreign"]:
+        return "another release of partage took it and recorded it in its own form; today's code decides otherwise"
+    return "today's code decides otherwise"
+
+
 def replay(
     number: Annotated[int, typer.Argument(help="Number of the decision, from `partage get decisions`.")],
     output: OutputKind = Output.TABLE,
@@ -122,8 +130,6 @@ def replay(
     if output.is_data:
         show(found, [], output)
     else:
-        typer.echo(
-            f"decision {number}: " + ("the same, byte for byte" if found["same"] else "today's code decides otherwise")
-        )
+        typer.echo(f"decision {number}: {_outcome(found)}")
     if not found["same"]:
         raise typer.Exit(Exit.ERROR)

@@ -13,6 +13,7 @@ from cluster.actuate.serve_domain import DomainEnd, EngineRoom, ServeDomain
 from cluster.actuate.wipe import Opener, Scrubs
 from cluster.actuate.workers import LocalWorkers, Standbys
 from cluster.catalogue import Catalogue
+from cluster.custody import outdated_names
 from cluster.embedded.jobs import runs
 from cluster.embedded.nodes import Machine, machine, worker_records
 from cluster.embedded.processes import members
@@ -40,8 +41,12 @@ ACT_TIMEOUT_S = 15.0
 def adapters(
     settings: Settings, clock: Clock, journal: Journal, ledger: Ledger, registry: Registry
 ) -> tuple[Observer, LocalActuator]:
-    """Return what sees and changes this machine. Whether devices are simulated is settled here, once."""
+    """Return what sees and changes this machine. Whether devices are simulated is settled here, once.
+
+    What an older release recorded under its names of workers is taken over under those of this one.
+    """
     here = machine(settings)
+    ledger.rename(outdated_names(ledger.devices()), journal.fencing_generation())
     inventory = read_inventory(this_node(), settings.simulated_devices)
     observer: Observer = LocalObserver(
         here,

@@ -60,12 +60,13 @@ class ProcessEnded(PlatformFault):
 
     code = "process_ended"
 
-    def __init__(self, name: str, log: Path) -> None:
-        super().__init__(name, log)
-        self.name, self.log = name, log
+    def __init__(self, name: str, log: Path, words: str = "") -> None:
+        super().__init__(name, log, words)
+        self.name, self.log, self.words = name, log, words
 
     def __str__(self) -> str:
-        return f"{self.name} ended while it was starting; its last words are in {self.log}"
+        said = f": {self.words}" if self.words else ""
+        return f"{self.name} ended while it was starting{said}; its last words are in {self.log}"
 
 
 class NotReadyInTime(PlatformFault):
@@ -80,6 +81,22 @@ class NotReadyInTime(PlatformFault):
     def __str__(self) -> str:
         detail = f": {self.detail}" if self.detail else ""
         return f"{self.what} was not ready after {self.waited_ms / 1000:.0f} s{detail}; run `partage up` again to go on"
+
+
+class OlderWorkersRun(PlatformFault):
+    """Workers that another release started still run, under names by which this one does not know them."""
+
+    code = "older_workers_run"
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        super().__init__(names)
+        self.names = names
+
+    def __str__(self) -> str:
+        return (
+            f"{', '.join(self.names)} still run as another release of partage started and named them; end them with "
+            "`partage down`, then run `partage up` again: what is recorded of them is taken over"
+        )
 
 
 class AnotherIsRunning(PlatformFault):

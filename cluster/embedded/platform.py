@@ -16,16 +16,17 @@ from cluster.clock import SystemClock
 from cluster.embedded.clusters import ensure_secrets
 from cluster.embedded.console import NAME as CONSOLE
 from cluster.embedded.control import NAME as CONTROL
-from cluster.embedded.errors import AnotherIsRunning, PortTaken
+from cluster.embedded.errors import AnotherIsRunning, OlderWorkersRun, PortTaken
 from cluster.embedded.jobs import MODULE as JOB
 from cluster.embedded.network import is_free
-from cluster.embedded.nodes import Machine, head_name, machine
+from cluster.embedded.nodes import Machine, head_name, machine, worker_records
 from cluster.embedded.processes import ProcessRecord, find, is_alive, memory_mib, records, stop
 from cluster.embedded.progress import Lines, Progress, Stopwatch
 from cluster.embedded.starting import Start
 from cluster.observe.inventory import read_inventory, this_node
 from cluster.ports import Clock
 from cluster.settings import Settings
+from policies.model.naming import worker_id
 from policies.model.units import SecurityDomain, TenantId
 
 POLL_MS = 200
@@ -58,6 +59,7 @@ def bring_up(settings: Settings, say: Callable[[str], None], progress: Progress 
     with _alone(settings):
         watch = Stopwatch(progress or Lines(say), clock, lambda: total_memory_mib(here))
         found_running = _say_what_runs(here, say)
+        _refuse_older_workers(here)
         _refuse_taken_ports(here)
         ensure_secrets(here)
         start = Start(here=here, watch=watch, clock=clock, simulated=_are_simulated(settings))
@@ -126,6 +128,22 @@ def _say_what_runs(here: Machine, say: Callable[[str], None]) -> tuple[str, ...]
     if running:
         say(f"already running: {', '.join(running)}")
     return running
+
+
+def _refuse_older_workers(here: Machine) -> None:
+    """Raise ``OlderWorkersRun`` for living workers whose names are not what they are called by now.
+
+    Their devices would be given to workers of the right name while they still use them.
+    """
+    older = tuple(
+        record.spec.name
+        for record in worker_records(here)
+        if record.spec.domain is not None
+        and record.spec.name != worker_id(record.spec.domain, record.spec.devices)
+        and is_alive(record)
+    )
+    if older:
+        raise OlderWorkersRun(older)
 
 
 def _refuse_taken_ports(here: Machine) -> None:

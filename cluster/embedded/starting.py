@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from cluster.client import Problem, Unreachable
@@ -18,7 +19,7 @@ from cluster.embedded.console import NAME as CONSOLE
 from cluster.embedded.console import invitation, start_console
 from cluster.embedded.control import apply_claims, apply_policy, make_keys, operator, start_control, unserved
 from cluster.embedded.errors import NotReadyInTime, ProcessEnded, StepFailed
-from cluster.embedded.files import write_whole
+from cluster.embedded.files import read_or_none, write_whole
 from cluster.embedded.nodes import Machine
 from cluster.embedded.processes import ProcessRecord, is_alive
 from cluster.embedded.progress import Stopwatch
@@ -30,6 +31,7 @@ POLL_MS = 200
 DASHBOARD_TIMEOUT_S = 5.0
 PREPARE_LIMIT_S = 600
 CONSOLE_LIMIT_MS = 30_000
+LINE_SHOWN = 1_000
 HEAD_ATTEMPTS = 3
 """Ray gives up on a node that is too slow to start, which an overloaded machine can make it."""
 
@@ -158,11 +160,17 @@ class Start:
         began_ms, limit_ms = self.clock.monotonic_ms(), self.here.settings.ready_timeout_ms
         while not ready():
             if not is_alive(process):
-                raise ProcessEnded(process.spec.name, self.here.processes.log_file(process.spec.name))
+                log = self.here.processes.log_file(process.spec.name)
+                raise ProcessEnded(process.spec.name, log, _last_line(log))
             waited_ms = self.clock.monotonic_ms() - began_ms
             if self.given_up.is_set() or waited_ms >= limit_ms:
                 raise NotReadyInTime(what, waited_ms, detail())
             self.clock.sleep_ms(POLL_MS)
+
+
+def _last_line(log: Path) -> str:
+    """Return what a process of ours wrote last; empty if nothing."""
+    return ((read_or_none(log) or "").strip().splitlines() or [""])[-1][:LINE_SHOWN]
 
 
 def _answers(get: Callable[[str], object], path: str) -> bool:

@@ -6,10 +6,11 @@ import hashlib
 from dataclasses import dataclass, replace
 
 from cluster.journal.audit import AuditEntry, append
+from cluster.journal.recorded import recorded
 from cluster.journal.store import Store
 from cluster.ports import Clock
 from cluster.refusals import NotFound, Refusal
-from policies.model.codec import digest, from_json, to_json
+from policies.model.codec import digest, to_json
 from policies.model.policy import ModeDeclaration, OperatingMode, Policy
 
 
@@ -63,7 +64,7 @@ class SqliteApprovals:
     def pending(self) -> tuple[Declared, ...]:
         """Return what waits for a second person, oldest first."""
         bodies = self._store.texts("SELECT body FROM declaration")
-        found = [from_json(Declared, body) for body in bodies]
+        found = [recorded(Declared, body) for body in bodies]
         current = [declared for declared in found if self._clock.now_ms() < declared.lapses_at_ms]
         return tuple(sorted(current, key=lambda declared: (declared.declared_at_ms, declared.id)))
 

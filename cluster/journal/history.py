@@ -6,10 +6,10 @@ import zlib
 from dataclasses import dataclass
 from typing import TypeVar
 
+from cluster.journal.recorded import recorded
 from cluster.journal.store import Store
 from cluster.refusals import NotFound
 from policies.explaining.queueing import told
-from policies.model.codec import from_json
 from policies.model.decision import Decision
 from policies.model.memory import Memory
 from policies.model.plan import Outcome, Plan
@@ -74,6 +74,10 @@ class History:
         made = _unpack(Decision, decision)
         return made if snapshot is None else told(made, _unpack(Snapshot, snapshot).claims)
 
+    def digest(self, number: int) -> str:
+        """Return the digest under which the decision was recorded; empty if there is none."""
+        return next(iter(self._store.texts("SELECT decision_digest FROM decision WHERE number = ?", number)), "")
+
     def evidence(self, number: int) -> Evidence:
         """Return what a decision was taken from. Raises ``NotFound`` once its snapshot is beyond retention."""
         rows = self._store.rows(
@@ -87,10 +91,10 @@ class History:
         snapshot, policy, memory, decision, plan = rows[0]
         return Evidence(
             snapshot=_unpack(Snapshot, snapshot),
-            policy=from_json(Policy, str(policy)),
+            policy=recorded(Policy, str(policy)),
             memory=_unpack(Memory, memory),
             decision=_unpack(Decision, decision),
-            plan=from_json(Plan, str(plan)),
+            plan=recorded(Plan, str(plan)),
         )
 
 
@@ -98,16 +102,16 @@ def _past(row: tuple[object, ...]) -> PastDecision:
     number, plan, at_ms, fencing, policy, snapshot, decision, outcome, replayable = row
     return PastDecision(
         number=int(str(number)),
-        plan=from_json(Plan, str(plan)),
+        plan=recorded(Plan, str(plan)),
         at_ms=int(str(at_ms)),
         fencing=int(str(fencing)),
         policy_digest=str(policy),
         snapshot_digest=str(snapshot),
         decision_digest=str(decision),
-        outcome=from_json(Outcome, str(outcome)) if outcome else None,
+        outcome=recorded(Outcome, str(outcome)) if outcome else None,
         replayable=bool(replayable),
     )
 
 
 def _unpack(noun: type[Noun], packed: object) -> Noun:
-    return from_json(noun, zlib.decompress(bytes(packed)))  # type: ignore[call-overload]  # a BLOB column
+    return recorded(noun, zlib.decompress(bytes(packed)))  # type: ignore[call-overload]  # a BLOB column

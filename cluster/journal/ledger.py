@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Mapping
 from dataclasses import replace
 
 from cluster.custody import after_scrub, refuse_binding
 from cluster.journal.audit import AuditEntry, append
+from cluster.journal.recorded import recorded
 from cluster.journal.sqlite import ACTOR
 from cluster.journal.store import Store
 from cluster.ports import Clock
 from cluster.refusals import DeviceHeld
-from policies.model.codec import from_json, to_json, to_plain
+from policies.model.codec import to_json, to_plain
 from policies.model.inventory import ScrubState
 from policies.model.proof import DeviceRecord, ScrubProof
 from policies.model.units import DeviceId, SecurityDomain, WorkerId
@@ -26,7 +28,7 @@ class SqliteLedger:
 
     def devices(self) -> tuple[DeviceRecord, ...]:
         """Return the record of every device ever bound, sorted by id."""
-        return tuple(from_json(DeviceRecord, body) for body in self._store.texts("SELECT body FROM device ORDER BY id"))
+        return tuple(recorded(DeviceRecord, body) for body in self._store.texts("SELECT body FROM device ORDER BY id"))
 
     def bind(self, worker: WorkerId, domain: SecurityDomain, devices: tuple[DeviceId, ...], fencing: int) -> None:
         """Record that the worker holds the devices, all or none. See the port for what is refused."""
@@ -47,6 +49,16 @@ class SqliteLedger:
         with self._store.write("release", fencing) as connection:
             for record in held:
                 self._put(connection, replace(record, worker=None), fencing, "device.released")
+
+    def rename(self, names: Mapping[DeviceId, WorkerId], fencing: int) -> None:
+        """Record that the holders of these devices are called so now, all or none; who holds what does not change."""
+        if not names:
+            return
+        with self._store.write("rename", fencing) as connection:
+            for device, name in sorted(names.items()):
+                record = _record(connection, device)
+                if record.worker not in (None, name):
+                    self._put(connection, replace(record, worker=name), fencing, "device.renamed")
 
     def scrubbing(self, device: DeviceId, fencing: int) -> None:
         """Record that a scrub began. Raises ``DeviceHeld`` while a worker holds the device."""
@@ -72,9 +84,7 @@ class SqliteLedger:
 
     def proofs(self) -> tuple[ScrubProof, ...]:
         """Return every proof, oldest first."""
-        return tuple(
-            from_json(ScrubProof, body) for body in self._store.texts("SELECT body FROM proof ORDER BY number")
-        )
+        return tuple(recorded(ScrubProof, body) for body in self._store.texts("SELECT body FROM proof ORDER BY number"))
 
     def _put(self, connection: sqlite3.Connection, record: DeviceRecord, fencing: int, kind: str) -> None:
         now = self._clock.now_ms()
@@ -89,4 +99,4 @@ class SqliteLedger:
 
 def _record(connection: sqlite3.Connection, device: DeviceId) -> DeviceRecord:
     row = connection.execute("SELECT body FROM device WHERE id = ?", (device,)).fetchone()
-    return from_json(DeviceRecord, row[0]) if row else DeviceRecord(device=device)
+    return recorded(DeviceRecord, row[0]) if row else DeviceRecord(device=device)

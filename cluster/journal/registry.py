@@ -6,10 +6,11 @@ import sqlite3
 from dataclasses import dataclass, replace
 
 from cluster.journal.audit import AuditEntry, append
+from cluster.journal.recorded import recorded
 from cluster.journal.store import Store
 from cluster.ports import Clock
 from cluster.refusals import Conflict, LimitReached, NotFound
-from policies.model.codec import digest, from_json, to_json, to_plain
+from policies.model.codec import digest, to_json, to_plain
 from policies.model.inventory import Cordon
 from policies.model.policy import Policy
 from policies.model.routing import KeyRecord
@@ -97,7 +98,7 @@ class SqliteRegistry:
     def keys(self, domain: SecurityDomain) -> tuple[KeyRecord, ...]:
         """Return the API keys of the domain's tenants, sorted by prefix."""
         bodies = self._store.texts("SELECT body FROM api_key WHERE domain = ? ORDER BY prefix", domain)
-        return tuple(from_json(KeyRecord, body) for body in bodies)
+        return tuple(recorded(KeyRecord, body) for body in bodies)
 
     def put_key(self, key: KeyRecord) -> None:
         """Store the key's record; the same prefix replaces it. Raises ``LimitReached``."""
@@ -140,7 +141,7 @@ class SqliteRegistry:
         """
         with self._store.write("put_reservation") as connection:
             for body in connection.execute("SELECT body FROM reservation").fetchall():
-                old = from_json(Reservation, body[0])
+                old = recorded(Reservation, body[0])
                 if old.ends_at_ms < self._clock.now_ms() - ENDED_KEPT_MS:
                     connection.execute("DELETE FROM reservation WHERE id = ?", (old.id,))
             if not connection.execute("SELECT id FROM reservation WHERE id = ?", (reservation.id,)).fetchall():
@@ -188,7 +189,7 @@ class SqliteRegistry:
 
 def _stored_claim(connection: sqlite3.Connection, claim: ClaimId) -> Claim | None:
     row = connection.execute("SELECT body FROM claim WHERE id = ?", (claim,)).fetchone()
-    return from_json(Claim, row[0]) if row else None
+    return recorded(Claim, row[0]) if row else None
 
 
 def _fact(connection: sqlite3.Connection, name: str) -> int:

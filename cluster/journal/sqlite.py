@@ -7,10 +7,11 @@ import zlib
 from dataclasses import dataclass
 
 from cluster.journal.audit import AuditEntry, append
+from cluster.journal.recorded import recorded
 from cluster.journal.store import Store
 from cluster.ports import Clock
 from cluster.refusals import NoPolicy
-from policies.model.codec import digest, from_json, to_json, to_plain
+from policies.model.codec import digest, to_json, to_plain
 from policies.model.decision import Decision
 from policies.model.inventory import Cordon
 from policies.model.memory import Memory
@@ -68,7 +69,7 @@ class SqliteJournal:
             raise NoPolicy
         if self._policy is None or self._policy[0] != number:
             body = self._store.texts("SELECT body FROM policy WHERE number = ?", number)[0]
-            self._policy = (number, from_json(Policy, body))
+            self._policy = (number, recorded(Policy, body, f"policy {number}"))
         return self._policy[1]
 
     def claims(self) -> tuple[Claim, ...]:
@@ -76,24 +77,24 @@ class SqliteJournal:
         version = self._store.number("SELECT value FROM fact WHERE name = 'claims_version'")
         if self._claims is None or self._claims[0] != version:
             bodies, known = self._store.texts("SELECT body FROM claim ORDER BY id"), self._parsed
-            self._parsed = {body: known.get(body) or from_json(Claim, body) for body in bodies}
+            self._parsed = {body: known.get(body) or recorded(Claim, body) for body in bodies}
             self._claims = (version, tuple(self._parsed.values()))
         return self._claims[1]
 
     def cordons(self) -> tuple[Cordon, ...]:
         """Return what an operator took out of use, sorted by subject."""
-        return tuple(from_json(Cordon, body) for body in self._store.texts("SELECT body FROM cordon ORDER BY subject"))
+        return tuple(recorded(Cordon, body) for body in self._store.texts("SELECT body FROM cordon ORDER BY subject"))
 
     def reservations(self) -> tuple[Reservation, ...]:
         """Return the capacity kept for tenants at given times, sorted by id; ended ones are among them for a while."""
         bodies = self._store.texts("SELECT body FROM reservation ORDER BY id")
-        return tuple(from_json(Reservation, body) for body in bodies)
+        return tuple(recorded(Reservation, body) for body in bodies)
 
     def memory(self) -> Memory:
         """Return the memory of the last journalled decision."""
         if self._memory is None:
             bodies = self._store.texts("SELECT body FROM memory")
-            self._memory = from_json(Memory, bodies[0]) if bodies else Memory()
+            self._memory = recorded(Memory, bodies[0], "the memory of the last decision") if bodies else Memory()
         return self._memory
 
     def intend(self, snapshot: Snapshot, decision: Decision, plan: Plan) -> None:

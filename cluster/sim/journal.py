@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from cluster.custody import after_scrub, refuse_binding
@@ -125,6 +126,13 @@ class MemoryLedger:
         for record in self.devices():
             if record.worker == worker:
                 self._put(replace(record, worker=None), fencing)
+
+    def rename(self, names: Mapping[DeviceId, WorkerId], fencing: int) -> None:
+        """Record that the holders of these devices are called so now; who holds what does not change."""
+        refuse_stale(self._shared, fencing)
+        for device, name in names.items():
+            if self._record(device).worker not in (None, name):
+                self._put(replace(self._record(device), worker=name), fencing)
 
     def scrubbing(self, device: DeviceId, fencing: int) -> None:
         """Record that a scrub began. Raises ``DeviceHeld``."""

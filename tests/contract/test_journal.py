@@ -226,6 +226,22 @@ def test_a_held_device_is_never_scrubbed(kept: Kept) -> None:
         kept.ledger.record_scrub(a_proof(passed=True), 1)
 
 
+def test_a_worker_that_is_called_otherwise_holds_what_it_held_and_nobody_else_gets_anything(kept: Kept) -> None:
+    kept.open_journal().lead()
+    old, new, other = WorkerId("civil-1"), WorkerId("civil-one"), DeviceId("GPU-3")
+    kept.ledger.bind(old, CIVIL, (GPU, DeviceId("GPU-2")), 1)
+    kept.ledger.bind(WorkerId("w"), DEFENCE, (DeviceId("GPU-4"),), 1)
+    before = {record.device: record for record in kept.ledger.devices()}
+    kept.ledger.rename({GPU: new, DeviceId("GPU-2"): new, other: new}, 1)
+    after = {record.device: record for record in kept.ledger.devices()}
+    assert {name: (one.worker, one.domain, one.scrub) for name, one in after.items() if one.worker is not None} == {
+        name: (new if one.worker == old else one.worker, one.domain, one.scrub) for name, one in before.items()
+    }
+    kept.ledger.release(new, 1)
+    assert {record.worker for record in kept.ledger.devices()} == {None, "w"}
+    kept.ledger.rename({}, 1)
+
+
 def test_a_replaced_leader_can_change_no_device(kept: Kept) -> None:
     stale = kept.open_journal().lead()
     kept.open_journal().lead()

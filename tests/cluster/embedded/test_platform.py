@@ -8,13 +8,14 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from cluster.clock import SystemClock
 from cluster.embedded.clusters import SECRETS, ensure_secrets, start_head
-from cluster.embedded.errors import AnotherIsRunning, NotOurs, PortTaken
+from cluster.embedded.errors import AnotherIsRunning, NotOurs, OlderWorkersRun, PortTaken
 from cluster.embedded.files import ensure_token, write_whole
 from cluster.embedded.network import PortsExhausted, free_ports, is_free
 from cluster.embedded.nodes import Machine, head, machine, worker
@@ -47,6 +48,15 @@ def test_a_port_that_another_program_uses_is_named_with_the_setting_that_changes
         with pytest.raises(PortTaken, match="PARTAGE_API_PORT") as refusal:
             bring_up(settings, lambda _: None)
     assert str(port) in str(refusal.value)
+    assert records(here.processes) == ()
+
+
+def test_workers_that_another_release_named_are_not_started_beside_but_said_with_what_to_do(here: Machine) -> None:
+    spec, _ = worker(here, SecurityDomain.CIVIL, (DeviceId("GPU-0"),))
+    start(here.processes, replace(spec, name="civil-a1d0cb6e", module="tests.pretended_node"), {}, CLOCK)
+    with pytest.raises(OlderWorkersRun, match=r"civil-a1d0cb6e.*`partage down`"):
+        bring_up(here.settings, lambda _: None)
+    take_down(here.settings, lambda _: None)
     assert records(here.processes) == ()
 
 
