@@ -182,9 +182,12 @@ def _multiple_sites(board: Board, need: Need, node: NodeId) -> Iterator[Site]:
 
 
 def carries(board: Board, worker: Worker, need: Need) -> bool:
-    """Say whether a replica of the claim runs on the worker: a group cannot grow onto further devices once started."""
+    """Say whether a replica of the claim runs on the worker: a group cannot grow onto further devices once started.
+
+    One on another rung is about to leave: a claim runs on one rung.
+    """
     return any(
-        seat.claim == need.claim and seat.group is not None
+        seat.claim == need.claim and seat.group is not None and seat.rung == need.rung
         for one in worker.devices for seat in board.seats.get(one, ())
     )  # fmt: skip
 

@@ -231,3 +231,17 @@ def test_who_is_served_on_a_lower_rung_climbs_into_free_room_only_also_inside_it
     decision = decide(seen, policy, known, NOW_MS)
     assert check_decision(seen, decision, policy) == ()
     assert [one.held_millis for one in decision.entitlements if (one.tenant, one.flavor) == ("civil/x", "A")] == [held]
+
+
+def test_who_climbs_onto_devices_of_which_it_has_some_goes_on_while_its_old_group_drains():
+    """On rung 1 it ran on two devices of its host; rung 0 needs these and the other two."""
+    wide = claim("civil/x:wide", ladder=(Shape(flavors=("A",), devices=4), Shape(flavors=("A",), devices=2)))
+    workers, (group,) = running(wide, ("G0", "G1"))
+    seen = snapshot(FOUR, [wide], (workers, [replace(group, rung=1, id=group_id(wide.id, workers[0].id, 1))]))
+    policy = rules(civil=4000, upgrade_hold_ms=1_000)
+    memory = Memory(claims=(ClaimMemory(claim=wide.id, rung=1, better_since_ms=NOW_MS - 1_000),))
+    for later_ms in (0, 1_000):
+        decision = decide(seen, policy, memory, NOW_MS + later_ms)
+        assert check_decision(seen, decision, policy) == ()
+        assert [(one.rung, one.devices) for one in decision.placements] == [(0, ("G0", "G1", "G2", "G3"))]
+        seen, memory = replace(seen, groups=(replace(seen.groups[0], routed=False),)), decision.memory
