@@ -9,6 +9,7 @@ from itertools import combinations
 
 from policies.decide import decide
 from policies.explaining.queueing import blockers
+from policies.granting.avoiding import backoff_ms
 from policies.model.decision import Change, FurtherChange, PendingReason, Reason
 from policies.model.inventory import DeviceHealth, ScrubState
 from policies.model.naming import tenant_of
@@ -16,7 +17,6 @@ from policies.model.tenancy import Quota
 from policies.model.units import UNLIMITED, WHOLE_GPU_MILLIS, ClaimId, FlavorId
 from policies.model.workload import Claim, Shape
 from policies.supposing import KINDS, Situation, applied
-from policies.wishes.admission import backoff_ms
 
 TRIES = 400
 """Decisions taken in search of one change; beyond it what was found so far is returned."""

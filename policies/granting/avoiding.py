@@ -7,9 +7,12 @@ from collections.abc import Iterable
 from policies.evidence.survey import Survey
 from policies.model.inventory import Group, GroupState
 from policies.model.memory import ClaimMemory, Spoilt
+from policies.model.policy import Bounds
 from policies.model.units import ClaimId, DeviceId
-from policies.wishes.admission import NEW, START_BACKOFF_DOUBLINGS, Ask
+from policies.wishes.admission import NEW, Ask
 
+START_BACKOFF_DOUBLINGS = 6
+"""The back-off after failed starts stops doubling here: 64 times the time of a worker's start."""
 STARTS_REMEMBERED = 1 << START_BACKOFF_DOUBLINGS
 """A failed start speaks against a device for as long as this many starts take: the longest back-off."""
 MOST_REMEMBERED = 64
@@ -77,3 +80,8 @@ def _fresh(survey: Survey, groups: Iterable[Group], known: dict[DeviceId, Spoilt
 
 def _lasts(survey: Survey, one: Spoilt) -> bool:
     return survey.now_ms - one.since_ms < survey.policy.bounds.worker_start_ms * STARTS_REMEMBERED
+
+
+def backoff_ms(bounds: Bounds, failures: int) -> int:
+    """Return how long a claim waits after this many failed starts in a row, in milliseconds."""
+    return bounds.worker_start_ms << min(failures, START_BACKOFF_DOUBLINGS) if failures else 0

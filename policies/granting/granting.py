@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from policies.fleet.board import Need, Order, Site, needed, seated
 from policies.fleet.topology import common_rack, roomy_rack
-from policies.granting.avoiding import avoided, failures
+from policies.granting.avoiding import avoided, backoff_ms, failures
 from policies.granting.booking import keep, roll_back, stand
 from policies.granting.displacing import find_by_displacing
 from policies.granting.fitting import find
@@ -29,7 +29,7 @@ from policies.granting.reclaim import (
 from policies.granting.working import Allocation, Signature, has_base, is_scarcity_lasting, siblings
 from policies.model.decision import PendingReason
 from policies.model.units import NodeId
-from policies.wishes.admission import NEW, Option, backoff_ms
+from policies.wishes.admission import NEW, Option
 
 FIRST: Order = (-1, 0, 0, 0, ())
 """Before every place: options in the order that their owner gave."""

@@ -13,7 +13,6 @@ from policies.model.building import builder
 from policies.model.decision import PendingReason
 from policies.model.inventory import Group, GroupState, UsageState
 from policies.model.memory import ClaimMemory
-from policies.model.policy import Bounds
 from policies.model.tenancy import PriorityClass, Tenant
 from policies.model.units import WHOLE_GPU_MILLIS, ClaimId, FlavorId, GroupId, NodeId, SecurityDomain, TenantId
 from policies.model.workload import Claim, ClaimKind, Demand, Shape
@@ -21,8 +20,6 @@ from policies.modes import is_paused
 from policies.wishes.ends import THE_END_HAS_PASSED, boost, has_expired
 
 SUSPENDED_JOB = "it is suspended: its owner did that, or its program failed too often in a row; its events say which"
-START_BACKOFF_DOUBLINGS = 6
-"""The back-off after failed starts stops doubling here: 64 times the time of a worker's start."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -329,7 +326,10 @@ def _may_stay(survey: Survey, group: Group, domain: SecurityDomain) -> bool:
 
 
 def _wanted(survey: Survey, claim: Claim, remembered: ClaimMemory, held: tuple[Group, ...]) -> tuple[int, int | None]:
-    """Return the replicas wanted, and since when fewer would have been enough."""
+    """Return the replicas wanted, and since when fewer would have been enough.
+
+    What was asked to leave already is not held for a while: what is moved would count twice, and all of it stay.
+    """
     holding = held[0].replicas if len(held) == 1 else sum([group.replicas for group in held])
     demand = survey.demands.get(claim.id)
     if claim.kind is ClaimKind.JOB or (demand is None and not _unheard(survey, claim)):
@@ -340,6 +340,8 @@ def _wanted(survey: Survey, claim: Claim, remembered: ClaimMemory, held: tuple[G
         target = demand.replicas
     if not claim.min_replicas <= target <= claim.max_replicas:
         target = max(claim.min_replicas, min(claim.max_replicas, target))
+    if target < holding:
+        holding -= sum([group.replicas for group in held if group.id in survey.draining])
     if target >= holding:
         return target, None
     since = survey.now_ms if remembered.lower_since_ms is None else remembered.lower_since_ms
@@ -391,8 +393,3 @@ def _idle(survey: Survey, claim: Claim, held: tuple[Group, ...], remembered: Cla
         return False, None
     since = survey.now_ms if since is None else since
     return survey.now_ms - since >= survey.policy.bounds.idle_after_ms, since
-
-
-def backoff_ms(bounds: Bounds, failures: int) -> int:
-    """Return how long a claim waits after this many failed starts in a row, in milliseconds."""
-    return bounds.worker_start_ms << min(failures, START_BACKOFF_DOUBLINGS) if failures else 0

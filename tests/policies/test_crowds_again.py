@@ -118,6 +118,8 @@ def test_each_claim_wants_what_its_traffic_asks_for_and_never_less_for_want_of_a
             target = (max(has, claim.min_replicas) if has else target) if is_old else demand.replicas
         target = max(claim.min_replicas, min(claim.max_replicas, target))
         if target < has:
+            has -= sum(one.replicas for one in ask.held if one.id in {drain.group for drain in here.memory.drains})
+        if target < has:
             since = known[claim.id].lower_since_ms if claim.id in known else None
             since = NOW_MS if since is None else since
             assert ask.seen_lower_since_ms == since

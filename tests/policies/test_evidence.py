@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from policies.decide import decide
 from policies.model.decision import EvictionReason, PendingReason
-from policies.model.inventory import UsageState
-from policies.model.memory import Memory
+from policies.model.inventory import GroupState, UsageState
+from policies.model.memory import Drain, Memory
 from policies.model.snapshot import Gap, GapKind
 from tests.policies.looking import FEW, FOUR, SEEDS, granted, some_world
 from tests.policies.situations import NOW_MS, claim, device, rules, running, snapshot
@@ -164,3 +164,14 @@ def test_a_domain_that_is_adopted_after_a_restart_holds_and_says_so():
     held = decide(replace(seen, adopting=("civil",)), rules(civil=4000, scale_down_hold_ms=0), Memory(), NOW_MS)
     assert held.held_by_gaps == ("domain civil is being adopted: it holds what runs",)
     assert held.evictions == ()
+
+
+def test_what_is_moved_counts_once_while_fewer_are_wanted():
+    """Two are wanted; of these one moves from G1 to G2. Three are seen meanwhile, and nothing is scaled down."""
+    chat = claim("civil/x:chat", most=2, least=1)
+    workers, (stays, old, new) = running(chat, ("G0",), ("G1",), ("G2",))
+    groups = [stays, replace(old, routed=False), replace(new, running=0, state=GroupState.STARTING, routed=False)]
+    memory = Memory(drains=(Drain(group=old.id, since_ms=NOW_MS - 1),))
+    decision = decide(snapshot(FOUR, [chat], (workers, groups)), rules(civil=4000), memory, NOW_MS)
+    assert [(one.group, one.reason) for one in decision.evictions] == [(old.id, EvictionReason.RELEASED)]
+    assert decision.memory.claims[0].lower_since_ms is None

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from policies.fleet.board import UNBOUNDED
+from policies.granting.avoiding import backoff_ms
 from policies.model.decision import Change
 from policies.model.inventory import Device, DeviceHealth, Node, ScrubState
 from policies.model.memory import ClaimMemory, Drain, Memory, UsageRecord
@@ -16,7 +17,6 @@ from policies.model.units import UNLIMITED
 from policies.model.workload import Reservation, Shape
 from policies.supposing import KINDS, Situation, alone, applied
 from policies.unblock import TRIES, affordable, unblocking
-from policies.wishes.admission import backoff_ms
 from tests.policies.crowds import NOW_MS as CROWDED_MS
 from tests.policies.crowds import crowd, in_every_crowd
 from tests.policies.looking import FOUR

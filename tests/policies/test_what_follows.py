@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import replace
 
+from policies.granting.avoiding import backoff_ms
 from policies.invariants import check, check_decision
 from policies.model.decision import EvictionReason, PendingReason
 from policies.model.inventory import DeviceHealth, GroupState, WorkerState
@@ -15,7 +16,6 @@ from policies.model.memory import Drain
 from policies.model.snapshot import GapKind
 from policies.model.units import UNLIMITED
 from policies.planning import plan
-from policies.wishes.admission import backoff_ms
 from tests.policies.crowds import NOW_MS, Crowd, crowd, decided, in_every_crowd
 
 FOR_OTHERS = (EvictionReason.RECLAIM, EvictionReason.PREEMPT, EvictionReason.REBALANCE, EvictionReason.CONSOLIDATE,
