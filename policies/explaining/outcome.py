@@ -7,6 +7,7 @@ from dataclasses import replace
 from operator import attrgetter
 
 from policies.fleet.board import Seat
+from policies.granting.limits import is_kept_by_somebody
 from policies.granting.reclaim import Lot, cost
 from policies.granting.working import Allocation
 from policies.model.building import builder
@@ -14,8 +15,8 @@ from policies.model.decision import Binding, Entitlement, Eviction, EvictionReas
 from policies.model.inventory import DeviceHealth, Group, GroupState
 from policies.model.naming import group_id
 from policies.model.snapshot import GapKind
-from policies.model.units import UNLIMITED, DeviceId, FlavorId, GroupId, TenantId, WorkerId
-from policies.shares.quota import Demands, starts_ms
+from policies.model.units import DeviceId, FlavorId, GroupId, TenantId, WorkerId
+from policies.shares.quota import Demands
 from policies.wishes.admission import Ask
 from policies.wishes.ends import has_expired
 
@@ -130,7 +131,7 @@ def _is_taken_back(work: Allocation, group: Group, ask: Ask) -> bool:
     if not lots or any(lot.missing or lot.is_kept for lot in lots):
         return False
     flavor = next(seat.flavor for lot in lots for seat in lot.seats if seat.group is group)
-    if not _is_kept_by_somebody(work, flavor):
+    if not is_kept_by_somebody(work, flavor):
         return False
     at = work.survey.tenants.get(ask.tenant.id)
     amount = min(seat.charge for lot in lots for seat in lot.seats)
@@ -139,17 +140,6 @@ def _is_taken_back(work: Allocation, group: Group, ask: Ask) -> bool:
             return False
         at = work.survey.tenants.get(at.parent) if at.parent is not None else None
     return True
-
-
-def _is_kept_by_somebody(work: Allocation, flavor: FlavorId) -> bool:
-    """Say whether some tenant does not lend all of its quota of the flavor, or has some of it reserved now."""
-    survey = work.survey
-    is_reserved = any(
-        one.flavor == flavor and starts_ms(survey, one.starts_at_ms) <= survey.now_ms < one.ends_at_ms
-        for one in survey.snapshot.reservations
-    )
-    quotas = (quota for tenant in survey.tenants.values() for quota in tenant.quotas if quota.flavor == flavor)
-    return is_reserved or any(quota.lending_limit_millis != UNLIMITED for quota in quotas)
 
 
 def _is_on_bad_device(work: Allocation, group: Group) -> bool:

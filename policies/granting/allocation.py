@@ -14,6 +14,7 @@ from policies.granting.ladders import climb, squeeze
 from policies.granting.limits import is_allowed
 from policies.granting.lines import Line, serve_in_fair_order
 from policies.granting.movable import forget_weak
+from policies.granting.parting import stay_where_allowed
 from policies.granting.pooling import pool
 from policies.granting.rearranging import rearrange
 from policies.granting.reclaim import Lot, Tier, lotted
@@ -28,7 +29,7 @@ from policies.wishes.admission import Ask
 ABOVE_ALL = 1 << 61
 """More than the value of any class."""
 RETRY_ROUNDS = 8
-"""Times per tier that quota set free by a lot without a place is offered to the tenant's next ones."""
+"""Times per tier that quota set free by a lot without a place is offered to the tenant's next ones, or to siblings."""
 FLOOR, GUARANTEED, ENTITLED = Tier.FLOOR, Tier.GUARANTEED, Tier.ENTITLED
 
 
@@ -109,10 +110,17 @@ def _has_any_failed(work: Allocation) -> bool:
 
 
 def _serve_siblings(work: Allocation) -> None:
-    """Offer what lots with a right could not use, since they found no place or may not start now, to their siblings."""
-    pool(work, {tenant: rate(work, tenant) for tenant in sorted(work.open)})
-    for tier in (FLOOR, GUARANTEED):
-        _serve(work, tier)
+    """Offer what lots with a right could not use, since they found no place or may not start now, to their siblings.
+
+    Of these some may choose another flavor than that on which they had their right: it is offered once more.
+    """
+    for _ in range(RETRY_ROUNDS):
+        work.has_chosen = False
+        pool(work, {tenant: rate(work, tenant) for tenant in sorted(work.open)})
+        for tier in (FLOOR, GUARANTEED):
+            _serve(work, tier)
+        if not work.has_chosen:
+            return
 
 
 def _keep_what_is_blind(work: Allocation) -> None:
@@ -224,6 +232,10 @@ def _stand_elsewhere(work: Allocation, lot: Lot) -> None:
     rate_anew(work, lot)
     if lot.missing:
         granted(work, lot, lot.tier, _is_placed)
+        return
+    stay_where_allowed(work, lot)
+    if not lot.missing and _may_run_on(work, lot):
+        keep(work, lot)
 
 
 def _may_run_on(work: Allocation, lot: Lot) -> bool:

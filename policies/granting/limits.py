@@ -6,7 +6,7 @@ from policies.granting.apart import look_apart
 from policies.granting.reclaim import Lot, Tier, path
 from policies.granting.working import Allocation, amounts, siblings
 from policies.model.decision import PendingReason
-from policies.model.units import FlavorId, TenantId
+from policies.model.units import UNLIMITED, FlavorId, TenantId
 from policies.model.workload import Reservation
 from policies.shares.entitlement import Share
 from policies.shares.quota import starts_ms
@@ -97,6 +97,17 @@ def _used(work: Allocation, flavor: FlavorId) -> int:
 def guaranteed(work: Allocation, tenant: TenantId, flavor: FlavorId) -> int:
     """Return what the tenant has a right to: its share, and what siblings cannot use of theirs, or it of its own."""
     return work.shares[flavor][tenant].guaranteed + work.pooled.get((tenant, flavor), 0)
+
+
+def is_kept_by_somebody(work: Allocation, flavor: FlavorId) -> bool:
+    """Say whether some tenant does not lend all of its quota of the flavor, or has some of it reserved now."""
+    survey = work.survey
+    is_reserved = any(
+        one.flavor == flavor and starts_ms(survey, one.starts_at_ms) <= survey.now_ms < one.ends_at_ms
+        for one in survey.snapshot.reservations
+    )
+    quotas = (quota for tenant in survey.tenants.values() for quota in tenant.quotas if quota.flavor == flavor)
+    return is_reserved or any(quota.lending_limit_millis != UNLIMITED for quota in quotas)
 
 
 def not_lent(share: Share, unused: int) -> int:

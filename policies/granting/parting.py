@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from policies.fleet.board import Seat
 from policies.granting.booking import stand
-from policies.granting.limits import is_allowed
+from policies.granting.limits import is_allowed, is_kept_by_somebody, leaves_what_others_keep
 from policies.granting.reclaim import Lot, Tier, cost
 from policies.granting.working import Allocation, first_option
 from policies.model.decision import EvictionReason
@@ -37,6 +37,27 @@ def give_up_what_may_not_stay(work: Allocation, lot: Lot, right: Callable[[Flavo
         _leave_all_but(work, lot, seats, flavor)
 
 
+def stay_where_allowed(work: Allocation, lot: Lot) -> None:
+    """Take the replicas from the lot's claim that stand on flavors where nobody of it may stay, if it may on another.
+
+    For a complete minimum that has no right anywhere, once everybody with a right was served: without this all of the
+    claim would leave, also from where nobody else needs the room. It lacks then what it gave up, and waits for what is
+    left like all others, on the flavor where most of it stands.
+    """
+    seats = [seat for one in lot.claim_lots for seat in one.seats]
+    flavors = [seat.flavor for seat in seats]
+    if len(set(flavors)) <= 1 or lot.ask.paused:
+        return
+    ways = [
+        (-flavors.count(one.flavor), index, one.flavor)
+        for index, one in enumerate(lot.ask.options)
+        if one.rung == seats[0].rung and one.flavor in flavors
+        and leaves_what_others_keep(work, lot.ask.tenant.id, one.flavor, one.charge * lot.size)
+    ]  # fmt: skip
+    if ways:
+        _leave_all_but(work, lot, seats, min(ways)[2])
+
+
 def _leave_all_but(work: Allocation, lot: Lot, seats: list[Seat], flavor: FlavorId) -> None:
     for one in lot.claim_lots:
         if one.seats and not one.missing:
@@ -54,5 +75,10 @@ def _leave_all_but(work: Allocation, lot: Lot, seats: list[Seat], flavor: Flavor
             del work.victims.lot_of[id(seat)]
             work.given_up.append(seat)
             if seat.group is not None:
-                reason = EvictionReason.MODE_CHANGE if lot.ask.paused else EvictionReason.RECLAIM
-                work.victims.taken[seat.group.id] = reason, None, cost(work.survey, seat.group)
+                work.victims.taken[seat.group.id] = _reason(work, lot, seat), None, cost(work.survey, seat.group)
+
+
+def _reason(work: Allocation, lot: Lot, seat: Seat) -> EvictionReason:
+    if lot.ask.paused:
+        return EvictionReason.MODE_CHANGE
+    return EvictionReason.RECLAIM if is_kept_by_somebody(work, seat.flavor) else EvictionReason.REBALANCE

@@ -15,6 +15,7 @@ from policies.model.decision import EvictionReason
 from policies.model.inventory import UsageState
 from policies.model.memory import ClaimMemory, Memory
 from policies.model.policy import ModeDeclaration, ModeOverlay, OperatingMode
+from policies.model.snapshot import Gap, GapKind
 from policies.model.tenancy import Quota
 from policies.model.workload import Shape
 from policies.modes import effective, is_paused, mode_in_force, overlay_in_force
@@ -110,6 +111,29 @@ def test_in_a_crisis_a_floor_is_not_lost_to_a_sibling_that_might_run_there_and_r
     decision = decide(seen, policy, Memory(), NOW_MS)
     assert check_decision(seen, decision, policy) == ()
     assert granted(decision, gang.id) == 2
+
+
+def test_in_a_crisis_a_floor_is_not_lost_to_siblings_that_might_run_there_one_after_the_other():
+    """Two claims of y might have the floor of A, the second once the first runs on B; then the second runs there too.
+
+    What x runs on the only device of A, which was not seen, stays for that floor.
+    """
+    stays = claim("civil/x:stays", priority_class="batch")
+    first = claim("civil/y:first", ladder=(Shape(flavors=("A", "B")),), submitted_at_ms=1)
+    second = claim("civil/y:second", ladder=(Shape(flavors=("B", "A")),), priority_class="batch")
+    both = tuple(Quota(flavor=flavor, nominal_millis=2000) for flavor in "AB")
+    policy = in_a_crisis(rules(civil=2000, defence=0))
+    policy = replace(policy, tenants=tuple(
+        replace(one, quotas=() if one.id == "civil/x" else both,
+                floor_millis=(("A", 1000),) if one.id == "civil" else ())
+        if one.domain == "civil" else one for one in policy.tenants
+    ))  # fmt: skip
+    on_b = [replace(device(name, "n1"), flavor="B") for name in ("H0", "H1")]
+    gap = Gap(kind=GapKind.DEVICE, subject="G0", cause="timeout", since_ms=0)
+    seen = snapshot([FOUR[0], *on_b], [stays, first, second], running(stays, ("G0",)), gaps=(gap,))
+    decision = decide(seen, policy, Memory(), NOW_MS)
+    assert check_decision(seen, decision, policy) == ()
+    assert [granted(decision, one.id) for one in (stays, first, second)] == [1, 1, 1]
 
 
 def test_a_crisis_may_pause_one_team_by_name_and_not_its_neighbour():

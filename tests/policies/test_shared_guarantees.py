@@ -215,19 +215,45 @@ def with_b_for_x_and_a_for_y(policy, millis):
     ))  # fmt: skip
 
 
+def lending_nothing_of_a(policy, tenant: str):
+    """The policy, where this tenant has one GPU of A for itself."""
+    kept = (Quota(flavor="A", nominal_millis=1000, lending_limit_millis=0),)
+    return replace(policy, tenants=tuple(
+        replace(one, quotas=kept) if one.id == tenant else one for one in policy.tenants
+    ))  # fmt: skip
+
+
 def test_a_gang_that_borrowed_on_one_flavor_goes_back_to_its_own_when_that_is_needed():
     """Its replica on A stands where, beside what its sibling holds, defence keeps a GPU to itself; B has another."""
     gang, own = claim("civil/x:gang", least=2, ladder=(EITHER,)), claim("civil/y:own")
     policy = with_b_for_x_and_a_for_y(rules(civil=1000, defence=1000, floor=0), 2000)
-    policy = replace(policy, tenants=tuple(
-        replace(one, quotas=(Quota(flavor="A", nominal_millis=1000, lending_limit_millis=0),))
-        if one.id == "defence" else one for one in policy.tenants
-    ))  # fmt: skip
+    policy = lending_nothing_of_a(policy, "defence")
     runs = [running(gang, ("H0",)), running(gang, ("G0",)), running(own, ("G1",))]
     seen = snapshot([ON_B, replace(ON_B, id="H1", gpu="H1"), *FOUR[:2]], [gang, own], *runs)
     decision = decide(seen, policy, Memory(), NOW_MS)
     assert check_decision(seen, decision, policy) == ()
     assert sorted(one.devices for one in decision.placements) == [("G1",), ("H0",), ("H1",)]
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_a_claim_on_two_flavors_stays_on_the_one_that_has_room_for_what_it_borrows_there(replicas):
+    """On A its sibling needs one GPU and defence lends none; on B it has a right to less than its minimum of two.
+
+    Nobody else needs B, of which its domain has a floor: all of it stands there then. Of two replicas of which one is
+    enough the one on B serves.
+    """
+    wide = claim("civil/x:wide", least=replicas, most=2, ladder=(EITHER,), submitted_at_ms=1)
+    own = claim("civil/y:own", ladder=(Shape(flavors=("A", "B")),))
+    policy = with_b_for_x_and_a_for_y(rules(civil=1000, defence=1000, floor=0), 500 * replicas)
+    policy = lending_nothing_of_a(policy, "defence")
+    runs = [running(wide, ("G0",), since_ms=1), running(wide, ("H0",)), running(own, ("G1",))]
+    on_b = [replace(ON_B, id=name, gpu=name) for name in ("H0", "H1")]
+    seen = snapshot([*on_b[:replicas], *FOUR[:2]], [wide, own], *runs)
+    decision = decide(seen, policy, Memory(), NOW_MS)
+    assert check_decision(seen, decision, policy) == ()
+    assert sorted(one.devices for one in decision.placements) == [("G1",), ("H0",), ("H1",)][: 1 + replicas]
+    left = [(seen.groups[0].id, EvictionReason.RECLAIM, None)]
+    assert [(one.group, one.reason, one.beneficiary) for one in decision.evictions] == left
 
 
 def test_what_leaves_since_its_gang_lost_a_replica_is_lost_to_whoever_took_that():
@@ -247,10 +273,7 @@ def test_a_gang_that_idles_loses_nothing_where_its_own_domain_needs_one_of_its_t
     gang, own = claim("civil/x:gang", least=2, ladder=(EITHER,)), claim("civil/y:own")
     waits = claim("civil/x:waits", least=2, ladder=(Shape(flavors=("B",)),))
     policy = with_b_for_x_and_a_for_y(rules(civil=1000, defence=1000, floor=0), 2000)
-    policy = replace(policy, tenants=tuple(
-        replace(one, quotas=(Quota(flavor="A", nominal_millis=1000, lending_limit_millis=0),))
-        if one.id == "defence" else one for one in policy.tenants
-    ))  # fmt: skip
+    policy = lending_nothing_of_a(policy, "defence")
     workers, (on_b, on_a) = running(gang, ("H0",), ("G0",))
     memory = Memory(claims=(
         ClaimMemory(claim=gang.id, idle_since_ms=1), ClaimMemory(claim=waits.id, failed_at_ms=NOW_MS - 1, failures=3),
