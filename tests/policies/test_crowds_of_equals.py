@@ -9,6 +9,10 @@ import pytest
 from policies.decide import Decider, decide
 from policies.model.codec import to_json
 from policies.model.decision import PendingReason
+from policies.model.inventory import WorkerState
+from policies.model.memory import Drain, Memory
+from policies.model.snapshot import Snapshot
+from policies.model.units import SecurityDomain
 from tests.policies.crowds import NOW_MS, Crowd, crowd
 from tests.policies.looking import DEPTH
 from tests.policies.test_crowds_again import happened
@@ -42,6 +46,25 @@ def test_in_a_crowd_of_equals_each_ends_as_it_does_where_nobody_has_an_equal(par
             assert to_json(replace(one, search_steps=0)) == to_json(replace(other, search_steps=0)), seed
 
 
+def changed_beside(dice: Dice, seen: Snapshot, memory: Memory) -> tuple[Snapshot, Memory]:
+    """The arguments after a worker is another domain's or another one, or what is remembered is not what was said."""
+    kind = dice.choice(("nothing", "nothing", "worker", "drains", "claims", "holds"))
+    if kind == "worker" and seen.workers:
+        at = dice.choice(seen.workers)
+        other = dice.choice((
+            {"domain": dice.choice(list(SecurityDomain))}, {"state": WorkerState.STARTING}, {"ray_node_id": "other"},
+        ))  # fmt: skip
+        seen = replace(seen, workers=tuple(replace(one, **other) if one is at else one for one in seen.workers))
+    elif kind == "drains":
+        some = sorted(one.id for one in seen.groups)[dice.randint(0, 2) :: 3]
+        memory = replace(memory, drains=tuple(Drain(group=one, since_ms=seen.observed_at_ms) for one in some))
+    elif kind == "claims":
+        memory = replace(memory, claims=memory.claims[dice.randint(0, 1) :: 2])
+    elif kind == "holds":
+        memory = replace(memory, holds=memory.holds[1:], evictions_ms=memory.evictions_ms[1:])
+    return seen, memory
+
+
 @pytest.mark.parametrize("part", range(4))
 def test_in_a_crowd_of_equals_deciding_again_gives_the_bytes_of_deciding_from_nothing(part):
     for seed in CROWDS[part::4]:
@@ -50,5 +73,6 @@ def test_in_a_crowd_of_equals_deciding_again_gives_the_bytes_of_deciding_from_no
         for _ in range(TURNS):
             decision = decider.decide(seen, here.policy, memory, now_ms)
             assert to_json(decision) == to_json(decide(seen, here.policy, memory, now_ms)), seed
-            memory, now_ms = decision.memory, now_ms + dice.choice((0, 1_000, 3_000, 10_000))
+            now_ms += dice.choice((0, 1_000, 3_000, 10_000, 50_000))
             seen = happened(dice, replace(seen, generation=seen.generation + 1, observed_at_ms=now_ms), other)
+            seen, memory = changed_beside(dice, seen, decision.memory)
