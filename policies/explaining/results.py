@@ -147,8 +147,6 @@ def _place(results: Results, work: Allocation, afresh: Iterable[ClaimId]) -> Non
     new: dict[GroupId, Placement] = {}
     for claim in afresh:
         lots, before = work.of_claim[claim], results.placed_of.get(claim)
-        if not before and before is not None and len(lots) == 1 and not lots[0].is_kept:
-            continue
         placed = placements_of(lots, work.survey.groups)
         if placed == before:
             continue

@@ -29,7 +29,7 @@ def squeeze(work: Allocation) -> None:
 
 
 def _is_refused(lot: Lot) -> bool:
-    return lot.is_base and not lot.is_kept and not lot.seats
+    return lot.is_base and not lot.seats
 
 
 def _may_ask(work: Allocation, lot: Lot) -> bool:
@@ -45,7 +45,7 @@ def _squeezable(work: Allocation, tenant: TenantId) -> list[ClaimId]:
         options = one.ask.options
         if not options or not options[-1].rung:
             continue  # nothing is lower than the best
-        if one.is_kept and one.seats and one.ask.rank.preemptible and options[-1].rung > one.seats[0].rung:
+        if one.is_kept and one.ask.rank.preemptible and options[-1].rung > one.seats[0].rung:
             found[one.ask.claim.id] = (one.ask.value, -one.seats[0].charge, one.ask.claim.id)
     return sorted(found, key=lambda name: found[name])
 
@@ -100,7 +100,7 @@ def climb(work: Allocation) -> None:
 def _climbers(work: Allocation) -> list[list[Lot]]:
     found = [
         lots for lots in (work.of_claim[name] for name in work.layout.queues.climbing)
-        if all(one.is_kept and not one.ask.idle and one.seats for one in lots)
+        if all(one.is_kept and not one.ask.idle for one in lots)
         and lots[0].ask.domain not in work.survey.blind
     ]  # fmt: skip
     return sorted(found, key=lambda lots: (-lots[0].ask.value, _since(work, lots), lots[0].ask.claim.id))

@@ -211,7 +211,7 @@ def _rate_one(work: Allocation, lot: Lot, now: Given, beyond: dict[int, Tier]) -
     elif terms is not None and not lot.seats and id(terms) in beyond:
         lot.tier = beyond[id(terms)]
     else:
-        if lot.is_base and lot.claim_lots and lot.seats:
+        if lot.is_base and lot.claim_lots:
             _stand_on_the_strongest(work, lot, now)
         lot.tier, needs = _strongest(work, lot, now.used, now.sure)
         _count(now, lot.tier, needs)

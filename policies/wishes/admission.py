@@ -318,11 +318,11 @@ def by_worth(survey: Survey, groups: Iterable[Group]) -> tuple[Group, ...]:
 
 def _may_stay(survey: Survey, group: Group, domain: SecurityDomain) -> bool:
     worker = survey.workers.get(group.worker)
-    if survey.blind and worker is not None and worker.domain in survey.blind:
-        return True
-    if group.state is GroupState.FAILED or worker is None or worker.domain != domain:
+    if worker is None or worker.domain in survey.blind:
+        return worker is not None
+    if group.state is GroupState.FAILED or worker.domain != domain:
         return False
-    return (not survey.lost or survey.lost.isdisjoint(group.devices)) and survey.has_all(group.devices)
+    return survey.lost.isdisjoint(group.devices) and survey.has_all(group.devices)
 
 
 def _wanted(survey: Survey, claim: Claim, remembered: ClaimMemory, held: tuple[Group, ...]) -> tuple[int, int | None]:
