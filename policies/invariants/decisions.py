@@ -9,7 +9,7 @@ from policies.invariants.floors import floors_hold
 from policies.invariants.leaving import broken_by_leaving, is_over
 from policies.invariants.world import Violation, World, is_working, shape_of
 from policies.model.decision import Decision, Eviction, EvictionReason
-from policies.model.inventory import DeviceHealth, ScrubState
+from policies.model.inventory import DeviceHealth, Group, ScrubState
 from policies.model.snapshot import Snapshot
 from policies.model.units import (
     WHOLE_GPU_MILLIS,
@@ -21,7 +21,6 @@ from policies.model.units import (
     SecurityDomain,
     WorkerId,
 )
-from policies.model.workload import Claim
 
 
 def broken_by_decision(world: World, snapshot: Snapshot, decision: Decision) -> Iterator[Violation]:
@@ -166,7 +165,7 @@ def _victims_may_leave(world: World, decision: Decision) -> Iterator[Violation]:
             yield Violation(rule="no_move_rests_on_a_gap", subject=eviction.group, sentence=sentence)
         if claim is None or group is None:
             continue
-        if eviction.beneficiary is None and (eviction.reason not in _TAKEN or not _was_whole(world, claim)):
+        if eviction.beneficiary is None and (eviction.reason not in _TAKEN or not _was_whole(world, group)):
             continue
         if _is_hidden(world, eviction):
             sentence = f"group {eviction.group} would leave although its devices were not seen"
@@ -177,12 +176,14 @@ def _victims_may_leave(world: World, decision: Decision) -> Iterator[Violation]:
             yield Violation(rule="the_non_preemptible_stay", subject=eviction.group, sentence=sentence)
 
 
-def _was_whole(world: World, claim: Claim) -> bool:
-    """Say whether the claim had its minimum on devices that may carry it: fewer is no service, and leaves."""
-    working = sum(
-        group.replicas for group in world.groups.values() if group.claim == claim.id and is_working(world, group)
-    )
-    return working >= claim.min_replicas
+def _was_whole(world: World, group: Group) -> bool:
+    """Say whether its claim had its minimum on the group's rung, on devices that may carry it: fewer is no service.
+
+    Fewer leaves. A claim runs on one rung: what it has on another is about to leave.
+    """
+    least = world.claims[group.claim].min_replicas
+    beside = (one for one in world.groups.values() if (one.claim, one.rung) == (group.claim, group.rung))
+    return sum(one.replicas for one in beside if is_working(world, one)) >= least
 
 
 def _is_hidden(world: World, eviction: Eviction) -> bool:

@@ -30,7 +30,8 @@ _AT_WORK = {UsageState.ACTIVE, UsageState.IDLE_HELD}
 def floors_hold(world: World, decision: Decision) -> Iterator[Violation]:
     """Find tenants that still ask for more and are put below their floor by what leaves for others or for nobody."""
     after = {(one.tenant, one.flavor): one for one in decision.entitlements}
-    before, held = _held_before(world), held_after(world, decision)
+    served = _served(world)
+    before, held = _held_before(world, served), held_after(world, decision)
     wanting = {one.claim for one in decision.reasons if one.granted_replicas < one.wanted_replicas}
     lacking = {world.claims[one].tenant for one in wanting if one in world.claims}
     mode = mode_now(world)
@@ -49,7 +50,7 @@ def floors_hold(world: World, decision: Decision) -> Iterator[Violation]:
             if not _any_below(tenant.id, lacking):
                 continue
             promised = min(due, one.demand_millis, before[tenant.id, flavor])
-            least = _least_lost_to_others(world, decision, tenant.id, flavor)
+            least = _least_lost_to_others(world, decision, served, (tenant.id, flavor))
             left = held[tenant.id, flavor]
             fits = least is not None and left + least <= one.guaranteed_millis
             if left < promised and fits:
@@ -96,18 +97,23 @@ def _floors_below(world: World, tenant: Tenant, flavor: FlavorId, waived: Collec
     return max(own, sum(_floors_below(world, one, flavor, waived) for one in below))
 
 
-def _least_lost_to_others(world: World, decision: Decision, tenant: TenantId, flavor: FlavorId) -> int | None:
+def _least_lost_to_others(
+    world: World, decision: Decision, served: Collection[tuple[ClaimId, int]], of: tuple[TenantId, FlavorId]
+) -> int | None:
     """Return the smallest group, in millis, that the tenant loses to somebody outside; None if it loses none.
 
+    Of a claim that had not its minimum nothing is lost: it did not serve.
     What leaves for nobody, with the rest of a claim that lost a replica, is lost to whoever took that replica; of a
     claim that idles nothing is lost, whatever is seen of each of its groups.
     """
-    lost, takers, idle = [], _takers(world, decision), _idle(world, decision)
+    (tenant, flavor), lost, takers, idle = of, [], _takers(world, decision), _idle(world, decision)
     for eviction in decision.evictions:
         loser, winner = world.claims.get(eviction.claim), world.claims.get(eviction.beneficiary or ClaimId(""))
         is_taken = eviction.reason in _TAKEN_FOR_NOBODY if winner is None else eviction.reason not in _NO_LOSS
         group = world.groups.get(eviction.group)
         if loser is None or group is None or not is_taken or loser.id in idle:
+            continue
+        if (loser.id, group.rung) not in served:
             continue
         device = world.devices.get(group.devices[0])
         shape = shape_of(world, group.claim, group.rung)
@@ -162,18 +168,26 @@ def held_after(world: World, decision: Decision) -> defaultdict[tuple[str, Flavo
     return _with_all_above(alone)
 
 
-def _held_before(world: World) -> defaultdict[tuple[str, FlavorId], int]:
-    """Return what each tenant and all below it held in claims that had their minimum: fewer is no service."""
-    alone: defaultdict[tuple[TenantId, FlavorId], int] = defaultdict(int)
-    working: defaultdict[ClaimId, int] = defaultdict(int)
+def _served(world: World) -> set[tuple[ClaimId, int]]:
+    """Return the claims that have their minimum on one rung, on devices that may carry it, with that rung.
+
+    Fewer is no service; a claim runs on one rung, and what it has on another is about to leave.
+    """
+    working: defaultdict[tuple[ClaimId, int], int] = defaultdict(int)
     for group in world.groups.values():
-        working[group.claim] += group.replicas if is_working(world, group) else 0
+        working[group.claim, group.rung] += group.replicas if is_working(world, group) else 0
+    least = {name: claim.min_replicas for name, claim in world.claims.items()}
+    return {(name, rung) for (name, rung), count in working.items() if count >= least.get(name, count + 1)}
+
+
+def _held_before(world: World, served: Collection[tuple[ClaimId, int]]) -> defaultdict[tuple[str, FlavorId], int]:
+    """Return what each tenant and all below it held in the claims that were served."""
+    alone: defaultdict[tuple[TenantId, FlavorId], int] = defaultdict(int)
     for group in world.groups.values():
         claim, shape = world.claims.get(group.claim), shape_of(world, group.claim, group.rung)
         device = world.devices.get(group.devices[0])
-        if claim is None or shape is None or device is None or working[group.claim] < claim.min_replicas:
-            continue
-        alone[claim.tenant, device.flavor] += _counts(world, shape, device.flavor) * group.replicas
+        if claim is not None and shape is not None and device is not None and (claim.id, group.rung) in served:
+            alone[claim.tenant, device.flavor] += _counts(world, shape, device.flavor) * group.replicas
     return _with_all_above(alone)
 
 

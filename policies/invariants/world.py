@@ -111,8 +111,14 @@ def shape_of(world: World, claim: ClaimId, rung: int) -> Shape | None:
 
 
 def is_working(world: World, group: Group) -> bool:
-    """Say whether the group runs, or may, on devices that may carry it: what stands on a lost one is no service."""
+    """Say whether the group runs, or may, on devices that may carry it, and in its claim's own domain.
+
+    What stands on a lost device is no service; what was given to a tenant of the other domain has to leave.
+    """
     may_carry = (DeviceHealth.HEALTHY, DeviceHealth.SUSPECT)
+    claim, worker = world.claims.get(group.claim), world.workers.get(group.worker)
+    if claim is not None and worker is not None and world.domain_of.get(claim.tenant, worker.domain) != worker.domain:
+        return False
     return group.state is not GroupState.FAILED and all(
         one in world.devices and world.devices[one].health in may_carry for one in group.devices
     )

@@ -102,6 +102,20 @@ def test_what_leaves_for_others_breaks_a_floor_and_what_is_moved_idle_or_gone_by
     assert ((BELOW, "civil") in objections(taken(reason, None))) == (reason in for_nobody)
 
 
+@pytest.mark.parametrize(("least", "broken"), [(1, True), (2, False)])
+def test_of_a_gang_that_had_not_its_minimum_nothing_is_lost_to_others(least, broken):
+    """The civil claim is over; beside it stood one half, of a claim for which that is enough, or of a gang of two."""
+    half = claim("civil/y:half", least=least, millis=500)
+    workers, groups = running(half, ("G1",))
+    seen = replace(
+        SEEN, claims=(ONE, TWO, half), workers=(*SEEN.workers, *workers), groups=(*SEEN.groups, *groups),
+        devices=ill("G1", domain=SecurityDomain.CIVIL, scrub=ScrubState.DIRTY),
+    )  # fmt: skip
+    gone = Eviction(group=groups[0].id, claim=half.id, reason=EvictionReason.RECLAIM, beneficiary=TWO.id, cost=0)
+    decision = taken(EvictionReason.RELEASED, None)
+    assert ((BELOW, "civil") in objections(replace(decision, evictions=(*decision.evictions, gone)), seen)) == broken
+
+
 def test_what_leaves_for_its_own_tenant_breaks_no_floor_of_it():
     beside = claim("civil/y:beside", least=0)
     seen = replace(SEEN, claims=(ONE, TWO, beside))

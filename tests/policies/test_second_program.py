@@ -11,9 +11,11 @@ from policies.invariants import check_decision
 from policies.model.decision import ClaimState, Eviction, EvictionReason, PendingReason
 from policies.model.inventory import DeviceHealth
 from policies.model.memory import Memory
+from policies.model.naming import group_id
 from policies.model.policy import ModeDeclaration, ModeOverlay, OperatingMode
 from policies.model.snapshot import Gap, GapKind
 from policies.model.tenancy import Quota
+from policies.model.units import SecurityDomain
 from policies.model.workload import Shape
 from tests.policies.looking import FOUR
 from tests.policies.situations import NOW_MS, claim, device, rules, running, snapshot
@@ -229,3 +231,34 @@ def test_a_gang_that_lost_a_device_is_no_service_and_its_leaving_breaks_no_floor
     decision = decide(seen, policy, Memory(), NOW_MS)
     assert len(decision.evictions) == 2
     assert not rules_broken(decision, seen, policy)
+
+
+@pytest.mark.parametrize(("rungs", "broken"), [((0, 1), set()), ((0, 0), {"the_non_preemptible_stay"})])
+def test_a_gang_that_nobody_may_preempt_stays_where_it_has_its_minimum_on_one_rung(rungs, broken):
+    """It needs two, and nothing new starts on a device that is suspect: with one replica on each rung it is let go."""
+    ladder = (Shape(flavors=("A",)), Shape(flavors=("A",), gpu_millis=900))
+    gang = claim("civil/x:gang", least=2, ladder=ladder, priority_class="pinned")
+    workers, groups = running(gang, ("G0",), ("G1",))
+    on_rungs = [
+        replace(one, rung=rung, id=group_id(gang.id, one.worker, rung)) for one, rung in zip(groups, rungs, strict=True)
+    ]
+    devices = [FOUR[0], replace(FOUR[1], health=DeviceHealth.SUSPECT)]
+    seen, policy = snapshot(devices, [gang], (workers, on_rungs)), rules(civil=2000, floor=0)
+    decision = decide(seen, policy, Memory(), NOW_MS)
+    assert check_decision(seen, decision, policy) == ()
+    assert (decision.placements == ()) is (rungs == (0, 1))
+    gone = tuple(
+        Eviction(group=one.id, claim=gang.id, reason=EvictionReason.REBALANCE, beneficiary=None, cost=0)
+        for one in on_rungs
+    )
+    reasons = tuple(replace(one, granted_replicas=0) for one in decision.reasons)
+    let_go = replace(decision, placements=(), evictions=gone, reasons=reasons)
+    assert {"the_non_preemptible_stay"} & {one.rule for one in check_decision(seen, let_go, policy)} == broken
+
+
+def test_what_nobody_may_preempt_leaves_once_it_is_given_to_a_tenant_of_the_other_domain():
+    given = claim("defence/x:given", priority_class="pinned")
+    seen, policy = snapshot(FOUR[:1], [given], running(given, ("G0",), domain=SecurityDomain.CIVIL)), rules(defence=0)
+    decision = decide(seen, policy, Memory(), NOW_MS)
+    assert check_decision(seen, decision, policy) == ()
+    assert [one.group for one in decision.evictions] == [seen.groups[0].id]
