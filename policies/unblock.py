@@ -2,73 +2,70 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from itertools import combinations
 
-from policies.decide import decide
-from policies.explaining.queueing import blockers
 from policies.granting.avoiding import backoff_ms
-from policies.model.decision import Change, FurtherChange, PendingReason, Reason
+from policies.model.decision import Change, Explained, PendingReason, Reason
 from policies.model.inventory import DeviceHealth, ScrubState
 from policies.model.naming import tenant_of
 from policies.model.tenancy import Quota
 from policies.model.units import UNLIMITED, WHOLE_GPU_MILLIS, ClaimId, FlavorId
 from policies.model.workload import Claim, Shape
-from policies.supposing import KINDS, Situation, applied
+from policies.pairing import Part, first_pair
+from policies.supposing import KINDS, Situation
+from policies.trying import MOST_MILLIS, Shares, Trial, least, sized, trial
 
 TRIES = 400
 """Decisions taken in search of one change; beyond it what was found so far is returned."""
 TRIES_LEAST = 12
 """Tried however large the platform is."""
-MOST_MILLIS = 64 * WHOLE_GPU_MILLIS
-"""Largest amount considered."""
-CHOICES_TRIED = 16
-"""Claims, devices, hosts, tenants or moments of one kind that are tried."""
-PAIRED_OF_A_KIND = 2
-"""Changes of each kind of which two are tried together, where none helps alone."""
-TWICE = frozenset({"sight", "uncordon", "repair", "release", "reservation", "lending_limit"})
-"""Kinds of which two changes are tried together: each is of something else."""
 LONGEST_WAIT_MS = 3_600_000
 """Who must wait longer than an hour is told what else would help."""
+TAKEN = "; there is no more than the quotas say, so others are guaranteed less then"
+"""Said of an amount that helps only by what it takes from others' guarantees."""
 
 
-@dataclass(slots=True)
-class _Search:
-    situation: Situation
-    claim: Claim
-    before: Reason
-    tries: int
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What a search for a change came to."""
 
-    def helps(self, change: Change) -> bool:
-        """Say whether the claim is granted more once the change is made; False once nothing may be tried any more."""
-        if self.tries <= 0:
-            return False
-        self.tries -= 1
-        after = _reason(applied(self.situation, change), self.claim.id)
-        return after is not None and after.granted_replicas > self.before.granted_replicas
+    change: Change | None
+    """The smallest that was found; None if none was."""
+    code: PendingReason | None
+    """``SEARCH_INCOMPLETE`` if not everything was tried: another change, or a smaller one, may help too. Else None."""
 
 
 def unblocking(situation: Situation, claim: ClaimId, tries: int = TRIES) -> Change | None:
-    """Return the smallest single change that admits the claim; None if it is served or nothing tried here helps.
+    """Return the smallest change that admits the claim; None if it is served or nothing tried here helps."""
+    return search(situation, claim, tries).change
+
+
+def search(situation: Situation, claim: ClaimId, tries: int = TRIES) -> Found:
+    """Return the smallest single change that admits the claim, else two that do together, and whether all were tried.
 
     What is returned was tried: ``applied`` with the change, decided again, grants the claim more than now. The fewest
     millis of devices win, then the order of ``KINDS``: what takes no devices comes first. Amounts are found by
-    halving: of the same kind and subject, more never helps less. Where no single change helps, two together are tried,
-    see ``PAIRED_OF_A_KIND``. Cost: at most ``tries`` decisions.
+    halving: of the same kind and subject, more never helps less; those that help only since others' guarantees are
+    rounded are whole replicas of the claim. Where no single change helps, every two are tried together, see
+    ``pairing``. Nothing is looked for where the claim is served, unknown, or cannot be read. Cost: at most ``tries``
+    decisions.
     """
-    before = _reason(situation, claim)
-    asked = next((one for one in situation.snapshot.claims if one.id == claim), None)
-    if before is None or asked is None or before.granted_replicas >= before.wanted_replicas > 0:
-        return None
-    search = _Search(situation, asked, before, tries)
-    if before.code in (PendingReason.MISCONFIGURED, PendingReason.DOMAIN_FORBIDDEN):
-        return None
-    for change in sorted(_free(search), key=lambda one: KINDS.index(one.kind)):
-        if search.helps(change):
-            return change
-    return _cheapest(search) or _first_pair(search)
+    trying = trial(situation, claim, tries)
+    if trying is None or trying.before.granted_replicas >= trying.before.wanted_replicas > 0:
+        return Found(change=None, code=None)
+    if trying.before.code in (PendingReason.MISCONFIGURED, PendingReason.DOMAIN_FORBIDDEN):
+        return Found(change=None, code=None)
+    found = _first_free(trying) or _cheapest(trying) or first_pair(trying, _parts(trying))
+    return Found(change=found, code=PendingReason.SEARCH_INCOMPLETE if trying.is_cut else None)
+
+
+def explained(reason: Reason, found: Found | None = None) -> Explained:
+    """Return the reason with what a search for a change came to; None is no search."""
+    fields = {name: getattr(reason, name) for name in Reason.__dataclass_fields__}
+    if found is not None:
+        fields |= {"unblocking": found.change, "search": found.code}
+    return Explained(**fields)
 
 
 def affordable(claims: int, work: int) -> int:
@@ -76,26 +73,25 @@ def affordable(claims: int, work: int) -> int:
     return min(TRIES, max(TRIES_LEAST, work // max(1, claims)))
 
 
-def _reason(situation: Situation, claim: ClaimId) -> Reason | None:
-    decision = decide(situation.snapshot, situation.policy, situation.memory, situation.now_ms)
-    reason = next((reason for reason in decision.reasons if reason.claim == claim), None)
-    return None if reason is None else replace(reason, blockers=blockers(decision, reason))
+def _first_free(search: Trial) -> Change | None:
+    return next(filter(search.helps, sorted(_free(search), key=lambda one: KINDS.index(one.kind))), None)
 
 
-def _cheapest(search: _Search) -> Change | None:
+def _cheapest(search: Trial) -> Change | None:
     best: Change | None = None
     whole = sorted(_whole(search), key=lambda one: (one.amount_millis, KINDS.index(one.kind)))
     for change in whole:
         if search.helps(change):
             best = change
             break
-    for form in _measured(search):
+    accepted = (one for shape in search.claim.ladder for one in shape.flavors or _flavors(search.situation))
+    for form in _measured(search, tuple(dict.fromkeys(accepted))):
         found = _smallest(search, form, best.amount_millis if best is not None else MOST_MILLIS + 1)
         best = found or best
     return best
 
 
-def _free(search: _Search) -> Iterator[Change]:
+def _free(search: Trial) -> Iterator[Change]:
     """Yield changes that take no devices from anybody."""
     seen, policy, claim = search.situation.snapshot, search.situation.policy, search.claim
     if claim.suspended:
@@ -105,10 +101,10 @@ def _free(search: _Search) -> Iterator[Change]:
         said = f"{-(-passed // 1000)} s pass in which nothing else changes"
         yield Change(kind="wait", subject=claim.id, value=str(passed), sentence=said)
     subjects = [*(gap.subject for gap in seen.gaps), *seen.adopting]
-    for subject in dict.fromkeys(subjects[:CHOICES_TRIED]):
+    for subject in search.first(tuple(dict.fromkeys(subjects))):
         yield Change(kind="sight", subject=subject, sentence=f"{subject} is seen again")
     closed = [node.id for node in seen.nodes if not node.schedulable]
-    for node in sorted(closed)[:CHOICES_TRIED]:
+    for node in search.first(sorted(closed)):
         yield Change(kind="uncordon", subject=node, sentence=f"host {node} takes new work again")
     if policy.declaration is not None:
         yield Change(kind="mode", subject=policy.declaration.mode, sentence="the declared mode is ended")
@@ -123,7 +119,7 @@ def _free(search: _Search) -> Iterator[Change]:
             yield Change(kind="flavor", subject=claim.id, value=flavor, sentence=said)
 
 
-def _moments(search: _Search) -> list[int]:
+def _moments(search: Trial) -> list[int]:
     """Return after how many milliseconds something ends that may hold the claim up, the soonest first."""
     situation, bounds = search.situation, search.situation.policy.bounds
     seen, memory, now = situation.snapshot, situation.memory, situation.now_ms
@@ -144,23 +140,23 @@ def _moments(search: _Search) -> list[int]:
         found.add((own.evicted_at_ms or 0) + bounds.cooldown_ms)
         found.add((now if own.waiting_since_ms is None else own.waiting_since_ms) + delay)
         found.add((own.failed_at_ms or 0) + backoff_ms(bounds, own.failures))
-    return sorted(at - now for at in found if 0 < at - now <= LONGEST_WAIT_MS)[:CHOICES_TRIED]
+    return list(search.first(sorted(at - now for at in found if 0 < at - now <= LONGEST_WAIT_MS)))
 
 
-def _whole(search: _Search) -> Iterator[Change]:
+def _whole(search: Trial) -> Iterator[Change]:
     """Yield changes that are made or not made, each with the millis that it takes."""
     seen, claim = search.situation.snapshot, search.claim
     sick = [one for one in seen.devices if one.health is not DeviceHealth.HEALTHY or one.scrub is ScrubState.FAILED]
-    for device in sorted(sick, key=lambda one: one.id)[:CHOICES_TRIED]:
+    for device in search.first(sorted(sick, key=lambda one: one.id)):
         said = f"device {device.id} is healthy again"
         yield Change(kind="repair", subject=device.id, amount_millis=WHOLE_GPU_MILLIS, sentence=said)
     if claim.ladder:
         yield from _smaller(claim, claim.ladder[-1])
-        yield from _fewer(claim, claim.ladder[-1])
+        yield from _fewer(search, claim.ladder[-1])
     held = _held(search.situation)
     for other in _releasable(search, held):
         yield Change(kind="release", subject=other, amount_millis=held[other], sentence=f"{other} is released")
-    for one in seen.reservations[:CHOICES_TRIED]:
+    for one in search.first(seen.reservations):
         said = f"reservation {one.id} is given up"
         yield Change(kind="reservation", subject=one.id, amount_millis=one.gpu_millis, sentence=said)
 
@@ -179,11 +175,12 @@ def _smaller(claim: Claim, last: Shape) -> Iterator[Change]:
         )  # fmt: skip
 
 
-def _fewer(claim: Claim, last: Shape) -> Iterator[Change]:
-    for least in range(claim.min_replicas - 1, 0, -1)[:CHOICES_TRIED]:
-        amount = (claim.min_replicas - least) * last.devices * last.gpu_millis
-        said = f"{claim.id} may begin with {least} of its {claim.min_replicas} replicas"
-        yield Change(kind="replicas", subject=claim.id, amount_millis=amount, value=str(least), sentence=said)
+def _fewer(search: Trial, last: Shape) -> Iterator[Change]:
+    claim = search.claim
+    for fewer in search.first(range(claim.min_replicas - 1, 0, -1)):
+        amount = (claim.min_replicas - fewer) * last.devices * last.gpu_millis
+        said = f"{claim.id} may begin with {fewer} of its {claim.min_replicas} replicas"
+        yield Change(kind="replicas", subject=claim.id, amount_millis=amount, value=str(fewer), sentence=said)
 
 
 def _held(situation: Situation) -> dict[ClaimId, int]:
@@ -199,21 +196,21 @@ def _held(situation: Situation) -> dict[ClaimId, int]:
     return found
 
 
-def _releasable(search: _Search, held: dict[ClaimId, int]) -> list[ClaimId]:
+def _releasable(search: Trial, held: dict[ClaimId, int]) -> list[ClaimId]:
     """Return those who hold least: of the claim's own tenant, then of those that stand in its way."""
     own = [one for one in held if tenant_of(one) == search.claim.tenant and one != search.claim.id]
     others = [one for one in search.before.blockers if one in held and one not in own]
-    return [*sorted(own, key=lambda one: (held[one], one))[:CHOICES_TRIED], *others]
+    return [*search.first(sorted(own, key=lambda one: (held[one], one))), *others]
 
 
-def _measured(search: _Search) -> Iterator[Change]:
-    """Yield changes of which there may be more or less."""
+def _measured(search: Trial, flavors: Iterable[FlavorId]) -> Iterator[Change]:
+    """Yield changes of which there may be more or less, of these flavors."""
     asked, policy = search.claim, search.situation.policy
-    for flavor in dict.fromkeys(one for shape in asked.ladder for one in (shape.flavors or _flavors(search.situation))):
+    for flavor in flavors:
         mine = f"{asked.tenant} {flavor}"
         said = f"{asked.tenant} may borrow {{0}} millis of {flavor} more"
         yield Change(kind="borrowing_limit", subject=mine, sentence=said)
-        for tenant in [one.id for one in policy.tenants if _keeps(one.quotas, flavor)][:CHOICES_TRIED]:
+        for tenant in search.first([one.id for one in policy.tenants if _keeps(one.quotas, flavor)]):
             said = f"{tenant} lends {{0}} millis of {flavor} more"
             yield Change(kind="lending_limit", subject=f"{tenant} {flavor}", sentence=said)
         said = f"the nominal quota of {asked.tenant} is {{0}} millis of {flavor} more"
@@ -230,62 +227,61 @@ def _flavors(situation: Situation) -> tuple[FlavorId, ...]:
     return tuple(sorted({device.flavor for device in situation.snapshot.devices}))
 
 
-def _smallest(search: _Search, form: Change, below: int) -> Change | None:
+def _smallest(search: Trial, form: Change, below: int) -> Change | None:
     """Return the change of this form with the fewest millis that helps; None if none below the bound does."""
-    step = WHOLE_GPU_MILLIS if form.kind == "capacity" or _counts_whole(search.claim) else 1
-
-    def at(amount: int) -> Change:
-        return replace(form, amount_millis=amount, sentence=form.sentence.format(amount))
-
-    def halved(low: int, high: int, step: int) -> int:
-        while high - low > step:
-            middle = low + max(step, (high - low) // 2 // step * step)
-            low, high = (low, middle) if search.helps(at(middle)) else (middle, high)
-        return high
-
-    low, high = 0, WHOLE_GPU_MILLIS
-    while not search.helps(at(min(high, below - 1))):
-        low, high = high, high * 2
-        if low >= below - 1 or search.tries <= 0:
-            return None
-    found = halved(low, min(high, below - 1), step)
-    if form.kind != "capacity" and step > 1 and search.helps(at(found - 1)):  # others of the tenant hold parts
-        found = halved(max(low, found - step), found - 1, 1)
-    return at(found)
+    found = least(search.helps, form, below, is_whole=_counts_whole(search.claim))
+    return None if found is None else _given(search, found, form, below)
 
 
-def _first_pair(search: _Search) -> Change | None:
-    """Return the first two changes that admit the claim together; None if none of those tried does.
+def _given(search: Trial, found: Change, form: Change, below: int) -> Change | None:
+    """Return the change as it can be given; None if it is then not below the bound.
 
-    Of each kind a few are tried, those that take least first; of what there may be more or less as much as the claim's
-    smallest rung needs.
+    Where quotas are as large as what is there, one milli more for the claim's tenant takes one from what another is
+    guaranteed, and with it a whole replica. The claim would run, and not by its tenant's right: what it takes is named.
+    """
+    unit = search.claim.ladder[-1].devices * search.claim.ladder[-1].gpu_millis
+    amount = -(-found.amount_millis // unit) * unit
+    if form.kind == "capacity" or amount == found.amount_millis:
+        return found
+    flavor = FlavorId(form.subject.rpartition(" ")[2])
+    after = search.shares_after(found)
+    mine = after.get((search.claim.tenant, flavor))
+    if mine is None or mine.held_millis <= mine.entitled_millis:
+        return found
+    given = sized(form, amount)
+    if _takes_from_others(search, after, flavor):
+        given = replace(given, sentence=given.sentence + TAKEN)
+    if amount >= below:
+        return None
+    return given if search.helps(given) else found
+
+
+def _takes_from_others(search: Trial, after: Shares, flavor: FlavorId) -> bool:
+    """Say whether somebody is guaranteed less of the flavor than now."""
+    return any(
+        after[tenant, of].guaranteed_millis < share.guaranteed_millis
+        for (tenant, of), share in search.shares.items()
+        if of == flavor and (tenant, of) in after
+    )
+
+
+def _parts(search: Trial) -> Iterator[Part]:
+    """Yield the changes of which two are tried together.
+
+    What a claim would be if it were not suspended, or accepted another flavor, is paired with what helps it then.
     """
     free = sorted(_free(search), key=lambda one: KINDS.index(one.kind))
     if search.claim.suspended:
-        free += _free(replace(search, claim=replace(search.claim, suspended=False)))
+        resumed = replace(search, claim=replace(search.claim, suspended=False))
+        free += _free(resumed)
+        search.is_cut = resumed.is_cut
     whole = sorted(_whole(search), key=lambda one: (one.amount_millis, KINDS.index(one.kind)))
-    count: Counter[str] = Counter()
-    some: list[Change] = []
-    for one in (*free, *whole, *(_enough(search.claim, form) for form in _measured(search))):
-        count[one.kind] += 1
-        some += [one] if count[one.kind] <= PAIRED_OF_A_KIND else []
-    pairs = sorted(combinations(some, 2), key=lambda two: two[0].amount_millis + two[1].amount_millis)
-    return next(filter(search.helps, (_both(first, second) for first, second in pairs)), None)
-
-
-def _enough(claim: Claim, form: Change) -> Change:
-    last = claim.ladder[-1]
-    amount = max(1, claim.min_replicas) * last.devices * last.gpu_millis
-    if form.kind == "capacity":
-        amount = -(-amount // WHOLE_GPU_MILLIS) * WHOLE_GPU_MILLIS
-    return replace(form, amount_millis=amount, sentence=form.sentence.format(amount))
-
-
-def _both(first: Change, second: Change) -> Change:
-    also = FurtherChange(
-        kind=second.kind, subject=second.subject, amount_millis=second.amount_millis, value=second.value
-    )  # fmt: skip
-    return replace(first, also=(also,), sentence=f"{first.sentence}, and {second.sentence}")
+    yield from (Part(one, one.amount_millis) for one in (*free, *whole))
+    last = search.claim.ladder[-1]
+    likely = max(1, search.claim.min_replicas) * last.devices * last.gpu_millis
+    search.is_cut = search.is_cut or likely > MOST_MILLIS
+    for form in _measured(search, _flavors(search.situation)):
+        yield Part(sized(form, MOST_MILLIS), likely, form)
 
 
 def _counts_whole(claim: Claim) -> bool:

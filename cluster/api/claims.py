@@ -31,7 +31,7 @@ from policies.canary import trials
 from policies.explaining.explain import not_yet
 from policies.explaining.queueing import telling
 from policies.explaining.releasing import releasable
-from policies.model.decision import Reason
+from policies.model.decision import Explained, Reason
 from policies.model.inventory import Group
 from policies.model.naming import job_name, tenant_of
 from policies.model.plan import OutcomeStatus, StartGroup
@@ -68,7 +68,7 @@ def list_claims(
 
 
 @routes.get("/{claim_id:path}/why")
-def why(parts: Platform, caller: Anyone, claim_id: str, change: Wanted = Search.AUTO) -> Reason:
+def why(parts: Platform, caller: Anyone, claim_id: str, change: Wanted = Search.AUTO) -> Explained:
     """Return the one reason why the claim is where it is, what would change it, and when it is expected to."""
     told = statuses(parts, caller, (visible(parts, caller, claim_id),))[0].reason
     return with_change(parts, caller, told, change)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from enum import StrEnum
 from typing import Annotated
 
@@ -11,10 +10,10 @@ from fastapi import Query
 from cluster.api.access import Caller
 from cluster.api.parts import Parts
 from cluster.api.problems import ApiRefusal
-from policies.model.decision import Reason
+from policies.model.decision import Explained, Reason
 from policies.model.naming import tenant_of
 from policies.supposing import Situation, alone
-from policies.unblock import affordable, unblocking
+from policies.unblock import affordable, explained, search
 
 UNASKED_MOST = 500
 """Claims of a platform up to which a change is looked for without being asked for: it takes a moment."""
@@ -38,7 +37,7 @@ Wanted = Annotated[
 ]
 
 
-def with_change(parts: Parts, caller: Caller, reason: Reason, wanted: Search) -> Reason:
+def with_change(parts: Parts, caller: Caller, reason: Reason, wanted: Search) -> Explained:
     """Return the reason with the smallest change that would admit the claim, where one is wanted and found.
 
     To a tenant it is told as if nobody else had claims: it follows from its own alone. Raises ``invalid`` where there
@@ -47,7 +46,7 @@ def with_change(parts: Parts, caller: Caller, reason: Reason, wanted: Search) ->
     turn = parts.view.latest()
     count = len(turn.snapshot.claims)
     if wanted is Search.NEVER or (wanted is Search.AUTO and count > UNASKED_MOST):
-        return reason
+        return explained(reason)
     if count > ASKED_MOST:
         detail = (
             f"{count} claims are too many to look for a change here (at most {ASKED_MOST}): save the snapshot and the "
@@ -60,4 +59,5 @@ def with_change(parts: Parts, caller: Caller, reason: Reason, wanted: Search) ->
     )  # fmt: skip
     if caller.tenant is not None:
         situation = alone(situation, lambda claim: caller.may_see(tenant_of(claim)))
-    return replace(reason, unblocking=unblocking(situation, reason.claim, affordable(count, WORK_MOST)))
+    tries = affordable(len(situation.snapshot.claims), WORK_MOST)
+    return explained(reason, search(situation, reason.claim, tries))

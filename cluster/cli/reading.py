@@ -192,8 +192,6 @@ WORK_ON_FILES = 2_000_000
 
 def reason_in_files(name: str, snapshot: Path, policy: Path) -> tuple[dict[str, Any], int]:
     """Return why the claim of the snapshot is where it is, with what would admit it, and the snapshot's time."""
-    from dataclasses import replace
-
     from cluster.cli.documents import policy_in, snapshot_in
     from policies.decide import decide
     from policies.explaining.queueing import told
@@ -202,7 +200,7 @@ def reason_in_files(name: str, snapshot: Path, policy: Path) -> tuple[dict[str, 
     from policies.model.memory import Memory
     from policies.model.units import ClaimId
     from policies.supposing import Situation
-    from policies.unblock import affordable, unblocking
+    from policies.unblock import affordable, explained, search
 
     seen, rules = snapshot_in(snapshot), policy_in(policy)
     now = Situation(snapshot=seen, policy=rules, memory=Memory(), now_ms=seen.observed_at_ms)
@@ -210,8 +208,8 @@ def reason_in_files(name: str, snapshot: Path, policy: Path) -> tuple[dict[str, 
     reason = for_operator(told(decision, seen.claims), ClaimId(name))
     if reason is None:
         raise typer.BadParameter(f"{snapshot} holds no claim {name}")
-    change = unblocking(now, reason.claim, affordable(len(seen.claims), WORK_ON_FILES))
-    plain: dict[str, Any] = to_plain(replace(reason, unblocking=change))
+    found = search(now, reason.claim, affordable(len(seen.claims), WORK_ON_FILES))
+    plain: dict[str, Any] = to_plain(explained(reason, found))
     return plain, now.now_ms
 
 

@@ -9,6 +9,8 @@ from cluster.cli.columns import clock, group_columns, since, until
 from cluster.cli.screen import Column, millis, printable, span, table, terminal_width
 
 EVENTS_SHOWN = 10
+OTHERS = "not everything was tried that might change it: something smaller may do"
+NONE_YET = "nothing that would change it was found, and not everything was tried, nor every two together"
 
 
 def reason_text(reason: dict[str, Any], now_ms: int) -> str:
@@ -28,6 +30,8 @@ def reason_text(reason: dict[str, Any], now_ms: int) -> str:
         amount = f" {millis(change['amount_millis'])} devices" if change["amount_millis"] else ""
         what = change["sentence"] or f"{change['kind']} of {change['subject']}{amount}"
         lines.append(f"  what would change it: {what}")
+    if reason.get("search"):
+        lines.append(f"  {OTHERS if reason['unblocking'] else NONE_YET} ({reason['search']})")
     if reason["score_terms"]:
         lines.append("  order: " + ", ".join(f"{name} {value}" for name, value in reason["score_terms"]))
     return "\n".join(printable(line) for line in lines)

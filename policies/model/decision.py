@@ -249,6 +249,15 @@ class Reason:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Explained(Reason):
+    """A reason as it is told to who asks for what would change it."""
+
+    search: PendingReason | None = None
+    """``SEARCH_INCOMPLETE`` if not every change, or every two, could be tried: others, or smaller ones, may do as well;
+    None if all were, or none was looked for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
     """What should be, why, and what to remember."""
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from policies.decide import decide
 from policies.fleet.board import UNBOUNDED
 from policies.granting.avoiding import backoff_ms
 from policies.model.decision import Change
@@ -322,3 +323,31 @@ def test_devices_that_are_added_are_alike_the_least_of_their_flavor_and_on_a_hos
 
 def test_what_takes_nothing_from_anybody_is_named_before_what_does():
     assert KINDS.index("flavor") < KINDS.index("repair") < KINDS.index("rung") < KINDS.index("capacity")
+
+
+FULL = [claim(f"defence/{name}", submitted_at_ms=index, priority_class="critical")
+        for index, name in enumerate(("x:a", "x:b", "y:c"))]  # fmt: skip
+
+
+@pytest.mark.parametrize(("millis", "amount"), [(1000, 1000), (500, 500), (250, 250)])
+def test_where_quotas_are_as_large_as_the_fleet_nobody_is_told_of_a_milli_but_of_what_it_takes(millis, amount):
+    """One milli of quota would take one from another's guarantee, and with it the last whole replica, which starts."""
+    wish = claim("civil/x:bulk", millis=millis, submitted_at_ms=9, priority_class="batch")
+    seen = snapshot(FOUR[:3], [*FULL, wish], *(running(one, (f"G{index}",)) for index, one in enumerate(FULL[:2])))
+    quotas = {"defence": 3000, "defence/x": 3000}
+    policy = rules(floor=0)
+    policy = replace(policy, tenants=tuple(
+        replace(one, quotas=(Quota(flavor="A", nominal_millis=quotas.get(one.id, 0)),)) for one in policy.tenants
+    ))  # fmt: skip
+    now = Situation(snapshot=seen, policy=policy, memory=Memory(), now_ms=NOW_MS)
+    assert after_quota(now, wish.id, 1) > 0
+    change = unblocking(now, wish.id)
+    assert (change.kind, change.subject, change.amount_millis) == ("quota", "civil/x A", amount)
+    assert change.sentence.endswith("so others are guaranteed less then")
+    assert after_quota(now, wish.id, amount) > 0
+
+
+def after_quota(now: Situation, name: str, millis: int) -> int:
+    then = applied(now, Change(kind="quota", subject="civil/x A", amount_millis=millis))
+    decision = decide(then.snapshot, then.policy, then.memory, then.now_ms)
+    return next(one.granted_replicas for one in decision.reasons if one.claim == name)

@@ -188,6 +188,7 @@ def test_what_would_admit_a_claim_that_waits_is_looked_for_and_told_to_its_tenan
     found = platform.call("GET", f"{path}/why").json()
     assert found["granted_replicas"] == 0
     assert found["unblocking"]["sentence"]
+    assert found["search"] is None
     assert platform.call("GET", f"{path}/why?change=never").json()["unblocking"] is None
     own = platform.call("GET", f"{path}/why", key).json()
     assert own["unblocking"]["kind"] == "rung"

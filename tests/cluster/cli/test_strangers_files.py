@@ -131,3 +131,25 @@ def test_why_on_files_names_what_would_admit_the_claim(files: Path, capsys: pyte
     assert outcome(told) == 2
     assert outcome([*told, "--policy", str(files / "policy.json"), "-o", "json"]) == 0
     assert json.loads(capsys.readouterr().out)["unblocking"]["kind"] == "borrowing_limit"
+
+
+@pytest.mark.parametrize(
+    ("suspended", "said"),
+    [(False, "something smaller may do (SEARCH_INCOMPLETE)"), (True, "nor every two together (SEARCH_INCOMPLETE)")],
+)
+def test_why_says_where_not_everything_could_be_tried_that_might_admit_the_claim(
+    files: Path, capsys: pytest.CaptureFixture[str], suspended: bool, said: str
+) -> None:
+    """Its host takes nothing new, each of its many GPUs is out of use, and its tenant may hold none."""
+    broken = {**SNAPSHOT["devices"][2], "health": "quarantined"}
+    devices = [broken | {"id": f"GPU-{index}", "gpu": f"GPU-{index}"} for index in range(20)]
+    nodes = [one | {"schedulable": False} for one in SNAPSHOT["nodes"]]
+    claims = [one | {"suspended": suspended} for one in SNAPSHOT["claims"]]
+    alone = {"devices": devices, "nodes": nodes, "claims": claims, "workers": [], "groups": []}
+    (files / "seen.json").write_text(json.dumps({**SNAPSHOT, **alone}))
+    none = [{"flavor": "H100", "nominal_millis": 0, "borrowing_limit_millis": 0}]
+    tenants = [one | {"quotas": none, "floor_millis": []} for one in POLICY["tenants"]]
+    (files / "policy.json").write_text(json.dumps({**POLICY, "tenants": tenants}))
+    told = ["why", "claim", "civil/health:chat", "--snapshot", str(files / "seen.json")]
+    assert outcome([*told, "--policy", str(files / "policy.json")]) == 0
+    assert said in capsys.readouterr().out
