@@ -12,7 +12,7 @@ from policies.decide import Decider, decide
 from policies.model.codec import to_json
 from policies.model.decision import ClaimState
 from policies.model.inventory import UsageState
-from policies.model.memory import Memory
+from policies.model.memory import ClaimMemory, Drain, Memory
 from policies.model.workload import Demand, Reservation
 from policies.turns.changes import between
 from tests.policies.situations import NOW_MS, claim, device, rules, running, snapshot
@@ -208,3 +208,16 @@ def test_when_its_turn_comes_is_told_anew_although_all_else_that_is_said_of_it_s
         told.append(next(one.eta_ms is not None for one in decision.reasons if one.claim == waits[0].id))
     assert decider.age == 5
     assert told == [True, True, True, False, False, True]
+
+
+@pytest.mark.parametrize("at", [0, 1])
+def test_which_of_two_replicas_drains_is_followed(at):
+    wish = claim("civil/x:chat", least=1, most=2)
+    seen = snapshot(FOUR, [wish], running(wish, ("G0",), ("G1",)), demands=[(wish.id, 1)])
+    known, decider = ClaimMemory(claim=wish.id, rung=0, lower_since_ms=1), Decider()
+    decider.decide(seen, rules(), Memory(claims=(known,)), NOW_MS)
+    memory = Memory(claims=(known,), drains=(Drain(group=seen.groups[at].id, since_ms=NOW_MS),))
+    again = decider.decide(seen, rules(), memory, NOW_MS)
+    assert decider.age == 1
+    assert [one.group for one in again.evictions] == [seen.groups[at].id]
+    assert to_json(again) == to_json(decide(seen, rules(), memory, NOW_MS))

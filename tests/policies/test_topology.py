@@ -260,3 +260,9 @@ def test_with_islands_and_racks_too_deciding_again_gives_the_bytes_of_deciding_f
         assert to_json(again) == to_json(decide(seen, made.policy, made.memory, made.now_ms)), (seed, number)
         assert check_decision(seen, again, made.policy) == ()
         made.step()
+
+
+def test_a_single_replica_is_drawn_into_no_rack():
+    """r2 has room for exactly one, which matters to a gang alone."""
+    assert places(fleet_of({"n0": "r1", "n1": "r1", "n2": "r2"}, gang(least=1)), "civil/x:gang")[0][0] == "n0-0"
+    assert racks_of(fleet_of({"n0": "r1", "n1": "r2", "n2": "r2"}, gang(least=2)), "civil/x:gang") == ["r2", "r2"]

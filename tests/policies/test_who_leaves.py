@@ -258,3 +258,16 @@ def test_a_gang_takes_back_all_that_it_needs_or_nothing():
         gang = claim("defence/x:gang", least=4, most=4, kind=ClaimKind.JOB)
         found = leaving(snapshot(FOUR, [*some, gang], *runs), rules(civil=0, defence=8000, floor=0))
         assert len(found) == count
+
+
+def test_who_loses_a_replica_of_its_minimum_keeps_the_minimum_with_one_that_it_had_beyond():
+    """The further replica began a moment ago and may not be ended yet, so that one of the minimum makes room."""
+    gang = claim("civil/x:gang", least=2, most=3, priority_class="batch")
+    urgent = claim("civil/x:urgent", priority_class="critical")
+    workers, groups = running(gang, ("G0",), ("G1",), ("G2",))
+    groups[2] = replace(groups[2], since_ms=NOW_MS - 1)
+    seen = snapshot(FOUR[:3], [gang, urgent], (workers, groups))
+    decision = decide(seen, rules(civil=2000, defence=0, floor=0), Memory(), NOW_MS)
+    assert (granted(decision, urgent.id), granted(decision, gang.id)) == (1, 2)
+    assert [one.beneficiary for one in decision.evictions] == [urgent.id]
+    assert groups[2].id not in {one.group for one in decision.evictions}
