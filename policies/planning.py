@@ -323,8 +323,9 @@ def _has_room(view: _View, placement: Placement, begun: Begun) -> bool:
         if device is None:
             return False
         millis, memory = 1000, device.memory_mib
+        counted = {placement.group, *(other.group for other in begun.get(one, ()))}  # as large as they will be
         for group in view.on_device.get(one, ()):
-            if group.id != placement.group:
+            if group.id not in counted:
                 taken = _per_device(view, group)
                 millis, memory = millis - taken[0], memory - taken[1]
         for other in begun.get(one, ()):
@@ -356,8 +357,10 @@ def _scale_groups(view: _View, begun: Begun) -> Iterator[Action]:
         group, worker = view.groups.get(placement.group), view.workers.get(placement.worker)
         if group is None or worker is None or worker.domain in view.blind or group.replicas == placement.replicas:
             continue
-        if placement.replicas < group.replicas or _has_room(view, placement, begun):
-            _begin(begun, placement)
+        is_larger = placement.replicas > group.replicas
+        if not is_larger or _has_room(view, placement, begun):
+            if is_larger:  # until it is smaller it stands there as it is
+                _begin(begun, placement)
             yield ScaleGroup(
                 domain=worker.domain, group=group.id, replicas=placement.replicas, reason="replicas changed"
             )

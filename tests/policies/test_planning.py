@@ -13,7 +13,7 @@ from policies.model.naming import group_id
 from policies.model.units import SecurityDomain
 from policies.model.workload import ClaimKind, Job, Shape
 from policies.planning import plan
-from tests.policies.situations import LONG_AGO_MS, NOW_MS, claim, device, rules, running, snapshot
+from tests.policies.situations import LONG_AGO_MS, NOW_MS, claim, device, rules, running, snapshot, together
 
 LADDER = (Shape(flavors=("A",), variant="best"), Shape(flavors=("A",), gpu_millis=500, variant="small"))
 CIVIL = SecurityDomain.CIVIL
@@ -70,3 +70,20 @@ def test_who_never_answered_is_ended_at_once_and_who_did_once_what_is_inside_is_
     left = replace(groups[0], state=state, running=0, routed=False, in_flight=3)
     seen = snapshot([device("G0")], [], (workers, [left]))
     assert (("stop_group", left.id) in kinds(seen, rules(), Memory())) == is_ended
+
+
+def test_of_two_groups_that_grow_on_one_device_only_so_many_begin_as_there_is_room_for_now():
+    """A quarter is free, another comes free once who ended has left; each of the two wants a quarter more."""
+    growing = [claim(f"civil/x:{name}", millis=250, least=1, most=2) for name in "ab"]
+    ended = claim("civil/y:ended", millis=250, expires_at_ms=NOW_MS)
+    runs = [running(one, ("G0",)) for one in (*growing, ended)]
+    policy = rules(civil=4000, defence=0, floor=0)
+    for seen, begun in (
+        (snapshot([device("G0")], [*growing, ended], *together(runs)), ["civil/x:a"]),
+        (snapshot([device("G0")], growing, *together(runs[:2])), ["civil/x:a", "civil/x:b"]),
+    ):
+        decision = decide(seen, policy, Memory(), NOW_MS)
+        assert {one.claim: one.replicas for one in decision.placements} == {"civil/x:a": 2, "civil/x:b": 2}
+        made = plan(seen, decision, policy, 1)
+        of = {one.id: one.claim for one in seen.groups}
+        assert [of[one.group] for one in made.actions if one.kind == "scale_group"] == begun

@@ -186,7 +186,7 @@ class Obvious:
             if group is None or worker is None or str(worker.domain) in self.blind or group.replicas == new.replicas:
                 continue
             if new.replicas < group.replicas or self.has_room(new, begun):
-                begun.append(new)
+                begun += [new] if new.replicas > group.replicas else []
                 sizes.append(("scale_group", worker.domain, new.group, new.replicas))
         return [*starts, *sizes]
 
@@ -198,8 +198,9 @@ class Obvious:
         return all(one in self.devices and self.fits(one, new, begun) for one in new.devices)
 
     def fits(self, device: str, new, begun) -> bool:
-        standing = [one for one in self.seen.groups if device in one.devices and one.id != new.group]
         added = [one for one in (*begun, new) if device in one.devices]
+        as_they_will_be = {one.group for one in added}
+        standing = [one for one in self.seen.groups if device in one.devices and one.id not in as_they_will_be]
         uses = [self.used(one.claim, one.rung, one.replicas, len(one.devices)) for one in (*standing, *added)]
         memory = self.devices[device].memory_mib
         return sum(millis for millis, _ in uses) <= 1000 and sum(mib for _, mib in uses) <= memory
