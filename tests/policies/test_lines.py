@@ -146,9 +146,7 @@ def test_what_is_known_of_a_stretch_is_known_to_the_first_of_it_and_noted_for_th
 
     assert known_failure(work, alike, one, Tier.GUARANTEED, state(work)) is None
     assert first_granted(work, alike, one, Tier.GUARANTEED, fails) is False
-    assert seen == [
-        (FOUR[0].id, Tier.GUARANTEED, Tier.ENTITLED, False, PendingReason.TOPOLOGY_UNSATISFIED, True, True)
-    ]
+    assert seen == [(FOUR[0].id, Tier.GUARANTEED, Tier.ENTITLED, False, PendingReason.TOPOLOGY_UNSATISFIED, True, True)]
     assert work.trying is None
     known = known_failure(work, alike, one, Tier.GUARANTEED, state(work))
     assert known is not None
