@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -61,9 +62,7 @@ def test_a_claims_lots_are_its_minimum_and_each_replica_beyond_filled_with_what_
             ][: wish.wanted]  # fmt: skip
             seated = [seat for lot in lots for seat in lot.seats]
             assert list(map(id, seated)) == list(map(id, held))
-            assert all(
-                len(lot.seats) == lot.size or not later.seats for lot, later in zip(lots, lots[1:], strict=False)
-            )
+            assert all(len(lot.seats) == lot.size or not later.seats for lot, later in pairwise(lots))
 
 
 @pytest.mark.parametrize("part", range(4))
