@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 
 from policies.invariants.world import Violation, World, is_working, mode_now, shape_of
 from policies.model.decision import Decision, EvictionReason
 from policies.model.inventory import Device, DeviceHealth, ScrubState, UsageState
 from policies.model.tenancy import Tenant
 from policies.model.units import (
+    UNLIMITED,
     WHOLE_GPU_MILLIS,
     ClaimId,
     DeviceId,
@@ -24,6 +25,8 @@ _NO_LOSS = (EvictionReason.IDLE, EvictionReason.CONSOLIDATE)
 _TAKEN_FOR_NOBODY = (
     EvictionReason.REBALANCE, EvictionReason.RECLAIM, EvictionReason.PREEMPT, EvictionReason.MODE_CHANGE,
 )  # fmt: skip
+Held = tuple[str, FlavorId]
+"""Whose, and of what."""
 _AT_WORK = {UsageState.ACTIVE, UsageState.IDLE_HELD}
 
 
@@ -32,6 +35,7 @@ def floors_hold(world: World, decision: Decision) -> Iterator[Violation]:
     after = {(one.tenant, one.flavor): one for one in decision.entitlements}
     served = _served(world)
     before, held = _held_before(world, served), held_after(world, decision)
+    most = _most(before, held)
     wanting = {one.claim for one in decision.reasons if one.granted_replicas < one.wanted_replicas}
     lacking = {world.claims[one].tenant for one in wanting if one in world.claims}
     mode = mode_now(world)
@@ -49,7 +53,8 @@ def floors_hold(world: World, decision: Decision) -> Iterator[Violation]:
                 yield Violation(rule="floors_are_guaranteed", subject=tenant.id, sentence=sentence)
             if not _any_below(tenant.id, lacking):
                 continue
-            promised = min(due, one.demand_millis, before[tenant.id, flavor])
+            lendable = one.guaranteed_millis - _kept_inside(world, tenant, flavor, most)
+            promised = min(due, one.demand_millis, before[tenant.id, flavor], lendable)
             least = _least_lost_to_others(world, decision, served, (tenant.id, flavor))
             left = held[tenant.id, flavor]
             fits = least is not None and left + least <= one.guaranteed_millis
@@ -67,6 +72,23 @@ def _reserved_inside(world: World, tenant: Tenant, flavor: FlavorId) -> int:
         if one.flavor == flavor and _any_below(tenant.id, {one.tenant})
         and one.starts_at_ms - ahead <= world.now_ms < one.ends_at_ms
     )  # fmt: skip
+
+
+def _most(before: Mapping[Held, int], after: Mapping[Held, int]) -> dict[Held, int]:
+    return {key: max(before.get(key, 0), after.get(key, 0)) for key in before.keys() | after.keys()}
+
+
+def _kept_inside(world: World, tenant: Tenant, flavor: FlavorId, held: Mapping[Held, int]) -> int:
+    """Return what those below the tenant did not use, and do not lend either: it is theirs, and nobody loses it."""
+    total = 0
+    for one in world.policy.tenants:
+        if one.parent == tenant.id:
+            quota = next((quota for quota in one.quotas if quota.flavor == flavor), None)
+            unused = (0 if quota is None else quota.nominal_millis) - held.get((one.id, flavor), 0)
+            lends = UNLIMITED if quota is None else quota.lending_limit_millis
+            own = 0 if lends == UNLIMITED else max(0, unused - int(lends))
+            total += max(own, _kept_inside(world, one, flavor, held))
+    return total
 
 
 def _floors_can_be_met(world: World, flavor: FlavorId, waived: Collection[TenantId]) -> bool:
@@ -157,7 +179,7 @@ def _any_below(top: TenantId, tenants: set[TenantId]) -> bool:
     return any(one == top or one.startswith(f"{top}/") for one in tenants)
 
 
-def held_after(world: World, decision: Decision) -> defaultdict[tuple[str, FlavorId], int]:
+def held_after(world: World, decision: Decision) -> defaultdict[Held, int]:
     """Return what each tenant and all below it hold of each flavor by the decision's placements, whatever it says."""
     alone: defaultdict[tuple[TenantId, FlavorId], int] = defaultdict(int)
     for one in decision.placements:
@@ -180,7 +202,7 @@ def _served(world: World) -> set[tuple[ClaimId, int]]:
     return {(name, rung) for (name, rung), count in working.items() if count >= least.get(name, count + 1)}
 
 
-def _held_before(world: World, served: Collection[tuple[ClaimId, int]]) -> defaultdict[tuple[str, FlavorId], int]:
+def _held_before(world: World, served: Collection[tuple[ClaimId, int]]) -> defaultdict[Held, int]:
     """Return what each tenant and all below it held in the claims that were served."""
     alone: defaultdict[tuple[TenantId, FlavorId], int] = defaultdict(int)
     for group in world.groups.values():
@@ -191,8 +213,8 @@ def _held_before(world: World, served: Collection[tuple[ClaimId, int]]) -> defau
     return _with_all_above(alone)
 
 
-def _with_all_above(alone: defaultdict[tuple[TenantId, FlavorId], int]) -> defaultdict[tuple[str, FlavorId], int]:
-    held: defaultdict[tuple[str, FlavorId], int] = defaultdict(int)
+def _with_all_above(alone: defaultdict[tuple[TenantId, FlavorId], int]) -> defaultdict[Held, int]:
+    held: defaultdict[Held, int] = defaultdict(int)
     for (tenant, flavor), millis in alone.items():
         parts = tenant.split("/")
         for depth in range(1, len(parts) + 1):

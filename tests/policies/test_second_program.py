@@ -17,7 +17,7 @@ from policies.model.snapshot import Gap, GapKind
 from policies.model.tenancy import Quota
 from policies.model.units import SecurityDomain
 from policies.model.workload import Shape
-from tests.policies.looking import FOUR
+from tests.policies.looking import FOUR, granted
 from tests.policies.situations import NOW_MS, claim, device, rules, running, snapshot
 
 ONE, TWO = claim("civil/x:one"), claim("defence/x:two", least=0, most=4)
@@ -262,3 +262,25 @@ def test_what_nobody_may_preempt_leaves_once_it_is_given_to_a_tenant_of_the_othe
     decision = decide(seen, policy, Memory(), NOW_MS)
     assert check_decision(seen, decision, policy) == ()
     assert [one.group for one in decision.evictions] == [seen.groups[0].id]
+
+
+@pytest.mark.parametrize(("keeper", "stays"), [("civil/y", 1), ("civil/x", 2)])
+def test_what_a_tenant_of_the_domain_keeps_for_itself_and_does_not_use_is_not_lost_to_others(keeper, stays):
+    """Of the floor of two GPUs x runs on both. One of them is kept by y, who does not use it, or by x itself."""
+    chat, other = claim("civil/x:chat", least=0, most=2), claim("defence/x:all", least=0, most=4)
+    seen = snapshot(FOUR, [chat, other], running(chat, ("G0",), ("G1",)), running(other, ("G2",), ("G3",)))
+    kept = (Quota(flavor="A", nominal_millis=1000, lending_limit_millis=0),)
+    policy = rules(civil=2000, defence=2000, floor=2000)
+    policy = replace(policy, tenants=tuple(
+        replace(one, quotas=kept) if one.id == keeper else one for one in policy.tenants
+    ))  # fmt: skip
+    decision = decide(seen, policy, Memory(), NOW_MS)
+    assert check_decision(seen, decision, policy) == ()
+    assert granted(decision, chat.id) == stays
+    loser = next(one for one in decision.placements if one.claim == chat.id)
+    gone = Eviction(group=loser.group, claim=chat.id, reason=EvictionReason.RECLAIM, beneficiary=other.id, cost=0)
+    taken = replace(
+        decision, placements=tuple(one for one in decision.placements if one is not loser), evictions=(gone,),
+        reasons=tuple(replace(one, granted_replicas=0) if one.claim == chat.id else one for one in decision.reasons),
+    )  # fmt: skip
+    assert "no_victim_below_its_floor" in {one.rule for one in check_decision(seen, taken, policy)}
