@@ -380,16 +380,14 @@ def _idle(survey: Survey, claim: Claim, held: tuple[Group, ...], remembered: Cla
     Only a fresh sample begins an idle time, and only a fresh sign of work ends it: what was not seen changes nothing.
     A claim that was evicted as idle stays idle, and asks for nothing of others, until work arrives.
     """
-    if remembered.idle_since_ms is None and not (held and held[0].usage is UsageState.TRULY_IDLE):
-        return False, None
     demand = survey.demands.get(claim.id)
-    is_fresh = demand is not None and not _unheard(survey, claim) and not _is_stale(survey, demand)
-    works = demand is not None and is_fresh and (demand.in_flight > 0 or demand.queued > 0)
+    fresh = None if demand is None or _unheard(survey, claim) or _is_stale(survey, demand) else demand
+    works = fresh is not None and (fresh.in_flight > 0 or fresh.queued > 0)
     if works or any(group.usage in (UsageState.ACTIVE, UsageState.IDLE_HELD) for group in held):
         return False, None
     since = remembered.idle_since_ms
     is_seen_idle = bool(held) and all(group.usage is UsageState.TRULY_IDLE for group in held)
-    if since is None and not (is_seen_idle and (is_fresh or claim.kind is ClaimKind.JOB)):
+    if since is None and not (is_seen_idle and (fresh is not None or claim.kind is ClaimKind.JOB)):
         return False, None
     since = survey.now_ms if since is None else since
     return survey.now_ms - since >= survey.policy.bounds.idle_after_ms, since

@@ -13,6 +13,7 @@ from policies.model.codec import to_json
 from policies.model.decision import ClaimState
 from policies.model.inventory import UsageState
 from policies.model.memory import ClaimMemory, Drain, Memory
+from policies.model.units import SecurityDomain
 from policies.model.workload import Demand, Reservation
 from policies.turns.changes import between
 from tests.policies.situations import NOW_MS, claim, device, rules, running, snapshot
@@ -221,3 +222,16 @@ def test_which_of_two_replicas_drains_is_followed(at):
     assert decider.age == 1
     assert [one.group for one in again.evictions] == [seen.groups[at].id]
     assert to_json(again) == to_json(decide(seen, rules(), memory, NOW_MS))
+
+
+@pytest.mark.parametrize("second", [False, True], ids=["the first time", "once hosts are known"])
+def test_whose_worker_is_another_domains_now_has_lost_its_place(second):
+    wish = claim("civil/x:chat")
+    seen, decider, memory = snapshot(FOUR, [wish], running(wish, ("G0",))), Decider(), Memory()
+    for turn in range(1 + second):
+        memory = decider.decide(replace(seen, generation=turn), rules(), memory, NOW_MS).memory
+    taken = replace(seen, workers=(replace(seen.workers[0], domain=SecurityDomain.DEFENCE),))
+    again = decider.decide(taken, rules(), memory, NOW_MS)
+    assert decider.age == 1 + second
+    assert [one.group for one in again.evictions] == [seen.groups[0].id]
+    assert to_json(again) == to_json(decide(taken, rules(), memory, NOW_MS))
