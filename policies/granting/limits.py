@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from policies.granting.apart import look_apart
 from policies.granting.reclaim import Lot, Tier, path
 from policies.granting.working import Allocation, amounts, siblings
 from policies.model.decision import PendingReason
@@ -56,7 +55,6 @@ def _settled(work: Allocation, tenant: TenantId) -> dict[FlavorId, int]:
     known = work.settled.get(tenant)
     if known is not None and known[0] == work.departures:
         return known[1]
-    look_apart(work)
     found: dict[FlavorId, int] = {}
     for lot in work.open[tenant]:
         if lot.tier is Tier.GUARANTEED and not lot.is_kept and not lot.missing and not siblings(work, lot)[0].missing:
@@ -65,7 +63,7 @@ def _settled(work: Allocation, tenant: TenantId) -> dict[FlavorId, int]:
     for run in work.layout.queues.runs.get(tenant, {}).values():
         for one in run.stretches:
             if one.tier is Tier.GUARANTEED:
-                found[run.flavor] = found.get(run.flavor, 0) + sum(run.charges[one.begin : one.end])
+                found[run.flavor] = found.get(run.flavor, 0) + run.amount(one)
     work.settled[tenant] = work.departures, found
     return found
 

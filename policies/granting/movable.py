@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from policies.fleet.board import Seat
-from policies.granting.apart import look_apart
 from policies.granting.displacing import Price, Weak
 from policies.granting.reclaim import Tier, anybodys_price
 from policies.granting.working import Allocation
@@ -51,7 +50,6 @@ def _weak(work: Allocation, price: Price) -> Weak:
 
 def _movable(work: Allocation) -> Iterator[tuple[NodeId, Seat]]:
     """Yield the replicas that are not granted, or are leaving, and their hosts."""
-    look_apart(work)
     devices = work.survey.devices
     for lots in (*work.open.values(), (work.trying,) if work.trying is not None else ()):
         for lot in lots:
@@ -60,6 +58,6 @@ def _movable(work: Allocation) -> Iterator[tuple[NodeId, Seat]]:
     for runs in work.layout.queues.runs.values():
         for run in runs.values():
             for one in run.stretches:
-                yield from zip(run.nodes[one.begin : one.end], run.seats(one), strict=True)
+                yield from run.standing(one)
     for seat in (*work.board.leaving, *work.given_up):
         yield devices[seat.devices[0]].node, seat

@@ -99,9 +99,15 @@ class Run:
                 for lot in self.lots[one.begin : one.end]:
                     lot.tier = one.tier
 
-    def seats(self, one: Stretch) -> Iterator[Seat]:
-        """Yield the replicas of a stretch."""
-        return (lot.seats[0] for lot in self.lots[one.begin : one.end])
+    def standing(self, one: Stretch) -> Iterator[tuple[NodeId, Seat]]:
+        """Yield the replicas of a stretch with their hosts; what lost its place since is in it and has none."""
+        places = zip(self.nodes[one.begin : one.end], self.lots[one.begin : one.end], strict=True)
+        return ((node, seat) for node, lot in places for seat in lot.seats)
+
+    def amount(self, one: Stretch) -> int:
+        """Return what a stretch counts where it stands, in millis."""
+        lots = self.lots[one.begin : one.end]
+        return sum(charge for charge, lot in zip(self.charges[one.begin : one.end], lots, strict=True) if lot.seats)
 
     def grant(self, tier: Tier) -> int:
         """Grant those of the open lots that have this right where they are; return what they count, in millis."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,8 +11,12 @@ from hypothesis import strategies as st
 from policies.decide import Decider
 from policies.granting.allocation import allocate
 from policies.granting.apart import tell_each
+from policies.granting.booking import sweep
+from policies.granting.limits import is_allowed
 from policies.granting.lines import Line
-from policies.granting.reclaim import Lot, Tier
+from policies.granting.movable import weak_nodes
+from policies.granting.reclaim import Lot, Tier, record
+from policies.granting.rights import begin_rating, rate_all
 from policies.granting.working import Allocation
 from policies.model.decision import PendingReason
 from policies.model.memory import ClaimMemory, Memory
@@ -148,3 +154,28 @@ def test_a_failure_is_passed_on_to_equals_in_line_and_asked_again_behind_the_pla
     line.resume(None)
     assert asked == [waiting[0].id, waiting[2].id]
     assert all(one.has_failed and one.code is PendingReason.TOPOLOGY_UNSATISFIED for one in alike.stretches)
+
+
+def test_asking_where_something_may_be_moved_or_what_runs_inside_a_guarantee_moves_nothing_on():
+    """Of five that run three have a guarantee: of the others one has just lost its place to somebody."""
+    held = [claim(f"civil/x:c{index}", submitted_at_ms=index) for index in range(5)]
+    runs = [running(one, (f"G{index}",)) for index, one in enumerate(held)]
+    devices = [device(f"G{index}", node=f"n{index}") for index in range(5)]
+    work = lay_out(snapshot(devices, held, *runs), rules(civil=3000, defence=2000, floor=0), Memory(), NOW_MS).work
+    begin_rating(work)
+    rate_all(work, "civil/x")
+    (run,) = work.layout.queues.runs["civil/x"].values()
+    (last,) = run.stretches
+    assert (last.begin, last.end) == (3, 5)
+    loser = run.lots[4]
+    asks = run.lots[3]
+    record(work.victims, asks, Tier.FLOOR, tuple(loser.seats))
+    before = list(work.victims.robbed), list(work.open["civil/x"]), replace(last)
+    assert before[0] == [loser]
+    assert weak_nodes(work, Tier.FLOOR) == {"n3"}
+    assert run.amount(last) == 1000
+    assert all(is_allowed(work, asks, one, Tier.FLOOR) in (True, False) for one in asks.ask.options)
+    assert (work.victims.robbed, work.open["civil/x"], last) == before
+    sweep(work, "civil/x", Tier.FLOOR)
+    assert work.victims.robbed == []
+    assert loser in work.open["civil/x"]
