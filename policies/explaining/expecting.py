@@ -28,7 +28,7 @@ def turns(work: Allocation) -> dict[ClaimId, int]:
     starting_ms = work.survey.now_ms + work.survey.policy.bounds.worker_start_ms
     for tenant, count in work.layout.queues.ending.items():
         if count and tenant in work.open:
-            found.update(_of_queue(work, _ends(work.queues.get(tenant, ()), starting_ms), work.open[tenant]))
+            found.update(_of_queue(work, _ends(work.layout.queues.of(tenant), starting_ms), work.open[tenant]))
     return found
 
 

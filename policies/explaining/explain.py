@@ -43,6 +43,8 @@ SENTENCES = {
     PendingReason.PENDING_EVALUATION: "no decision was taken on it yet; the next one is seconds away",
 }
 ONE_SERVED = "its replica is served"
+SERVED = ClaimState.SERVED
+"""For what is said of each claim: an enumeration looks its members up each time, at the cost of ten steps."""
 
 IDLE = "it was idle, so what it held is lent; it comes back with its next request"
 
@@ -123,7 +125,7 @@ def reason(facts: Known, wish: Ask, lots: list[Lot]) -> Reason:
 
 def served_alone(claim: ClaimId, rung: int) -> Reason:
     """Return what is said of a claim whose one replica runs: what ``reason`` would say."""
-    return _built(claim, ClaimState.SERVED, None, ONE_SERVED, None, None, "", 1, 1, rung)  # in the order of its fields
+    return _built(claim, SERVED, None, ONE_SERVED, None, None, "", 1, 1, rung)  # in the order of its fields
 
 
 def alike(facts: Known, lots: list[Lot]) -> Said | None:

@@ -16,12 +16,13 @@ from policies.model.inventory import DeviceHealth, Group, GroupState
 from policies.model.naming import group_id
 from policies.model.snapshot import GapKind
 from policies.model.units import DeviceId, FlavorId, GroupId, TenantId, WorkerId
+from policies.model.workload import Claim
 from policies.shares.quota import Demands
 from policies.wishes.admission import Ask
 from policies.wishes.ends import has_expired
 
 
-def placements_of(lots: Sequence[Lot], there: Mapping[GroupId, Group]) -> list[Placement]:
+def placements_of(lots: Sequence[Lot], there: Mapping[GroupId, Group]) -> tuple[Placement, ...]:
     """Return the groups of one claim that should exist: its kept replicas, those of one worker and rung together.
 
     ``there`` are the groups that run: one that stands on no rung of the claim any more keeps its name to itself, and so
@@ -30,15 +31,22 @@ def placements_of(lots: Sequence[Lot], there: Mapping[GroupId, Group]) -> list[P
     if len(lots) == 1:
         lot = lots[0]
         if not lot.is_kept:
-            return []
-        if len(lot.seats) == 1:
-            one, group = _placement(lot, lot.seats), lot.seats[0].group
-            return [one if group is not None and group.rung == one.rung else _named(one, lot.seats, there)]
+            return ()
+        seat, group = (lot.seats[0], lot.seats[0].group) if len(lot.seats) == 1 else (None, None)
+        if seat is not None and group is not None and group.rung == seat.rung:
+            return (where_it_runs(lot.ask.claim, seat, group),)
     found: dict[tuple[WorkerId, int], list[Seat]] = {}
     for lot in lots:
         for seat in lot.seats if lot.is_kept else ():
             found.setdefault((seat.worker, seat.rung), []).append(seat)
-    return [_named(_placement(lots[0], seats), seats, there) for seats in found.values()]
+    return tuple(_named(_placement(lots[0], seats), seats, there) for seats in found.values())
+
+
+def where_it_runs(claim: Claim, seat: Seat, group: Group) -> Placement:
+    """Return the group of one replica that stays on its rung."""
+    devices = seat.devices if len(seat.devices) == 1 else tuple(sorted(set(seat.devices)))
+    variant = claim.ladder[seat.rung].variant
+    return _placed(group.id, claim.id, seat.worker, seat.rung, variant, devices, 1)  # in the order of its fields
 
 
 def _named(placement: Placement, seats: Sequence[Seat], there: Mapping[GroupId, Group]) -> Placement:
@@ -54,8 +62,9 @@ def _named(placement: Placement, seats: Sequence[Seat], there: Mapping[GroupId, 
 
 def _placement(lot: Lot, seats: list[Seat]) -> Placement:
     first, claim = seats[0], lot.ask.claim
-    group = first.group or next((seat.group for seat in seats if seat.group is not None), None)
-    devices = first.devices
+    group, devices = first.group, first.devices
+    if group is None and len(seats) > 1:
+        group = next((seat.group for seat in seats if seat.group is not None), None)
     if len(seats) > 1 or len(devices) > 1:
         devices = tuple(sorted({one for seat in seats for one in seat.devices}))
     name = group.id if group is not None else group_id(claim.id, first.worker, first.rung)

@@ -12,11 +12,10 @@ from policies.granting.reclaim import Lot
 from policies.granting.working import Allocation
 from policies.model.building import builder
 from policies.model.decision import Eviction, EvictionReason
-from policies.model.inventory import GroupState
 from policies.model.memory import ClaimMemory, Drain, Hold, Memory, Spoilt, UsageRecord
 from policies.model.units import ClaimId, DeviceId, GroupId
 from policies.shares.usage import advanced
-from policies.wishes.admission import NEW, Ask
+from policies.wishes.admission import FAILED, NEW, Ask
 
 COUNTED = frozenset({
     EvictionReason.RECLAIM, EvictionReason.PREEMPT, EvictionReason.REBALANCE, EvictionReason.CONSOLIDATE,
@@ -128,7 +127,7 @@ def of_running(work: Allocation, wish: Ask, lots: Sequence[Lot], seat: Seat) -> 
     claim = wish.claim.id
     before = work.survey.remembered.get(claim)
     is_simple = wish.seen_lower_since_ms is wish.idle_since_ms is None and claim not in work.better_since
-    if before is None and is_simple and wish.held[0].state is not GroupState.FAILED:
+    if before is None and is_simple and wish.held[0].state is not FAILED:
         return _remembered(claim, seat.rung)
     if before is not None and is_simple and before.rung == seat.rung and is_quiet(before):
         return before

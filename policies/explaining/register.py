@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Generic, TypeVar
@@ -22,7 +22,7 @@ class Register(Generic[K, N]):
     """Nouns by name. Names are sorted once; afterwards only those that changed are looked for."""
 
     known: dict[K, N] = field(default_factory=dict)
-    """To be read; changed by ``put_all`` and ``drop`` alone."""
+    """To be read; changed by ``exchange`` and ``drop`` alone."""
     _names: list[list[K]] = field(default_factory=list)
     """Sorted, in stretches, so that one that comes or goes moves only its neighbours."""
     _nouns: list[list[N]] = field(default_factory=list)
@@ -34,8 +34,10 @@ class Register(Generic[K, N]):
     _changed: set[K] = field(default_factory=set)
     """Names that came or went since then, or whose noun was exchanged."""
 
-    def put_all(self, nouns: Mapping[K, N]) -> None:
-        """Add or exchange all of them."""
+    def exchange(self, gone: Iterable[K], nouns: Mapping[K, N]) -> None:
+        """Take out those of these names, where there are any, then add or exchange all of the nouns."""
+        for name in gone:
+            self.drop(name)
         if not self.known and not self._told:
             self.known.update(nouns)
             return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from policies.explaining.explain import (
@@ -17,7 +17,7 @@ from policies.explaining.explain import (
     when,
 )
 from policies.explaining.holders import holders
-from policies.explaining.outcome import bindings, entitlements, evictions, held_by_gaps, placements_of
+from policies.explaining.outcome import bindings, entitlements, evictions, held_by_gaps, placements_of, where_it_runs
 from policies.explaining.recall import evicted_now, of_claim, of_running, remember, waits_on
 from policies.explaining.register import Register
 from policies.granting.alike import Stretch
@@ -40,7 +40,7 @@ class Results:
     memories: Register[ClaimId, ClaimMemory] = field(default_factory=Register)
     """Without those of whom nothing is remembered."""
     placed: Register[GroupId, Placement] = field(default_factory=Register)
-    placed_of: dict[ClaimId, list[Placement]] = field(default_factory=dict)
+    _placed_of: dict[ClaimId, tuple[Placement, ...]] | None = None
     bound: Register[WorkerId, Binding] = field(default_factory=Register)
     moved_workers: set[WorkerId] = field(default_factory=set)
     """Of ``bound``, those that are not what the snapshot shows."""
@@ -61,27 +61,43 @@ class Results:
         self.restless.discard(claim)
         self.reasons.drop(claim)
         self.memories.drop(claim)
-        for placement in self.placed_of.pop(claim, ()):
+        placed_of = self.placed_of()
+        for placement in placed_of.pop(claim, ()) if placed_of is not None else ():
             self.placed.drop(placement.group)
+
+    def placed_of(self) -> dict[ClaimId, tuple[Placement, ...]] | None:
+        """Return what is placed of each claim, to be kept up to date; None before the first decision.
+
+        Found when a second one follows: whoever decides once has no use for it.
+        """
+        if self._placed_of is None and self.placed.known:
+            self._placed_of = {}
+            for one in self.placed.known.values():
+                self._placed_of[one.claim] = (*self._placed_of.get(one.claim, ()), one)
+        return self._placed_of
 
 
 def conclude(
-    results: Results, work: Allocation, wishes: dict[ClaimId, Ask], changed: Collection[ClaimId], asked: Demands
+    results: Results, work: Allocation, wishes: Mapping[ClaimId, Ask], changed: Collection[ClaimId], asked: Demands
 ) -> Decision:
     """Return the decision, after bringing up to date what is said of the changed claims.
 
     Of every claim that is not among ``changed`` nothing may have changed but by
     itself or by a move, both of which are found here. The policy's digest and the mode are left for the caller.
     """
-    facts = known(work, results.told)
+    facts, news = known(work, results.told), _News(results.placed_of())
     afresh = _afresh(results, facts, changed)
-    _place(results, work, afresh)
+    others = _tell_what_runs(work, wishes, afresh, news)
+    for claim in others:
+        news.place(claim, placements_of(work.of_claim[claim], work.survey.groups))
+    results.restless.difference_update(news.reasons)
+    results.placed.exchange(news.gone, news.placed)
     _bind(results, work)
-    gone = evictions(work, _groups(results, work, afresh), results.placed.known)
+    gone = evictions(work, _groups(results, work, others), results.placed.known)
     for left in gone:
         for device in work.survey.groups[left.group].devices:
             work.victims.leaving_from.setdefault(device, set()).add(left.claim)
-    _say(results, facts, wishes, afresh, gone)
+    _say(results, facts, wishes, others, gone, news)
     return Decision(
         snapshot_generation=work.survey.snapshot.generation,
         decided_at_ms=work.survey.now_ms,
@@ -143,19 +159,55 @@ def _stands(results: Results, facts: Known, lot: Lot, said: Said | None) -> bool
     return not is_timed or results.reasons.known[claim].eta_ms == when(facts, claim, said)
 
 
-def _place(results: Results, work: Allocation, afresh: Iterable[ClaimId]) -> None:
-    new: dict[GroupId, Placement] = {}
-    for claim in afresh:
-        lots, before = work.of_claim[claim], results.placed_of.get(claim)
-        placed = placements_of(lots, work.survey.groups)
-        if placed == before:
-            continue
-        for one in before or ():
-            results.placed.drop(one.group)
-        results.placed_of[claim] = placed
+@dataclass(slots=True)
+class _News:
+    """What is found anew for this decision, and not yet put in the place of what was."""
+
+    before: dict[ClaimId, tuple[Placement, ...]] | None
+    """See ``Results.placed_of``."""
+    placed: dict[GroupId, Placement] = field(default_factory=dict)
+    gone: list[GroupId] = field(default_factory=list)
+    """Placements that are no more, or are exchanged."""
+    reasons: dict[ClaimId, Reason] = field(default_factory=dict)
+    memories: dict[ClaimId, ClaimMemory] = field(default_factory=dict)
+    forgotten: list[ClaimId] = field(default_factory=list)
+    """Claims of which nothing is remembered."""
+
+    def remember(self, claim: ClaimId, memory: ClaimMemory | None) -> None:
+        """Note what is remembered of the claim."""
+        if memory is None:
+            self.forgotten.append(claim)
+        else:
+            self.memories[claim] = memory
+
+    def place(self, claim: ClaimId, placed: tuple[Placement, ...]) -> None:
+        """Note the placements of the claim."""
+        if self.before is not None:
+            before = self.before.get(claim, ())
+            if before == placed:
+                return
+            self.gone += [one.group for one in before]
+            self.before[claim] = placed
         for one in placed:
-            new[one.group] = one
-    results.placed.put_all(new)
+            self.placed[one.group] = one
+
+
+def _tell_what_runs(
+    work: Allocation, wishes: Mapping[ClaimId, Ask], afresh: Iterable[ClaimId], news: _News
+) -> list[ClaimId]:
+    """Find what is said of claims whose one replica runs and stays where it is, which are most; return the others."""
+    moved, others = {seat.claim for seat in work.board.moved}, list[ClaimId]()
+    lots_of, reasons, remember, place = work.of_claim, news.reasons, news.remember, news.place
+    for claim in afresh:
+        wish, lots = wishes[claim], lots_of[claim]
+        seat = runs_alone(wish, lots)
+        if seat is None or wish.upgrades or claim in moved:
+            others.append(claim)
+            continue
+        place(claim, (where_it_runs(wish.claim, seat, wish.held[0]),))
+        reasons[claim] = served_alone(claim, seat.rung)
+        remember(claim, of_running(work, wish, lots, seat))
+    return others
 
 
 def _bind(results: Results, work: Allocation) -> None:
@@ -163,7 +215,7 @@ def _bind(results: Results, work: Allocation) -> None:
     devices = set(board.rebound)
     devices.update(device for seat in board.moved for device in seat.devices)
     if not results.bound.known:
-        results.bound.put_all(bindings(work, board.worker_of))
+        results.bound.exchange((), bindings(work, board.worker_of))
     again = devices | results.moved_devices
     for worker in results.moved_workers:
         results.bound.drop(worker)
@@ -172,53 +224,43 @@ def _bind(results: Results, work: Allocation) -> None:
         if home is not None:
             results.bound.drop(home.id)
     made = bindings(work, again)
-    results.bound.put_all(made)
+    results.bound.exchange((), made)
     results.moved_workers = {one for one in made if one not in work.survey.workers}
     results.moved_devices = devices
 
 
-def _groups(results: Results, work: Allocation, afresh: Iterable[ClaimId]) -> list[Group]:
-    """Return the groups that might have to go: those of the claims looked at, and those whose claim is no more."""
+def _groups(results: Results, work: Allocation, claims: Iterable[ClaimId]) -> list[Group]:
+    """Return the groups that might have to go: those of these claims, and those whose claim is no more."""
     of = work.survey.groups_of
-    found = [group for claim in afresh for group in of.get(claim, ())]
+    found = [group for claim in claims for group in of.get(claim, ())]
     return found + [group for claim in results.orphans for group in of[claim]]
 
 
 def _say(
     results: Results,
     facts: Known,
-    wishes: dict[ClaimId, Ask],
-    afresh: Iterable[ClaimId],
+    wishes: Mapping[ClaimId, Ask],
+    claims: Iterable[ClaimId],
     gone: tuple[Eviction, ...],
+    news: _News,
 ) -> None:
-    work = facts.work
+    """Say what is said of these claims, and put all that is found anew in the place of what was."""
+    work, restless = facts.work, results.restless
     evicted, eventful = evicted_now(work, gone), {one.claim for one in gone}
     eventful.update(seat.claim for seat in work.board.moved)
-    reasons: dict[ClaimId, Reason] = {}
-    memories: dict[ClaimId, ClaimMemory] = {}
-    restless, lots_of = results.restless, work.of_claim
-    for claim in afresh:
-        wish, lots = wishes[claim], lots_of[claim]
-        seat, same = runs_alone(wish, lots), None
-        if seat is not None and claim not in eventful:
-            said, memory = served_alone(claim, seat.rung), of_running(work, wish, lots, seat)
-        else:
-            same = alike(facts, lots)
-            said = reason(facts, wish, lots) if same is None else reason_alike(facts, wish, same)
-            memory = of_claim(work, wish, lots, evicted)
-        reasons[claim] = said
-        if memory is None:
-            results.memories.drop(claim)
-        else:
-            memories[claim] = memory
+    for claim in claims:
+        wish, lots = wishes[claim], work.of_claim[claim]
+        same = alike(facts, lots)
+        said = reason(facts, wish, lots) if same is None else reason_alike(facts, wish, same)
+        news.reasons[claim] = said
+        news.remember(claim, of_claim(work, wish, lots, evicted))
         if same is not None and claim not in eventful and waits_on(work.survey, wish, lots[0]):
             lots[0].said = same
             restless.discard(claim)
-            continue
-        if said.code is not None or wish.upgrades or claim in eventful:
+        elif said.code is not None or wish.upgrades or claim in eventful:
             restless.add(claim)
         else:
             restless.discard(claim)
-    results.reasons.put_all(reasons)
-    results.memories.put_all(memories)
+    results.reasons.exchange((), news.reasons)
+    results.memories.exchange(news.forgotten, news.memories)
     results.told, results.has_turns = facts.told, bool(facts.turns)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from operator import attrgetter
@@ -101,6 +101,7 @@ class Seat:
     domain: SecurityDomain
     rung: int
     worker: WorkerId
+    node: NodeId
     devices: tuple[DeviceId, ...]
     gpu_millis: int
     memory_mib: int
@@ -197,7 +198,7 @@ class Board:
     free_memory: dict[DeviceId, int] = field(default_factory=dict)
     seats: dict[DeviceId, list[Seat]] = field(default_factory=dict)
     siblings: dict[DeviceId, list[DeviceId]] = field(default_factory=dict)
-    """Devices of each physical GPU."""
+    """Devices of each physical GPU that is divided; see ``beside``."""
     on_node: dict[NodeId, list[DeviceId]] = field(default_factory=dict)
     hosts_of: dict[FlavorId, dict[NodeId, list[DeviceId]]] = field(default_factory=dict)
     """Devices that take new work, by flavor and host."""
@@ -241,13 +242,13 @@ class Board:
 
         In whatever order they come, on each device they stand in the order of their groups.
         """
-        devices, on, millis, memory = self.survey.devices, self.seats, self.free_millis, self.free_memory
+        on, millis, memory = self.seats, self.free_millis, self.free_memory
         for seat in seats:
             for device in seat.devices:
                 on[device].append(seat)
                 millis[device] -= seat.gpu_millis
                 memory[device] -= seat.memory_mib
-            node = devices[seat.devices[0]].node
+            node = seat.node
             self.node_free[node] -= seat.gpu_millis * len(seat.devices)
             if seat.cpu_millis or seat.host_memory_mib:
                 self.node_cpu[node] -= seat.cpu_millis
@@ -276,7 +277,7 @@ class Board:
         self._count(seat, 1)
 
     def _count(self, seat: Seat, sign: int) -> None:
-        millis, memory, node = sign * seat.gpu_millis, sign * seat.memory_mib, self.survey.devices[seat.devices[0]].node
+        millis, memory, node = sign * seat.gpu_millis, sign * seat.memory_mib, seat.node
         for device in seat.devices:
             before = self.free_millis[device]
             self.free_millis[device] = before + millis
@@ -335,8 +336,12 @@ class Board:
 
     def in_the_way(self, device: DeviceId, domain: SecurityDomain) -> list[Worker]:
         """Return the workers of other domains on the same physical GPU."""
-        beside = (self.worker_of.get(one) for one in self.siblings[self.survey.devices[device].gpu])
+        beside = (self.worker_of.get(one) for one in self.beside(device))
         return [worker for worker in beside if worker is not None and worker.domain != domain]
+
+    def beside(self, device: DeviceId) -> Sequence[DeviceId]:
+        """Return the devices of the same physical GPU, itself included."""
+        return self.siblings.get(self.survey.devices[device].gpu) or (device,)
 
     def unbind(self, before: list[tuple[DeviceId, Worker | None]]) -> None:
         """Undo a ``bind``."""
@@ -360,5 +365,4 @@ class Board:
 
     def foreigners(self, device: DeviceId, domain: SecurityDomain) -> list[Seat]:
         """Return the replicas of other domains on the same physical GPU."""
-        gpu = self.survey.devices[device].gpu
-        return [seat for one in self.siblings[gpu] for seat in self.seats[one] if seat.domain != domain]
+        return [seat for one in self.beside(device) for seat in self.seats[one] if seat.domain != domain]

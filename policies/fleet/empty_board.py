@@ -20,18 +20,16 @@ def board(survey: Survey, score: Score) -> Board:
     made.free_millis = dict.fromkeys(devices, WHOLE_GPU_MILLIS)
     made.free_memory = {name: device.memory_mib for name, device in devices.items()}
     made.seats = {name: [] for name in devices}
-    made.siblings = _sorted_by(attrgetter("gpu"), devices.values())
-    whole = _sorted_by(attrgetter("node"), devices.values())
+    parted = {device.gpu for device in devices.values() if device.gpu != device.id}
+    if parted:
+        made.siblings = _by(attrgetter("gpu"), [device for device in devices.values() if device.gpu in parted])
+    made.on_node = whole = _by(attrgetter("node"), devices.values())
     made.node_free = {node: len(some) * WHOLE_GPU_MILLIS for node, some in whole.items()}
     taking: Iterable[Device] = devices.values()
     if len(survey.open) < len(devices):
         taking = [device for device in taking if device.id in survey.open]
-    made.on_node = _sorted_by(attrgetter("node"), taking)
-    for (flavor, node), some in _sorted_by(attrgetter("flavor", "node"), taking).items():
-        made.hosts_of.setdefault(flavor, {})[node] = some
-        spare = Spare(idle=len(some) * WHOLE_GPU_MILLIS, whole=len(some))
-        for device in some:
-            made.spare[device] = spare
+        made.on_node = _by(attrgetter("node"), taking)
+    _shelve(made, taking)
     for node in made.node_free:
         known = survey.nodes.get(node)
         made.node_cpu[node] = UNBOUNDED if known is None else known.cpu_millis
@@ -45,7 +43,20 @@ def board(survey: Survey, score: Score) -> Board:
     return made
 
 
-def _sorted_by(key: Callable[[Device], K], devices: Iterable[Device]) -> dict[K, list[DeviceId]]:
+def _shelve(made: Board, taking: Iterable[Device]) -> None:
+    """Note by flavor and host which devices take new work, and that all of them are free."""
+    for device in taking:
+        hosts = made.hosts_of.setdefault(device.flavor, {})
+        if device.node in hosts:
+            hosts[device.node].append(device.id)
+        else:
+            hosts[device.node] = [device.id]
+    for hosts in made.hosts_of.values():
+        for some in hosts.values():
+            made.spare.update(dict.fromkeys(some, Spare(idle=len(some) * WHOLE_GPU_MILLIS, whole=len(some))))
+
+
+def _by(key: Callable[[Device], K], devices: Iterable[Device]) -> dict[K, list[DeviceId]]:
     """Return the devices of each key, in the order in which they come."""
     found: dict[K, list[DeviceId]] = {}
     for device in devices:

@@ -68,10 +68,10 @@ class Alike:
         """Let nothing be known of them."""
         self.stretches = [Stretch(0, len(self.lots))]
 
-    def append(self, lot: Lot) -> None:
-        """Put in a lot that comes after all others."""
-        self.lots.append(lot)
-        self.claims.append(lot.ask.claim.id)
+    def sort(self) -> None:
+        """Put the lots, in whatever order they are, into the order of the queue."""
+        self.lots.sort(key=in_order)
+        self.claims = [lot.ask.claim.id for lot in self.lots]
 
     def add(self, lot: Lot) -> None:
         """Put in a further lot."""

@@ -65,8 +65,8 @@ def serving_order(lot: Lot) -> tuple[int, bool, bool, int, ClaimId]:
     Above every class comes what runs and nobody may preempt: it stays whatever is decided, so it stands on the
     strongest right. Else its tenant would have its guarantee twice, once there and once for a higher class.
     """
-    claim, stays = lot.ask.claim, not lot.ask.rank.preemptible and bool(lot.seats)
-    value = lot.ask.value + (ABOVE_ALL if stays else 0)
+    ask, claim = lot.ask, lot.ask.claim
+    value = ask.value if ask.rank.preemptible or not lot.seats else ask.value + ABOVE_ALL
     return (-value, not lot.is_base, not lot.seats, claim.submitted_at_ms, claim.id)
 
 
@@ -85,7 +85,7 @@ def allocate(work: Allocation) -> None:
     for hold in work.memory.holds:
         for lot in work.of_claim.get(hold.claim, ()):
             single_out(work, lot)
-    pool(work, {tenant: rate_all(work, tenant) for tenant in sorted(work.queues)})
+    pool(work, {tenant: rate_all(work, tenant) for tenant in work.layout.queues.tenants})
     recall_holds(work)
     keep_for_the_large(work)
     grant_settled(work)

@@ -194,7 +194,7 @@ def need_of(work: Allocation, lot: Lot, option: Option, tier: Tier) -> Need:
     shape = lot.ask.claim.ladder[option.rung]
     avoid = frozenset[NodeId]()
     if lot.ask.claim.spread:
-        avoid = frozenset(work.survey.devices[s.devices[0]].node for one in siblings(work, lot) for s in one.seats)
+        avoid = frozenset(s.node for one in siblings(work, lot) for s in one.seats)
     return needed(
         claim=lot.ask.claim.id, domain=lot.ask.domain, rung=option.rung, flavor=option.flavor, devices=shape.devices,
         gpu_millis=shape.gpu_millis, memory_mib=shape.memory_mib, charge=option.charge, avoid_nodes=avoid,
@@ -212,7 +212,7 @@ def _rack_for(work: Allocation, lot: Lot, option: Option) -> str:
     devices = lot.ask.claim.ladder[option.rung].devices
     if not work.board.racks or devices == 1 or lot.ask.claim.spread:
         return ""
-    hosts = [work.survey.devices[seat.devices[0]].node for one in siblings(work, lot) for seat in one.seats]
+    hosts = [seat.node for one in siblings(work, lot) for seat in one.seats]
     if hosts or lot.missing <= 1:
         return common_rack(work.board, hosts)
     return roomy_rack(work.board, option.flavor, devices, lot.missing)
@@ -251,7 +251,7 @@ def seat_at(work: Allocation, lot: Lot, need: Need, site: Site, tier: Tier) -> N
         work.hopeless.clear()
     workers = work.board.bind(site, need.domain)
     seat = seated(
-        claim=need.claim, domain=need.domain, rung=need.rung, worker=site.worker, devices=site.devices,
+        claim=need.claim, domain=need.domain, rung=need.rung, worker=site.worker, node=site.node, devices=site.devices,
         gpu_millis=need.gpu_millis, memory_mib=need.memory_mib, charge=need.charge, flavor=need.flavor,
         cpu_millis=need.cpu_millis, host_memory_mib=need.host_memory_mib,
     )  # fmt: skip

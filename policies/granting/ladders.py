@@ -19,7 +19,7 @@ CLIMBS_PER_DECISION = 64
 def squeeze(work: Allocation) -> None:
     """Move claims down their ladder, one at a time, where that lets a claim of the same tenant be served at all."""
     work.is_gentle = True
-    for tenant in sorted(work.queues):
+    for tenant in work.layout.queues.tenants:
         low = _squeezable(work, tenant) if work.layout.queues.lowerable.get(tenant) else []
         waiting = [lot for lot in work.open[tenant] if low and _is_refused(lot) and _may_ask(work, lot)]
         for lot in waiting:
@@ -41,7 +41,7 @@ def _may_ask(work: Allocation, lot: Lot) -> bool:
 def _squeezable(work: Allocation, tenant: TenantId) -> list[ClaimId]:
     """Return the tenant's served claims that have a lower rung, the least important first."""
     found: dict[ClaimId, tuple[int, int, ClaimId]] = {}
-    for one in work.queues[tenant]:
+    for one in work.layout.queues.of(tenant):
         options = one.ask.options
         if not options or not options[-1].rung:
             continue  # nothing is lower than the best

@@ -50,14 +50,14 @@ def _weak(work: Allocation, price: Price) -> Weak:
 
 def _movable(work: Allocation) -> Iterator[tuple[NodeId, Seat]]:
     """Yield the replicas that are not granted, or are leaving, and their hosts."""
-    devices = work.survey.devices
     for lots in (*work.open.values(), (work.trying,) if work.trying is not None else ()):
         for lot in lots:
             for seat in lot.seats if not lot.is_kept else ():
-                yield devices[seat.devices[0]].node, seat
+                yield seat.node, seat
     for runs in work.layout.queues.runs.values():
         for run in runs.values():
             for one in run.stretches:
-                yield from run.standing(one)
+                for seat in run.standing(one):
+                    yield seat.node, seat
     for seat in (*work.board.leaving, *work.given_up):
-        yield devices[seat.devices[0]].node, seat
+        yield seat.node, seat

@@ -137,7 +137,7 @@ def _unbound(board: Board, need: Need, device: Device) -> Reach:
         return Reach.SHARED
     if need.claim in board.holder.get(device.id, ()):
         return Reach.HELD
-    is_foreign = any(_last_domain(board, one) not in (None, need.domain) for one in board.siblings[device.gpu])
+    is_foreign = any(_last_domain(board, one) not in (None, need.domain) for one in board.beside(device.id))
     return Reach.LEFT if is_foreign else Reach.UNBOUND
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 from policies.evidence.survey import Survey
 from policies.fleet.board import Seat
 from policies.granting.alike import Alike, Stretch, cut, in_order, waits_alike
 from policies.granting.reclaim import Lot, Terms, Tier
-from policies.model.units import ClaimId, FlavorId, NodeId, TenantId
+from policies.model.units import ClaimId, FlavorId, TenantId
 from policies.wishes.admission import Ask
 
 Order = tuple[int, bool, bool, int, str]
@@ -32,8 +33,6 @@ class Run:
     """In the order of the queue."""
     charges: list[int] = field(default_factory=list)
     """What each of them counts, in millis."""
-    nodes: list[NodeId] = field(default_factory=list)
-    """The host of each."""
     floor: int = 0
     """So many of the first lots are granted with the floor's right."""
     sure: int = 0
@@ -46,18 +45,11 @@ class Run:
         """A place before all of its lots, and after those of higher classes."""
         return (-self.value, False, False, -(1 << 62), "")
 
-    def append(self, lot: Lot, node: NodeId) -> None:
-        """Put in a lot that comes after all others."""
-        self.lots.append(lot)
-        self.charges.append(lot.seats[0].charge)
-        self.nodes.append(node)
-
-    def add(self, lot: Lot, node: NodeId) -> None:
+    def add(self, lot: Lot) -> None:
         """Put in a further lot; between others that are settled it is settled too."""
         place = bisect_left(self.lots, lot.order, key=in_order)
         self.lots.insert(place, lot)
         self.charges.insert(place, lot.seats[0].charge)
-        self.nodes.insert(place, node)
         if place < self.sure:
             lot.tier, lot.is_kept = Tier.FLOOR if place < self.floor else Tier.GUARANTEED, True
             self.floor += place < self.floor
@@ -66,7 +58,7 @@ class Run:
     def remove(self, lot: Lot) -> None:
         """Take out a lot that is there."""
         place = bisect_left(self.lots, lot.order, key=in_order)
-        del self.lots[place], self.charges[place], self.nodes[place]
+        del self.lots[place], self.charges[place]
         self.floor -= place < self.floor
         self.sure -= place < self.sure
 
@@ -99,10 +91,9 @@ class Run:
                 for lot in self.lots[one.begin : one.end]:
                     lot.tier = one.tier
 
-    def standing(self, one: Stretch) -> Iterator[tuple[NodeId, Seat]]:
-        """Yield the replicas of a stretch with their hosts; what lost its place since is in it and has none."""
-        places = zip(self.nodes[one.begin : one.end], self.lots[one.begin : one.end], strict=True)
-        return ((node, seat) for node, lot in places for seat in lot.seats)
+    def standing(self, one: Stretch) -> Iterator[Seat]:
+        """Yield the replicas of a stretch; what lost its place since is in it and has none."""
+        return (seat for lot in self.lots[one.begin : one.end] for seat in lot.seats)
 
     def amount(self, one: Stretch) -> int:
         """Return what a stretch counts where it stands, in millis."""
@@ -123,18 +114,17 @@ class Run:
 
 @dataclass(slots=True)
 class Queues:
-    """Lots as the snapshot shows them, by tenant, in the order in which each tenant is served."""
+    """Lots as the snapshot shows them, by tenant, each kind in the order in which the tenant is served."""
 
-    lots: dict[TenantId, list[Lot]] = field(default_factory=dict)
     runs: dict[TenantId, dict[tuple[int, FlavorId], Run]] = field(default_factory=dict)
-    """Those that simply run, by class, the highest first, and flavor."""
+    """Those that simply run, by class and flavor."""
     alike: dict[TenantId, dict[int, Alike]] = field(default_factory=dict)
     """Those that wait with nothing and are told apart by nothing but their place, by their terms' identity; not empty.
     """
     apart: dict[TenantId, list[Lot]] = field(default_factory=dict)
-    """All others."""
+    """All others; there is a list for every tenant that ever had a lot."""
     lacking: dict[TenantId, list[Lot]] = field(default_factory=dict)
-    """Those that miss replicas; a tenant that never had any is left out."""
+    """Those that miss replicas, whatever their kind; the same tenants."""
     terms: dict[Terms, Terms] = field(default_factory=dict)
     """One of each, so that lots of equal terms have the same object."""
     lowerable: dict[TenantId, int] = field(default_factory=dict)
@@ -148,51 +138,67 @@ class Queues:
         """Say whether the tenant's queue is looked at lot by lot in the end: for lower rungs, or for announced ends."""
         return bool(self.lowerable.get(tenant) or self.ending.get(tenant))
 
+    @property
+    def tenants(self) -> list[TenantId]:
+        """Everybody who ever had a lot, sorted."""
+        return sorted(self.apart)
+
+    def of(self, tenant: TenantId) -> list[Lot]:
+        """Return every lot of the tenant, in the order in which it is served. Cost: they are put together anew."""
+        runs = [run.lots for run in self.runs.get(tenant, {}).values()]
+        classes = [alike.lots for alike in self.alike.get(tenant, {}).values()]
+        return sorted(chain(self.apart.get(tenant, ()), *runs, *classes), key=in_order)
+
     def fill(self, lots: Iterable[Lot], seen: Survey) -> None:
-        """Put all lots into their queues, which are empty. Cost: each queue is sorted once."""
+        """Put all lots into their queues, which are empty. Cost: each is sorted once, and most come sorted."""
         for lot in lots:
-            ask = lot.ask
-            tenant = ask.tenant.id
-            queue = self.lots.get(tenant)
-            if queue is None:
-                queue = self.lots[tenant] = []
-            queue.append(lot)
+            ask, tenant = lot.ask, lot.ask.tenant.id
             if ask.upgrades or _is_ending(ask) or (ask.options and ask.options[-1].rung):
                 self._note(lot, 1)
-        for tenant, queue in self.lots.items():
+            if tenant not in self.apart:
+                self._begin(tenant)
+            if _is_steady(lot):
+                self._run_of(lot).lots.append(lot)
+                continue
+            self._share_terms(lot)
+            if len(lot.seats) < lot.size:
+                self.lacking[tenant].append(lot)
+            lot.is_alike = waits_alike(seen, lot)
+            (self._class_of(lot).lots if lot.is_alike else self.apart[tenant]).append(lot)
+        self._sort()
+
+    def _sort(self) -> None:
+        for queue in chain(self.apart.values(), self.lacking.values()):
             queue.sort(key=in_order)
-            self.apart[tenant] = apart = []
-            self.lacking[tenant] = lacking = [lot for lot in queue if len(lot.seats) < lot.size]
-            for lot in lacking:
-                self._share_terms(lot)
-            for lot in queue:
-                if _is_steady(lot):
-                    self._run_of(lot).append(lot, _node(lot, seen))
-                elif waits_alike(seen, lot):
-                    lot.is_alike = True
-                    self._class_of(lot).append(lot)
-                else:
-                    apart.append(lot)
+        for runs in self.runs.values():
+            for run in runs.values():
+                run.lots.sort(key=in_order)
+                run.charges = [lot.seats[0].charge for lot in run.lots]
+        for classes in self.alike.values():
+            for alike in classes.values():
+                alike.sort()
+
+    def _begin(self, tenant: TenantId) -> None:
+        self.apart[tenant], self.lacking[tenant] = [], []
 
     def add(self, lots: Iterable[Lot], seen: Survey) -> None:
         """Put further lots into their queues."""
         for lot in lots:
             tenant = lot.ask.tenant.id
-            insort(self.lots.setdefault(tenant, []), lot, key=in_order)
+            if tenant not in self.apart:
+                self._begin(tenant)
             self._share_terms(lot)
             self._put(lot, seen)
             if lot.missing:
-                insort(self.lacking.setdefault(tenant, []), lot, key=in_order)
+                insort(self.lacking[tenant], lot, key=in_order)
             self._note(lot, 1)
 
     def remove(self, lots: Iterable[Lot]) -> None:
         """Take lots out of their queues; each is there, and has the replicas that it was put in with."""
         for lot in lots:
-            tenant = lot.ask.tenant.id
-            _take_out(self.lots[tenant], lot)
             self._take(lot)
             if lot.missing:
-                _take_out(self.lacking[tenant], lot)
+                _take_out(self.lacking[lot.ask.tenant.id], lot)
             self._note(lot, -1)
 
     def tell_apart(self, lots: Iterable[Lot], seen: Survey) -> None:
@@ -215,11 +221,11 @@ class Queues:
     def _put(self, lot: Lot, seen: Survey) -> None:
         lot.is_alike = waits_alike(seen, lot)
         if _is_steady(lot):
-            self._run_of(lot).add(lot, _node(lot, seen))
+            self._run_of(lot).add(lot)
         elif lot.is_alike:
             self._class_of(lot).add(lot)
         else:
-            insort(self.apart.setdefault(lot.ask.tenant.id, []), lot, key=in_order)
+            insort(self.apart[lot.ask.tenant.id], lot, key=in_order)
 
     def _take(self, lot: Lot) -> None:
         if _is_steady(lot):
@@ -233,7 +239,11 @@ class Queues:
             _take_out(self.apart[lot.ask.tenant.id], lot)
 
     def _class_of(self, lot: Lot) -> Alike:
-        return self.alike.setdefault(lot.ask.tenant.id, {}).setdefault(id(lot.terms), Alike())
+        classes, key = self.alike.setdefault(lot.ask.tenant.id, {}), id(lot.terms)
+        alike = classes.get(key)
+        if alike is None:
+            alike = classes[key] = Alike()
+        return alike
 
     def begin_anew(self) -> None:
         """Take back every right and grant but those that are settled."""
@@ -244,7 +254,9 @@ class Queues:
                 lot.tier, lot.is_kept, lot.has_failed = Tier.NONE, False, False
 
     def _run_of(self, lot: Lot) -> Run:
-        runs, key = self.runs.setdefault(lot.ask.tenant.id, {}), (-lot.order[0], lot.seats[0].flavor)
+        runs, key = self.runs.get(lot.ask.tenant.id), (-lot.order[0], lot.seats[0].flavor)
+        if runs is None:
+            runs = self.runs[lot.ask.tenant.id] = {}
         run = runs.get(key)
         if run is None:
             run = runs[key] = Run(*key)
@@ -262,10 +274,6 @@ class Queues:
             self.ending[tenant] = self.ending.get(tenant, 0) + sign
         if ask.upgrades:
             (self.climbing.add if sign > 0 else self.climbing.discard)(ask.claim.id)
-
-
-def _node(lot: Lot, seen: Survey) -> NodeId:
-    return seen.devices[lot.seats[0].devices[0]].node
 
 
 def _is_ending(ask: Ask) -> bool:

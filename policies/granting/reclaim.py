@@ -45,8 +45,8 @@ class Lot:
     tier: Tier = Tier.NONE
     is_kept: bool = False
     has_failed: bool = False
-    claim_lots: list[Lot] = field(default_factory=list)
-    """All lots of its claim, this one among them."""
+    claim_lots: Sequence[Lot] = ()
+    """All lots of its claim, this one among them; none where it is the only one."""
     said: object = None
     """What the last decision said of its claim as of all of its terms; None where all is said anew. See ``results``."""
     order: tuple[int, bool, bool, int, ClaimId] = (0, False, False, 0, ClaimId(""))

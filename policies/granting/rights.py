@@ -29,9 +29,9 @@ def begin_rating(work: Allocation) -> None:
     """Let every tenant's lots be open: one by one those that are judged by themselves, the others as they stand."""
     queues = work.layout.queues
     if work.survey.blind:
-        work.open = {tenant: list(lots) for tenant, lots in queues.lots.items()}
+        work.open = {tenant: queues.of(tenant) for tenant in queues.tenants}
         return
-    work.open = {tenant: list(queues.apart.get(tenant, ())) for tenant in queues.lots}
+    work.open = {tenant: list(lots) for tenant, lots in queues.apart.items()}
     for classes in queues.alike.values():
         for one in classes.values():
             one.begin_anew()

@@ -55,7 +55,6 @@ class Allocation:
     board: Board
     shares: Shares
     victims: Victims
-    queues: dict[TenantId, list[Lot]]
     of_claim: dict[ClaimId, list[Lot]]
     capacity: Mapping[FlavorId, int]
     keeping_beside: Mapping[tuple[TenantId, FlavorId], Sequence[TenantId]]
@@ -125,7 +124,8 @@ class Allocation:
 
     def lots(self) -> list[Lot]:
         """Return every lot, by tenant, in the order in which the tenant is served."""
-        return [lot for tenant in sorted(self.queues) for lot in self.queues[tenant]]
+        queues = self.layout.queues
+        return [lot for tenant in queues.tenants for lot in queues.of(tenant)]
 
     def open_lots(self) -> list[Lot]:
         """Return the lots that are not granted, or not for good, in the same order."""

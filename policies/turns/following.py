@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import insort
 from collections.abc import Mapping
 from dataclasses import replace
 from operator import attrgetter
@@ -198,11 +197,11 @@ def _seen(standing: Standing, changes: Changes, snapshot: Snapshot, now_ms: int)
     on = standing.groups_on
     for group in changes.groups.gone.values():
         on.get(group.worker, set()).discard(group.id)
-        seen.groups_of[group.claim] = [one for one in seen.groups_of[group.claim] if one.id != group.id]
+        seen.groups_of[group.claim] = tuple(one for one in seen.groups_of[group.claim] if one.id != group.id)
         if not seen.groups_of[group.claim]:
             del seen.groups_of[group.claim]
     for group in changes.groups.new.values():
         if on:
             on.setdefault(group.worker, set()).add(group.id)
-        insort(seen.groups_of.setdefault(group.claim, []), group, key=_id)
+        seen.groups_of[group.claim] = tuple(sorted((*seen.groups_of.get(group.claim, ()), group), key=_id))
     return replace(seen, snapshot=snapshot, now_ms=now_ms)

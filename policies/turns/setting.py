@@ -47,6 +47,7 @@ def laid_out(
     made.show(_seats(whole, survey, by_claim, wishes, memory))
     made.appraise = whole.appraiser = Appraiser(by_claim.values())
     whole.queues.fill((lot for lots in whole.of_claim.values() for lot in lots), survey)
+    whole.complete = _complete(whole.queues)
     return whole, by_claim
 
 
@@ -67,7 +68,6 @@ def _seats(
         for lot in lots:
             for seat in lot.seats:
                 lot_of[id(seat)] = lot
-        count_complete(whole.complete, lots, 1)
         yield from held
         if len(held) > wish.wanted:
             leaving += held[wish.wanted :]
@@ -103,7 +103,7 @@ def begin(
         shares=shares, used=used, standing=standing, pooled=pooled,
     )  # fmt: skip
     return Allocation(
-        survey=survey, memory=memory, board=layout.board, shares=shares, victims=victims, queues=layout.queues.lots,
+        survey=survey, memory=memory, board=layout.board, shares=shares, victims=victims,
         of_claim=layout.of_claim, capacity=capacity,
         keeping_beside=_keeping(shares, beside), roots=roots, layout=layout, used=used, standing=standing,
         pooled=pooled, warm=layout.warm,
@@ -116,6 +116,17 @@ def count_complete(complete: dict[tuple[TenantId, FlavorId], int], lots: Sequenc
         for seat in lot.seats if len(lot.seats) == lot.size else ():
             key = lot.ask.tenant.id, seat.flavor
             complete[key] = complete.get(key, 0) + sign * seat.charge
+
+
+def _complete(queues: Queues) -> dict[tuple[TenantId, FlavorId], int]:
+    """Return what the complete ones of all lots hold, by tenant and flavor: most are complete by their kind."""
+    found: dict[tuple[TenantId, FlavorId], int] = {}
+    for tenant, runs in queues.runs.items():
+        for run in runs.values():
+            found[tenant, run.flavor] = found.get((tenant, run.flavor), 0) + sum(run.charges)
+    for lots in queues.apart.values():
+        count_complete(found, lots, 1)
+    return found
 
 
 def _with_above(
@@ -168,21 +179,22 @@ def seats_of(survey: Survey, group: Group, memory: Mapping[FlavorId, int]) -> li
 
     What has a shape that nobody knows any more, since its claim is gone, fills its devices as one.
     """
-    worker, devices = survey.workers.get(group.worker), group.devices
-    if worker is None or not devices or not survey.has_all(devices):
+    worker, devices, rung = survey.workers.get(group.worker), group.devices, group.rung
+    first = survey.devices.get(devices[0]) if devices else None
+    if worker is None or first is None or not (len(devices) == 1 or survey.has_all(devices)):
         return None
-    claim, flavor, rung = survey.claims.get(group.claim), survey.devices[devices[0]].flavor, group.rung
+    claim = survey.claims.get(group.claim)
     shape = claim.ladder[rung] if claim is not None and rung < len(claim.ladder) else None
     replicas = group.replicas
     if shape is None or shape.devices <= 0:
         shape, replicas = Shape(flavors=(), devices=len(devices)), min(1, replicas)
-    count, price = shape.devices, charge(shape, memory[flavor])
+    count, price = shape.devices, charge(shape, memory[first.flavor])
     return [
         seated(  # in the order of its fields
-            group.claim, worker.domain, rung, group.worker, devices[first : first + count] or devices[:count],
-            shape.gpu_millis, shape.memory_mib, price, flavor, group, 0, shape.cpu_millis, shape.host_memory_mib,
+            group.claim, worker.domain, rung, group.worker, first.node, devices[at : at + count] or devices[:count],
+            shape.gpu_millis, shape.memory_mib, price, first.flavor, group, 0, shape.cpu_millis, shape.host_memory_mib,
         )
-        for first in range(0, replicas * count, count)
+        for at in range(0, replicas * count, count)
     ]  # fmt: skip
 
 

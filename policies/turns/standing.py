@@ -13,15 +13,14 @@ from policies.evidence.survey import Survey, survey
 from policies.explaining.results import Results
 from policies.fleet.board import Seat
 from policies.granting.working import Allocation
-from policies.model.inventory import UsageState
 from policies.model.memory import Memory
 from policies.model.policy import Policy
 from policies.model.snapshot import Snapshot
-from policies.model.units import ClaimId, FlavorId, GroupId, TenantId, WorkerId
+from policies.model.units import ClaimId, DeviceId, FlavorId, GroupId, TenantId, WorkerId
 from policies.shares.quota import caps, demands, healthy_capacity, shares
 from policies.turns.loads import stale
 from policies.turns.setting import begin, laid_out
-from policies.wishes.admission import Ask, Fleet, Forms, each_ask, fleet
+from policies.wishes.admission import TRULY_IDLE, Ask, Fleet, Forms, each_ask, fleet
 
 
 @dataclass(slots=True)
@@ -70,27 +69,27 @@ def lay_out(snapshot: Snapshot, policy: Policy, memory: Memory, now_ms: int) -> 
     made.stale = stale(seen)
     for seat in work.board.leaving:
         made.leaving.setdefault(seat.claim, []).append(seat)
-    made.is_plain = _is_plain(seen, memory)
+    made.is_plain = _is_plain(seen, memory, work.layout.home)
     made.results.orphans = seen.groups_of.keys() - seen.claims.keys()
     return made
 
 
-def _is_plain(seen: Survey, memory: Memory) -> bool:
+def _is_plain(seen: Survey, memory: Memory, home: Collection[DeviceId]) -> bool:
     snapshot = seen.snapshot
     pairs = (
         (seen.devices, snapshot.devices), (seen.workers, snapshot.workers), (seen.groups, snapshot.groups),
         (seen.claims, snapshot.claims), (seen.demands, snapshot.demands), (seen.remembered, memory.claims),
     )  # fmt: skip
-    held = [device for worker in snapshot.workers for device in worker.devices]
+    held = sum([len(worker.devices) for worker in snapshot.workers])
     is_single = all(len(known) == len(listed) for known, listed in pairs)
-    return is_single and len(set(held)) == len(held)
+    return is_single and held == len(home)
 
 
 def is_volatile(wish: Ask) -> bool:
     """Say whether the wish may change with time, or with what a sample says beside the replicas that it asks for."""
     claim = wish.claim
     for group in wish.held:  # a loop is quicker: this is asked of each claim
-        if group.usage is UsageState.TRULY_IDLE:
+        if group.usage is TRULY_IDLE:
             return True
     return (
         claim.deadline_ms is not None

@@ -20,6 +20,8 @@ from policies.modes import is_paused
 from policies.wishes.ends import THE_END_HAS_PASSED, boost, has_expired
 
 SUSPENDED_JOB = "it is suspended: its owner did that, or its program failed too often in a row; its events say which"
+FAILED, TRULY_IDLE, JOB = GroupState.FAILED, UsageState.TRULY_IDLE, ClaimKind.JOB
+"""For what is asked of each claim: an enumeration looks its members up each time, at the cost of ten steps."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,7 +201,7 @@ def _ask(survey: Survey, claim: Claim, form: Form) -> Ask:
     if rung is not None and rung >= form.rungs:
         rung = None
     refusal, detail = form.refusal, form.detail
-    if has_expired(claim, survey.now_ms):
+    if claim.expires_at_ms is not None and has_expired(claim, survey.now_ms):
         refusal, detail = PendingReason.DEACTIVATED, THE_END_HAS_PASSED
     if refusal is None and not form.has_host and not held:
         refusal, detail = PendingReason.TOPOLOGY_UNSATISFIED, "no host has so many healthy devices of its flavors"
@@ -207,7 +209,7 @@ def _ask(survey: Survey, claim: Claim, form: Form) -> Ask:
     is_plain = not form.options or (not rung and form.inside is form.options)
     options, upgrades = (form.options, ()) if is_plain else form.split(rung, held)
     idle, idle_since = False, None
-    if remembered.idle_since_ms is not None or (held and held[0].usage is UsageState.TRULY_IDLE):
+    if remembered.idle_since_ms is not None or (held and held[0].usage is TRULY_IDLE):
         idle, idle_since = _idle(survey, claim, held, remembered)
     value = form.rank.value + (0 if claim.deadline_ms is None else boost(claim, survey.now_ms, held))
     least = wanted and min(wanted, claim.min_replicas)  # a refused claim may have a minimum below nothing
@@ -218,7 +220,7 @@ def _ask(survey: Survey, claim: Claim, form: Form) -> Ask:
 
 
 def _held(
-    survey: Survey, groups: list[Group], remembered: ClaimMemory, form: Form
+    survey: Survey, groups: tuple[Group, ...], remembered: ClaimMemory, form: Form
 ) -> tuple[int | None, tuple[Group, ...], tuple[Group, ...]]:
     """Return the rung in use, the groups that may stay and those that cannot.
 
@@ -226,10 +228,12 @@ def _held(
     """
     rung = remembered.rung
     if rung is None or rung >= form.rungs:
-        running = [one.rung for one in groups if one.state is not GroupState.FAILED and one.rung < form.rungs]
-        rung = min(running) if running else None
+        rung = None
+        for one in groups:  # a loop is quicker: most have one group
+            if one.state is not FAILED and one.rung < form.rungs and (rung is None or one.rung < rung):
+                rung = one.rung
     if len(groups) == 1 and groups[0].rung == rung and _may_stay(survey, groups[0], form.tenant.domain):
-        return rung, (groups[0],), ()
+        return rung, groups, ()
     return (rung, *_sorted_out(survey, groups, rung, form.tenant.domain))
 
 
@@ -298,7 +302,7 @@ def _shape(shape: Shape) -> str:
 
 
 def _sorted_out(
-    survey: Survey, groups: list[Group], rung: int | None, domain: SecurityDomain
+    survey: Survey, groups: tuple[Group, ...], rung: int | None, domain: SecurityDomain
 ) -> tuple[tuple[Group, ...], tuple[Group, ...]]:
     held = by_worth(survey, [group for group in groups if group.rung == rung and _may_stay(survey, group, domain)])
     keep = {group.id for group in held}
@@ -320,7 +324,7 @@ def _may_stay(survey: Survey, group: Group, domain: SecurityDomain) -> bool:
     worker = survey.workers.get(group.worker)
     if worker is None or worker.domain in survey.blind:
         return worker is not None
-    if group.state is GroupState.FAILED or worker.domain != domain:
+    if group.state is FAILED or worker.domain != domain:
         return False
     return survey.lost.isdisjoint(group.devices) and survey.has_all(group.devices)
 
@@ -331,10 +335,10 @@ def _wanted(survey: Survey, claim: Claim, remembered: ClaimMemory, held: tuple[G
     What was asked to leave already is not held for a while: what is moved would count twice, and all of it stay.
     """
     holding = held[0].replicas if len(held) == 1 else sum([group.replicas for group in held])
-    demand = survey.demands.get(claim.id)
-    if claim.kind is ClaimKind.JOB or (demand is None and not _unheard(survey, claim)):
+    demand, is_unheard = survey.demands.get(claim.id), bool(survey.unheard) and _unheard(survey, claim)
+    if claim.kind is JOB or (demand is None and not is_unheard):
         target = claim.desired_replicas
-    elif demand is None or _unheard(survey, claim) or _is_stale(survey, demand):
+    elif demand is None or is_unheard or _is_stale(survey, demand):
         target = max(holding, claim.min_replicas) if holding else claim.desired_replicas
     else:
         target = demand.replicas
@@ -351,8 +355,6 @@ def _wanted(survey: Survey, claim: Claim, remembered: ClaimMemory, held: tuple[G
 
 
 def _unheard(survey: Survey, claim: Claim) -> bool:
-    if not survey.unheard:
-        return False
     tenant = survey.tenants.get(claim.tenant)
     return claim.id in survey.unheard or (tenant is not None and str(tenant.domain) in survey.unheard)
 

@@ -67,7 +67,7 @@ def test_a_register_tells_its_nouns_in_the_order_of_names_whatever_came_went_or_
                 register.drop(name)
                 known.pop(name, None)
             else:
-                register.put_all({name: turn})
+                register.exchange((), {name: turn})
                 known[name] = turn
         assert register.told() == tuple(known[name] for name in sorted(known))
 
@@ -75,12 +75,12 @@ def test_a_register_tells_its_nouns_in_the_order_of_names_whatever_came_went_or_
 def test_a_long_register_tells_them_in_order_too_where_many_come_between_two_neighbours():
     dice, register = Dice(4), Register()
     known = {f"n{index:05}": index for index in range(4 * STRETCH)}
-    register.put_all(known)
+    register.exchange((), known)
     register.told()
     for turn in range(60):
         for number in range(STRETCH // 10):
             name, gone = f"n{777 + turn % 3:05}-{turn}-{number}", f"n{int(dice.random() * 4 * STRETCH):05}"
-            register.put_all({name: turn})
+            register.exchange((), {name: turn})
             register.drop(gone)
             known[name] = turn
             known.pop(gone, None)

@@ -49,8 +49,8 @@ def need(devices: int = 1, millis: int = 1000, **terms) -> Need:
 
 def seat(*devices: str, millis: int = 1000, domain=CIVIL, claim: str = "civil/x:old", **terms) -> Seat:
     return Seat(**({
-        "claim": claim, "domain": domain, "rung": 0, "worker": "w", "devices": devices, "gpu_millis": millis,
-        "memory_mib": 10_000, "charge": millis, "flavor": "A",
+        "claim": claim, "domain": domain, "rung": 0, "worker": "w", "node": "n0", "devices": devices,
+        "gpu_millis": millis, "memory_mib": 10_000, "charge": millis, "flavor": "A",
     } | terms))  # fmt: skip
 
 
@@ -252,8 +252,8 @@ def test_the_place_that_is_found_is_the_first_in_order_of_all_places_of_all_host
         near = [key for key, site in keys if key[:2] == first[:2] and site.node in made.racks.get(wanted.rack, ())]
         assert order(made, wanted, best) == min(near, default=first)
         made.bind(best, wanted.domain)
-        seated.append(seat(*best.devices, millis=wanted.gpu_millis, domain=wanted.domain, worker=best.worker,
-                           claim=wanted.claim, cpu_millis=1_000))  # fmt: skip
+        seated.append(seat(*best.devices, node=best.node, millis=wanted.gpu_millis, domain=wanted.domain,
+                           worker=best.worker, claim=wanted.claim, cpu_millis=1_000))  # fmt: skip
         made.take(seated[-1])
 
 

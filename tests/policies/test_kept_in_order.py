@@ -14,6 +14,7 @@ from policies.fleet.room import FEW, roomiest, with_free
 from policies.granting.reclaim import Lot
 from policies.model.building import builder
 from policies.model.decision import ClaimState, Reason
+from policies.model.inventory import Device
 from policies.model.memory import Memory
 from tests.policies.situations import NOW_MS, device, rules, snapshot
 from tests.simulation.generate import Dice
@@ -30,7 +31,7 @@ def test_the_roomiest_hosts_are_those_that_sorting_all_would_find_whatever_was_t
         if seated and dice.random() < 0.4:
             made.leave(seated.pop(dice.randint(0, len(seated) - 1)))
         else:
-            seated.append(_seat(dice.choice(devices).id, dice.choice((250, 500, 1000))))
+            seated.append(_seat(dice.choice(devices), dice.choice((250, 500, 1000))))
             made.take(seated[-1])
         first = frozenset(dice.choice(HOSTS) for _ in range(favoured))
         by_hand = sorted(HOSTS, key=lambda node: (node not in first, -made.node_free[node], node))
@@ -44,7 +45,7 @@ def test_a_host_without_the_flavor_is_never_roomy_for_it_and_free_is_counted_to_
     made = board(survey(seen, rules(), Memory(), NOW_MS), SCORES["partage"])
     assert roomiest(made, "A", frozenset({"n9"}), 2) == {"n0", "n1"}
     assert roomiest(made, "A", frozenset({"n9", "n5"}), 2) == {"n5", "n0"}
-    made.take(_seat("G0", 1))
+    made.take(_seat(device("G0"), 1))
     assert with_free(made, "A", 1000) == [f"n{n}" for n in range(1, 9)]
     assert with_free(made, "A", 999)[-1] == "n0"
 
@@ -75,8 +76,8 @@ def test_a_noun_without_a_field_that_it_needs_is_not_built():
         builder(Lot)(ask=None, is_base=True)
 
 
-def _seat(place: str, millis: int) -> Seat:
+def _seat(place: Device, millis: int) -> Seat:
     return Seat(
-        claim="civil/x:c", domain="civil", rung=0, worker="w", devices=(place,), gpu_millis=millis, memory_mib=1,
-        charge=millis, flavor="A",
+        claim="civil/x:c", domain="civil", rung=0, worker="w", node=place.node, devices=(place.id,),
+        gpu_millis=millis, memory_mib=1, charge=millis, flavor="A",
     )  # fmt: skip

@@ -39,11 +39,11 @@ def test_how_many_of_a_row_fit_or_are_enough_does_not_depend_on_where_one_begins
 def shown(queues: Queues) -> dict[str, object]:
     """What is in the queues, in order, without what is empty."""
     return {
-        "lots": {name: [lot.order for lot in lots] for name, lots in queues.lots.items() if lots},
+        "lots": {name: [lot.order for lot in lots] for name in queues.tenants if (lots := queues.of(name))},
         "apart": {name: [lot.order for lot in lots] for name, lots in queues.apart.items() if lots},
         "lacking": {name: [lot.order for lot in lots] for name, lots in queues.lacking.items() if lots},
         "runs": {
-            (name, key): ([lot.order for lot in run.lots], run.charges, run.nodes, run.value, run.flavor)
+            (name, key): ([lot.order for lot in run.lots], run.charges, run.value, run.flavor)
             for name, runs in queues.runs.items() for key, run in runs.items() if run.lots
         },
         "alike": {
@@ -72,8 +72,8 @@ def test_queues_into_which_lots_come_and_from_which_they_go_are_as_if_filled_at_
         kept.remove(lots)
     whole.fill((lot for lots in claims if lots not in gone for lot in lots), seen.survey)
     assert shown(kept) == shown(whole)
-    terms = {lot.terms: lot.terms for lots in kept.lots.values() for lot in lots if lot.terms is not None}
-    assert all(terms[lot.terms] is lot.terms for lots in kept.lots.values() for lot in lots if lot.terms is not None)
+    terms = {lot.terms: lot.terms for name in kept.tenants for lot in kept.of(name) if lot.terms is not None}
+    assert all(terms[lot.terms] is lot.terms for name in kept.tenants for lot in kept.of(name) if lot.terms is not None)
 
 
 @pytest.mark.parametrize("seed", range(0, 60 * DEPTH, 5))
@@ -167,7 +167,7 @@ RIGHTS = (Tier.FLOOR, Tier.GUARANTEED, Tier.ENTITLED, Tier.LEFTOVER)
 def test_a_run_that_is_settled_again_and_again_gives_each_the_right_that_it_was_rated(seed):
     dice, run, lots = Dice(seed), Run(500, "A"), running_lots(6)
     for lot in lots:
-        run.append(lot, "n0")
+        run.add(lot)
     for _ in range(5):
         ends = sorted(dice.randint(0, 6) for _ in range(3))
         bounds = [0, *ends, 6]
@@ -202,19 +202,19 @@ def running_lots(count: int) -> list[Lot]:
 def test_who_comes_or_goes_between_those_that_are_settled_is_settled_too():
     lots, run = running_lots(6), Run(500, "A")
     for lot in lots[:2] + lots[3:]:
-        run.append(lot, "n0")
+        run.add(lot)
     run.settle([Stretch(0, 2, Tier.FLOOR), Stretch(2, 4, Tier.GUARANTEED), Stretch(4, 5, Tier.ENTITLED)])
     lots[2].tier = Tier.NONE
-    run.add(lots[2], "n1")
-    assert (run.floor, run.sure, run.nodes) == (2, 5, ["n0", "n0", "n1", "n0", "n0", "n0"])
+    run.add(lots[2])
+    assert (run.floor, run.sure, run.lots) == (2, 5, lots)
     assert (lots[2].tier, lots[2].is_kept) == (Tier.GUARANTEED, True)
     run.remove(lots[0])
-    assert (run.floor, run.sure, len(run.lots), len(run.charges), len(run.nodes)) == (1, 4, 5, 5, 5)
+    assert (run.floor, run.sure, len(run.lots), len(run.charges)) == (1, 4, 5, 5)
     lots[0].tier, lots[0].is_kept = Tier.NONE, False
-    run.add(lots[0], "n2")
-    assert (run.floor, run.sure, run.nodes[0], lots[0].tier) == (2, 5, "n2", Tier.FLOOR)
+    run.add(lots[0])
+    assert (run.floor, run.sure, run.lots, lots[0].tier) == (2, 5, lots, Tier.FLOOR)
     run.remove(lots[5])
     assert (run.floor, run.sure) == (2, 5)
     lots[5].is_kept = False
-    run.add(lots[5], "n0")
+    run.add(lots[5])
     assert (run.floor, run.sure, lots[5].is_kept) == (2, 5, False)

@@ -217,8 +217,9 @@ def test_capacity_is_priced_as_it_stands_on_the_board_by_the_mix_and_what_is_ask
     cpu = [64_000, 64_000]
     for name in taken:
         row = int(name.startswith("B"))
-        work.board.take(Seat(claim="c", domain=CIVIL, rung=0, worker="w", devices=(name,), gpu_millis=400, memory_mib=0,
-                             charge=400, flavor="AB"[row], cpu_millis=5_000))  # fmt: skip
+        node = work.survey.devices[name].node
+        work.board.take(Seat(claim="c", domain=CIVIL, rung=0, worker="w", node=node, devices=(name,), gpu_millis=400,
+                             memory_mib=0, charge=400, flavor="AB"[row], cpu_millis=5_000))  # fmt: skip
         left[row, int(name[1])] -= 400
         cpu[row] -= 5_000
     asked = [lots[0].ask for lots in work.of_claim.values()]

@@ -64,7 +64,8 @@ def told(standing: Standing) -> tuple[object, ...]:
 def each_by_itself(standing: Standing) -> Standing:
     """The same, with no lots that are rated together, or tried for others of equal terms."""
     queues = standing.work.layout.queues
-    queues.alike, queues.runs, queues.apart = {}, {}, {tenant: list(lots) for tenant, lots in queues.lots.items()}
+    queues.apart = {tenant: queues.of(tenant) for tenant in queues.tenants}
+    queues.alike, queues.runs = {}, {}
     return standing
 
 

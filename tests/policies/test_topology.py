@@ -142,7 +142,7 @@ def test_of_places_that_cost_others_the_same_the_one_on_an_island_is_taken(price
     }
     cost = {f"n0-{index}": price for index, price in enumerate(prices)}
     for name in cost:
-        made.take(Seat(claim="civil/y:low", worker=f"w{name}", devices=(name,), **common))
+        made.take(Seat(claim="civil/y:low", worker=f"w{name}", node="n0", devices=(name,), **common))
     need = Need(claim="civil/x:pair", devices=2, **common)
     site = find_by_displacing(made, need, price := lambda seat: cost[seat.devices[0]], price, Weak(frozenset({"n0"})))
     assert site is not None
