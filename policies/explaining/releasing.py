@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from policies.explaining.explain import SENTENCES
+from policies.explaining.kept import of_own
 from policies.explaining.queueing import telling
 from policies.model.decision import ClaimState, Decision, PendingReason, Reason
 from policies.model.units import ClaimId
@@ -19,6 +20,8 @@ TELLS_OF_OTHERS = (
     PendingReason.SEARCH_INCOMPLETE,
 )
 """Codes that say something of other tenants; a tenant sees ``WAITING_FOR_QUOTA`` or ``STARTING`` instead."""
+NOTHING_FREE = "nothing that its tenant may hold is free now: it is in use, or kept for a claim ahead of it"
+"""Said to every tenant that waits for quota, whichever of both is so: the rest would tell of others."""
 
 
 def for_operator(decision: Decision, claim: ClaimId) -> Reason | None:
@@ -44,9 +47,11 @@ def releasable(reason: Reason, is_own: Callable[[ClaimId], bool]) -> Reason:
     own = tuple(one for one in reason.blockers if is_own(one))
     own_terms = tuple(term for term in reason.score_terms if term[0] != "right")
     if reason.code not in TELLS_OF_OTHERS or _is_of_hosts_alone(reason):
-        return replace(reason, blockers=own, unblocking=None, score_terms=own_terms)
+        sentence = reason.sentence.replace(SENTENCES[PendingReason.WAITING_FOR_QUOTA], NOTHING_FREE)
+        return replace(reason, blockers=own, unblocking=None, score_terms=own_terms, sentence=sentence)
     code = PendingReason.STARTING if reason.state is ClaimState.SERVED else PendingReason.WAITING_FOR_QUOTA
-    sentence = f"{reason.granted_replicas} of {reason.wanted_replicas} replicas: {SENTENCES[code]}"
+    why = SENTENCES[code] if code is PendingReason.STARTING else NOTHING_FREE
+    sentence = f"{reason.granted_replicas} of {reason.wanted_replicas} replicas: {why}{of_own(reason.sentence, is_own)}"
     return replace(
         reason, blockers=own, unblocking=None, code=code, sentence=sentence, eta_ms=None, eta_assumption="",
         score_terms=own_terms,

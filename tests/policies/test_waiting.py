@@ -46,18 +46,59 @@ def test_a_reservation_is_ready_when_it_begins_and_gone_when_it_ends():
     assert granted(decide(seen, policy, Memory(), NOW_MS + 100_000), wish.id) == 4
 
 
-def test_who_waits_before_free_gpus_that_are_kept_for_a_large_claim_is_told_so_and_tenants_are_told_nothing_of_it():
-    large, small = claim("civil/x:large", devices=4, submitted_at_ms=1), claim("civil/x:small", submitted_at_ms=2)
-    busy = claim("civil/x:busy", most=2)
-    seen = snapshot(FOUR, [large, small, busy], running(busy, ("G0",), ("G1",)))
+def kept_for(name: str):
+    """One GPU of four is free and kept for a claim of this name that needs two of one host; another waits before it."""
+    large = claim(name, devices=2, submitted_at_ms=1, priority_class="critical")
+    small, busy = claim("civil/x:small", submitted_at_ms=2), claim("defence/x:busy", most=3, priority_class="pinned")
+    devices = [device(f"G{index}", node=f"n{index // 2}") for index in range(4)]
+    seen = snapshot(devices, [large, small, busy], running(busy, ("G0",), ("G2",), ("G3",)))
     memory = Memory(claims=(ClaimMemory(claim=large.id, waiting_since_ms=NOW_MS - 600_000),))
-    decision = decide(seen, rules(civil=8000, defence=0, floor=0), memory, NOW_MS)
-    assert {one.device for one in decision.memory.holds if one.claim == large.id} == {"G2", "G3"}
-    told = for_operator(decision, small.id)
+    decision = decide(seen, owning(large.tenant), memory, NOW_MS)
+    assert {one.device for one in decision.memory.holds if one.claim == large.id} == {"G1"}
+    return decision, seen.claims
+
+
+def owning(tenant: str):
+    """Of four GPUs one is guaranteed to civil/x, one to defence/x, and two more to the tenant."""
+    policy, own = rules(civil=3000, defence=1000, floor=0), {"civil/x": 1000, "civil/y": 0}
+    own |= {tenant: own[tenant] + 2000}
+    return replace(policy, tenants=tuple(
+        replace(one, quotas=(Quota(flavor="A", nominal_millis=own[one.id]),)) if one.id in own else one
+        for one in policy.tenants
+    ))  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["civil/x:large", "civil/y:large"])
+def test_operators_are_told_for_whom_free_gpus_are_kept_from_whoever_waits_before_them_and_for_how_long(name):
+    decision, _ = kept_for(name)
+    told = for_operator(decision, "civil/x:small")
     assert told.code is PendingReason.TOPOLOGY_UNSATISFIED
-    assert "free GPUs that would do are kept for a claim ahead of it until that has its place" in told.sentence
-    assert "for at most 120 s if they were freed for it" in told.sentence
-    assert "kept" not in for_tenant(decision, small.id, seen.claims).sentence
+    assert f"free GPUs that would do are kept for {name}, ahead of it, until that has its place" in told.sentence
+    assert told.sentence.endswith("and for at most 120 s if they were freed for it")
+
+
+def test_a_tenant_is_told_for_which_of_its_own_claims_gpus_are_kept_and_for_how_long():
+    decision, claims = kept_for("civil/x:large")
+    told = for_tenant(decision, "civil/x:small", claims)
+    assert told.code is PendingReason.WAITING_FOR_QUOTA
+    assert told.sentence == (
+        "0 of 1 replicas: nothing that its tenant may hold is free now: it is in use, or kept for a claim ahead of it; "
+        "GPUs that would do are kept for civil/x:large, ahead of it, until that has its place, and for at most 120 s "
+        "if they were freed for it"
+    )
+
+
+def test_of_what_is_kept_for_others_a_tenant_is_told_what_everybody_is_told_who_waits_for_quota():
+    decision, claims = kept_for("civil/y:large")
+    told = for_tenant(decision, "civil/x:small", claims)
+    more = replace(claims[2], desired_replicas=4, max_replicas=4)
+    full = snapshot(FOUR, [claims[1], more], running(more, *((one.id,) for one in FOUR)))
+    nothing_kept = decide(full, rules(civil=0, defence=4000, floor=0), Memory(), NOW_MS)
+    assert nothing_kept.memory.holds == ()
+    waits = for_tenant(nothing_kept, "civil/x:small", full.claims)
+    assert (told.code, told.sentence) == (waits.code, waits.sentence)
+    assert told.sentence.endswith("it is in use, or kept for a claim ahead of it")
+    assert "civil/y" not in str(told)
 
 
 def test_backfill_never_delays_a_reservation():

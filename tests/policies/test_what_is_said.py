@@ -9,7 +9,7 @@ import pytest
 from policies.decide import decide
 from policies.explaining.explain import not_yet
 from policies.explaining.queueing import told
-from policies.explaining.releasing import for_operator, for_tenant
+from policies.explaining.releasing import NOTHING_FREE, for_operator, for_tenant
 from policies.model.decision import PendingReason, Reason
 from policies.model.inventory import GroupState, ScrubState, UsageState
 from policies.model.memory import ClaimMemory, Memory, Spoilt
@@ -242,11 +242,11 @@ def test_a_claim_on_which_nothing_was_decided_yet_is_told_so():
 RELEASED = {
     "others leave": ("served", "STARTING", "1 of 1 replicas: its replicas are starting"),
     "others may not leave": (
-        "waiting", "WAITING_FOR_QUOTA", "0 of 1 replicas: nothing that its tenant may hold is free now"),
+        "waiting", "WAITING_FOR_QUOTA", f"0 of 1 replicas: {NOTHING_FREE}"),
     "being wiped": ("served", "STARTING", "1 of 1 replicas: its replicas are starting"),
     "no host": (
         "waiting", "TOPOLOGY_UNSATISFIED", "0 of 1 replicas: no host has so many healthy devices of its flavors"),
-    "no shape": ("waiting", "WAITING_FOR_QUOTA", "0 of 2 replicas: nothing that its tenant may hold is free now"),
+    "no shape": ("waiting", "WAITING_FOR_QUOTA", f"0 of 2 replicas: {NOTHING_FREE}"),
 }  # fmt: skip
 
 
