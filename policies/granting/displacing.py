@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 
@@ -22,6 +22,27 @@ Freed = tuple[int, int, DeviceId, list[Seat]]
 
 
 @dataclass(slots=True)
+class Found:
+    """What one host comes to, and what that rests on: it is the same as long as these prices are."""
+
+    asked: dict[int, tuple[Seat, int | None]]
+    """The prices that were asked for, by identity of the replica."""
+    site: Site | None
+
+
+@dataclass(slots=True)
+class Moment:
+    """What was found while nothing was seated, moved or granted, and no right changed."""
+
+    touched: int = 0
+    """Entries of ``Board.touched`` at that time."""
+    exact: dict[Kind, set[NodeId]] = field(default_factory=dict)
+    """Hosts whose entry in the heap was made in this moment."""
+    found: dict[tuple[Kind, NodeId, tuple[DeviceId, ...]], list[Found]] = field(default_factory=dict)
+    """What came of looking at a host with these devices open to the need."""
+
+
+@dataclass(slots=True)
 class Weak:
     """Hosts by what it costs, at the least, to make room on them; one order for each kind of need."""
 
@@ -30,6 +51,8 @@ class Weak:
     least: Mapping[NodeId, int] | None = None
     """Cost that the cheapest move on each host cannot fall below, with nothing free there; None if not looked at."""
     heaps: dict[Kind, list[tuple[int, NodeId]]] = field(default_factory=dict)
+    moment: Moment | None = None
+    """For hosts that are looked at in one moment only, and by claims of which nothing stands anywhere."""
 
 
 def find_by_displacing(board: Board, need: Need, price: Price, anybodys: Price, weak: Weak) -> Site | None:
@@ -46,19 +69,22 @@ def find_by_displacing(board: Board, need: Need, price: Price, anybodys: Price, 
         A place whose victims are minimal: without any one of them leaving, the replica does not fit. None if there is
         none. Cost: hosts are looked at in the order of their least cost, until no cheaper one can follow.
     """
-    heap, price = _heap(board, need, weak), _remembered(price)
+    heap, moment = _heap(board, need, weak), _moment(board, weak)
+    exact = moment.exact.setdefault(need.kind, set())
     best: Site | None = None
     aside: list[tuple[int, NodeId]] = []
     while heap and (best is None or heap[0][0] < best.cost):
         bound, node = heapq.heappop(heap)
-        now = _least(board, need, anybodys, node)
-        if now is None:
-            continue
-        if now != bound:
-            heapq.heappush(heap, (now, node))
-            continue
+        if node not in exact:
+            now = _least(board, need, anybodys, node)
+            if now is None:
+                continue
+            exact.add(node)
+            if now != bound:
+                heapq.heappush(heap, (now, node))
+                continue
         aside.append((bound, node))
-        here = _on_node(board, need, price, node)
+        here = _on_node(board, need, price, node, moment)
         if here is not None and (best is None or here.cost < best.cost):
             best = here
     for entry in aside:
@@ -66,17 +92,13 @@ def find_by_displacing(board: Board, need: Need, price: Price, anybodys: Price, 
     return best
 
 
-def _remembered(price: Price) -> Price:
-    """Return the same price, asked for once per replica: nothing moves while one place is looked for."""
-    known: dict[int, int | None] = {}
-
-    def remembered(seat: Seat) -> int | None:
-        key = id(seat)
-        if key not in known:
-            known[key] = price(seat)
-        return known[key]
-
-    return remembered
+def _moment(board: Board, weak: Weak) -> Moment:
+    """Return what is known of this moment: nothing where something was seated or moved since the last search."""
+    if weak.moment is None:
+        return Moment()
+    if weak.moment.touched != len(board.touched):
+        weak.moment = Moment(len(board.touched))
+    return weak.moment
 
 
 def _heap(board: Board, need: Need, weak: Weak) -> list[tuple[int, NodeId]]:
@@ -110,13 +132,40 @@ def _least(board: Board, need: Need, anybodys: Price, node: NodeId) -> int | Non
     return sum(possible[: need.devices]) if len(possible) >= need.devices else None
 
 
-def _on_node(board: Board, need: Need, price: Price, node: NodeId) -> Site | None:
-    """Return the cheapest place on one host; for several devices, those that cost least."""
+def _on_node(board: Board, need: Need, price: Price, node: NodeId, moment: Moment) -> Site | None:
+    """Return the cheapest place on one host; what came of looking at it before stands while its prices are the same.
+
+    They are asked for in the order in which they were: up to the first that differs, whoever looks asks for the same.
+    """
+    free_to = tuple(one.id for one in candidates(board, need, node))
+    before = moment.found.setdefault((need.kind, node, free_to), [])
+    for one in before:
+        if all(price(seat) == was for seat, was in one.asked.values()):
+            return one.site
+    asked = dict[int, tuple[Seat, int | None]]()
+    before.append(Found(asked, _cheapest(board, need, _noted(price, asked), node, free_to)))
+    return before[-1].site
+
+
+def _noted(price: Price, asked: dict[int, tuple[Seat, int | None]]) -> Price:
+    """Return the same price, asked for once per replica and noted: nothing moves while one place is looked for."""
+
+    def noted(seat: Seat) -> int | None:
+        known = asked.get(id(seat))
+        if known is None:
+            known = asked[id(seat)] = seat, price(seat)
+        return known[1]
+
+    return noted
+
+
+def _cheapest(board: Board, need: Need, price: Price, node: NodeId, free_to: Sequence[DeviceId]) -> Site | None:
+    """Return the cheapest place on these devices of a host; for several devices, those that cost least."""
     found: list[Freed] = []
-    for device in candidates(board, need, node):
-        victims = _least_victims(board, need, device.id, price)
+    for device in free_to:
+        victims = _least_victims(board, need, device, price)
         if victims is not None:
-            found.append((sum(price(victim) or 0 for victim in victims), len(victims), device.id, victims))
+            found.append((sum(price(victim) or 0 for victim in victims), len(victims), device, victims))
     if len(found) < need.devices:
         return None
     found.sort(key=lambda one: one[:3])

@@ -9,7 +9,7 @@ from functools import partial
 from policies.fleet.board import Need, Seat, Site
 from policies.fleet.room import roomiest
 from policies.granting.booking import keep, let_go, roll_back, stand
-from policies.granting.displacing import Weak, find_by_displacing
+from policies.granting.displacing import Moment, Weak, find_by_displacing
 from policies.granting.fitting import find
 from policies.granting.granting import choices, is_backing_off, need_of, seat_at, signature
 from policies.granting.limits import is_allowed
@@ -27,7 +27,7 @@ from policies.granting.reclaim import (
     price_for,
     reason_for,
 )
-from policies.granting.working import Allocation, has_base, is_search_over
+from policies.granting.working import Allocation, has_base, is_search_over, siblings
 from policies.model.decision import EvictionReason, PendingReason
 from policies.wishes.admission import Option
 
@@ -123,8 +123,16 @@ def _hosts(cause: _Cause, need: Need) -> Weak:
     found = work.roomy.get(key)
     if found is None or found[0] != now:
         weak = weak_nodes(work, cause.tier)
-        found = work.roomy[key] = now, Weak(roomiest(work.board, need.flavor, weak, HOSTS_LOOKED_AT))
-    return found[1] if len(cause.busy) == 1 else Weak(found[1].nodes)
+        hosts = roomiest(work.board, need.flavor, weak, HOSTS_LOOKED_AT)
+        found = work.roomy[key] = now, Weak(hosts, moment=Moment())
+    if len(cause.busy) > 1:
+        return Weak(found[1].nodes)
+    return replace(found[1], moment=None) if _stands(work, cause.lot) else found[1]
+
+
+def _stands(work: Allocation, lot: Lot) -> bool:
+    """Say whether something of the lot's claim stands somewhere, in this decision or before it."""
+    return lot.ask.claim.id in work.survey.groups_of or any(one.seats for one in siblings(work, lot))
 
 
 def _anybodys(cause: _Cause) -> Callable[[Seat], int | None]:

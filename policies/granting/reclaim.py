@@ -267,7 +267,8 @@ def _outranks(lot: Lot, owner: Lot) -> bool:
 
 def is_unseen(survey: Survey, seat: Seat) -> bool:
     """Say whether a device of the replica, or its host, was not seen: what is there may only be held."""
-    return any(one in survey.unseen or survey.devices[one].node in survey.unseen for one in seat.devices)
+    unseen, devices = survey.unseen, survey.devices
+    return bool(unseen) and any(one in unseen or devices[one].node in unseen for one in seat.devices)
 
 
 def may_displace(victims: Victims, lot: Lot, tier: Tier) -> bool:

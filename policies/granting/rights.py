@@ -64,6 +64,7 @@ def rate_anew(work: Allocation, lot: Lot) -> None:
     _stand_on_the_strongest(work, lot, now)
     if lot.missing:
         lot.tier, _ = _strongest(work, lot, now.used, now.sure)
+    work.roomy.clear()  # what is held of prices there rests on rights
 
 
 def given(work: Allocation, tenant: TenantId) -> Given:
