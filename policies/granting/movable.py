@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from policies.fleet.board import Seat
 from policies.granting.displacing import Price, Weak
@@ -28,7 +28,7 @@ def weak_nodes(work: Allocation, tier: Tier) -> frozenset[NodeId]:
     if weak is not None:
         return weak.nodes
     if work.weak_nodes is None:
-        work.weak_nodes = frozenset([node for node, _ in _movable(work)])
+        work.weak_nodes = frozenset([seat.node for some in _movable(work) for seat in some])
     return work.weak_nodes
 
 
@@ -40,24 +40,22 @@ def forget_weak(work: Allocation) -> None:
 
 def _weak(work: Allocation, price: Price) -> Weak:
     nodes, least = set(), dict[NodeId, int]()
-    for node, seat in _movable(work):
-        nodes.add(node)
-        cost = price(seat)
-        if cost is not None and cost < least.get(node, NEVER):
-            least[node] = cost
+    for some in _movable(work):
+        for seat in some:
+            node, cost = seat.node, price(seat)
+            nodes.add(node)
+            if cost is not None and cost < least.get(node, NEVER):
+                least[node] = cost
     return Weak(frozenset(nodes), least)
 
 
-def _movable(work: Allocation) -> Iterator[tuple[NodeId, Seat]]:
-    """Yield the replicas that are not granted, or are leaving, and their hosts."""
+def _movable(work: Allocation) -> Iterator[Iterable[Seat]]:
+    """Yield the replicas that are not granted, or are leaving, many at a time."""
     for lots in (*work.open.values(), (work.trying,) if work.trying is not None else ()):
-        for lot in lots:
-            for seat in lot.seats if not lot.is_kept else ():
-                yield seat.node, seat
+        yield [seat for lot in lots if not lot.is_kept for seat in lot.seats]
     for runs in work.layout.queues.runs.values():
         for run in runs.values():
             for one in run.stretches:
-                for seat in run.standing(one):
-                    yield seat.node, seat
-    for seat in (*work.board.leaving, *work.given_up):
-        yield seat.node, seat
+                yield run.standing(one)
+    yield work.board.leaving
+    yield work.given_up
