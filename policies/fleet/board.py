@@ -47,6 +47,10 @@ class Reach(IntEnum):
     """Another domain holds it: stop the idle worker, scrub, bind."""
 
 
+SHARED, BOUND, HELD, UNBOUND, REBIND, LEFT, FOREIGN = Reach
+"""The same by themselves: an enumeration looks each of its members up whenever it is named."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Need:
     """What one replica of a claim must find."""
@@ -336,8 +340,8 @@ class Board:
 
     def in_the_way(self, device: DeviceId, domain: SecurityDomain) -> list[Worker]:
         """Return the workers of other domains on the same physical GPU."""
-        beside = (self.worker_of.get(one) for one in self.beside(device))
-        return [worker for worker in beside if worker is not None and worker.domain != domain]
+        of = self.worker_of
+        return [of[one] for one in self.beside(device) if one in of and of[one].domain != domain]
 
     def beside(self, device: DeviceId) -> Sequence[DeviceId]:
         """Return the devices of the same physical GPU, itself included."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 from policies.fleet import placement
-from policies.fleet.board import Board, Need, Reach, Score, Site
+from policies.fleet.board import LEFT, Board, Need, Score, Site
 from policies.fleet.market import Market
 from policies.fleet.placement import SCRUB_COST, WARM_BONUS, Ask, Room, Slot
 from policies.model.units import WHOLE_GPU_MILLIS, ModelId, NodeId
@@ -31,7 +31,7 @@ def partage(need: Need, site: Site, board: Board) -> int:
         whole += left == WHOLE_GPU_MILLIS
     loss += tables.together(need.flavor, spare.idle, spare.whole, cpu)
     loss -= tables.together(need.flavor, spare.idle - many * millis, spare.whole - whole, cpu - need.cpu_millis)
-    if site.reach >= Reach.LEFT:
+    if site.reach >= LEFT:
         loss += len(site.devices) * SCRUB_COST
     return loss - WARM_BONUS if need.model is not None and is_warm(board, site, need.model) else loss
 

@@ -17,7 +17,7 @@ from policies.granting.movable import forget_weak
 from policies.granting.parting import stay_where_allowed
 from policies.granting.pooling import pool
 from policies.granting.rearranging import rearrange
-from policies.granting.reclaim import Lot, Tier, lotted
+from policies.granting.reclaim import ENTITLED, FLOOR, GUARANTEED, LEFTOVER, NONE, Lot, Tier, lotted
 from policies.granting.rights import begin_rating, is_protected, rate, rate_all, rate_anew
 from policies.granting.sharing import granted, terms_of
 from policies.granting.steady import grant_settled, reopen
@@ -30,7 +30,6 @@ ABOVE_ALL = 1 << 61
 """More than the value of any class."""
 RETRY_ROUNDS = 8
 """Times per tier that quota set free by a lot without a place is offered to the tenant's next ones, or to siblings."""
-FLOOR, GUARANTEED, ENTITLED = Tier.FLOOR, Tier.GUARANTEED, Tier.ENTITLED
 
 
 def lots_of(ask: Ask, seats: list[Seat]) -> list[Lot]:
@@ -186,7 +185,7 @@ def _across_tenants(lot: Lot, tier: Tier) -> tuple[int, int, int, ClaimId]:
 def _serve_leftover(work: Allocation) -> None:
     """Keep what still runs where it is, then offer what is free to those that borrow least."""
     tell_runs(work)
-    work.leftover = open_ = [lot for lot in work.open_lots() if lot.tier is not Tier.NONE]
+    work.leftover = open_ = [lot for lot in work.open_lots() if lot.tier is not NONE]
     complete = [lot for lot in open_ if len(lot.seats) == lot.size]
     for lot in complete:
         if not lot.ask.idle and _may_run_on(work, lot):
@@ -196,7 +195,7 @@ def _serve_leftover(work: Allocation) -> None:
             _stand_elsewhere(work, lot)
     blind = work.survey.blind
     waiting = [lot for lot in open_ if len(lot.seats) < lot.size and lot.ask.domain not in blind]
-    classes = [one for one in _classes(work, sorted(work.open)) if one[1].tier is not Tier.NONE]
+    classes = [one for one in _classes(work, sorted(work.open)) if one[1].tier is not NONE]
     work.departures += 1
     served, known = _served_by_share(work, [lot for lot in waiting if not lot.ask.idle], classes), set(map(id, open_))
     work.leftover += [lot for lot in served if id(lot) not in known]
@@ -212,7 +211,7 @@ def _served_by_share(work: Allocation, lots: Iterable[Lot], classes: Iterable[tu
 
     def line(lot: Lot) -> Line:
         of_tenant = lines.setdefault(lot.ask.tenant.id, {})
-        return of_tenant.setdefault(first_option(lot).flavor, Line(work, grant, _in_queue, Tier.LEFTOVER))
+        return of_tenant.setdefault(first_option(lot).flavor, Line(work, grant, _in_queue, LEFTOVER))
 
     for lot in lots:
         line(lot).join([lot])
@@ -241,5 +240,5 @@ def _stand_elsewhere(work: Allocation, lot: Lot) -> None:
 def _may_run_on(work: Allocation, lot: Lot) -> bool:
     if not has_base(work, lot):
         return False
-    may_stay = any(is_allowed(work, lot, first_option(lot), tier) for tier in (Tier.LEFTOVER, Tier.GUARANTEED))
+    may_stay = any(is_allowed(work, lot, first_option(lot), tier) for tier in (LEFTOVER, GUARANTEED))
     return may_stay or is_protected(work, lot)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 
-from policies.fleet.board import Board, Kind, Need, Reach, Seat, Site, sited
+from policies.fleet.board import BOUND, FOREIGN, Board, Kind, Need, Seat, Site, sited
 from policies.granting.places import candidates, carries, ending_for, may_end, worker_for
 from policies.model.inventory import Worker
 from policies.model.units import DeviceId, NodeId
@@ -215,7 +215,7 @@ def _displacing_site(
     board: Board, need: Need, devices: tuple[DeviceId, ...], victims: list[Seat], price: Price
 ) -> Site:
     domains = {board.survey.devices[one].domain for one in devices}
-    reach = Reach.FOREIGN if domains - {None, need.domain} else Reach.BOUND
+    reach = FOREIGN if domains - {None, need.domain} else BOUND
     return sited(
         worker=worker_for(board, need, devices), node=board.survey.devices[devices[0]].node, devices=devices,
         reach=reach, free_millis=sum(board.free_millis[one] for one in devices),

@@ -59,8 +59,9 @@ def _for_anybody(need: Need) -> Need:
 
 
 def _hosts_kept_for(board: Board, need: Need) -> list[NodeId]:
-    kept = (device for device, claims in board.holder.items() if need.claim in claims)
-    return sorted({board.survey.devices[one].node for one in kept})
+    claim = need.claim
+    kept = [device for device, claims in board.holder.items() if claim in claims]
+    return sorted({board.survey.devices[one].node for one in kept}) if kept else []
 
 
 def _best_of(board: Board, need: Need, nodes: list[NodeId]) -> tuple[Order, Site] | None:

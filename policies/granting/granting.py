@@ -16,6 +16,8 @@ from policies.granting.limits import is_allowed
 from policies.granting.movable import weak_hosts
 from policies.granting.places import NOWHERE, order
 from policies.granting.reclaim import (
+    FLOOR,
+    GUARANTEED,
     Lot,
     Tier,
     anybodys_price,
@@ -48,7 +50,7 @@ def grant(work: Allocation, lot: Lot, tier: Tier) -> bool:
     for option in _by_place(work, lot, tier):
         if is_allowed(work, lot, option, tier) and place(work, lot, option, tier):
             keep(work, lot)
-            work.has_chosen |= tier <= Tier.GUARANTEED and any(one.flavor != option.flavor for one in lot.ask.options)
+            work.has_chosen |= tier <= GUARANTEED and any(one.flavor != option.flavor for one in lot.ask.options)
             return True
     lot.has_failed = True
     work.codes.setdefault(lot.ask.claim.id, PendingReason.TOPOLOGY_UNSATISFIED)
@@ -224,7 +226,7 @@ def _displaced(work: Allocation, lot: Lot, need: Need, tier: Tier) -> Site | Non
     if work.board.steps >= work.survey.policy.bounds.search_steps:
         work.codes[lot.ask.claim.id] = PendingReason.SEARCH_INCOMPLETE
         return None
-    if work.victims.is_spent and tier is not Tier.FLOOR and not work.board.leaving:
+    if work.victims.is_spent and tier is not FLOOR and not work.board.leaving:
         work.victims.refused_by_budget.add(lot.ask.claim.id)
         return None
     price, anybodys = price_for(work.victims, lot, tier), anybodys_price(work.victims, tier)

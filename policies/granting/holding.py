@@ -10,7 +10,7 @@ from policies.evidence.survey import Survey
 from policies.granting.alike import Alike, Stretch, in_order
 from policies.granting.apart import single_out
 from policies.granting.limits import guaranteed
-from policies.granting.reclaim import Lot, Tier
+from policies.granting.reclaim import ENTITLED, GUARANTEED, NONE, Lot, Tier
 from policies.granting.working import Allocation, first_option
 from policies.model.units import ClaimId, DeviceId, NodeId, TenantId
 from policies.model.workload import Claim
@@ -24,7 +24,7 @@ LARGE_CLAIMS = 8
 def recall_holds(work: Allocation) -> None:
     """Keep devices freed earlier for the claims that they were freed for, until placed or the hold expires."""
     for hold in work.memory.holds:
-        missing = [lot for lot in work.of_claim.get(hold.claim, ()) if lot.missing and lot.tier is not Tier.NONE]
+        missing = [lot for lot in work.of_claim.get(hold.claim, ()) if lot.missing and lot.tier is not NONE]
         if missing and work.survey.now_ms < hold.expires_at_ms and hold.device in work.survey.devices:
             strength = max(_strength(work, lot) for lot in missing)
             work.board.holder.setdefault(hold.device, {})[hold.claim] = strength
@@ -58,7 +58,7 @@ def _large(work: Allocation, tenant: TenantId) -> list[Lot]:
     found = [lot for lot in work.open[tenant] if _is_large(lot) and _is_waiting(work, lot)]
     for alike in work.layout.queues.alike.get(tenant, {}).values():
         for one in alike.stretches if _is_large(alike.lots[0]) else ():
-            end = one.end if one.tier <= Tier.ENTITLED else one.begin + 1
+            end = one.end if one.tier <= ENTITLED else one.begin + 1
             found += islice(_waiting_of(work, alike, replace(one, end=end)), 1 + LARGE_CLAIMS)
     return sorted(found, key=in_order)
 
@@ -93,20 +93,20 @@ def _right_alone(work: Allocation, lot: Lot) -> Tier:
     option = first_option(lot)
     share = work.shares.get(option.flavor, {}).get(lot.ask.tenant.id)
     if share is None or work.first_waiting[tenant] is not lot:
-        return Tier.NONE
+        return NONE
     if option.charge * lot.size <= guaranteed(work, tenant, option.flavor):
-        return Tier.GUARANTEED
-    return Tier.ENTITLED if option.charge * lot.size <= share.entitled else Tier.NONE
+        return GUARANTEED
+    return ENTITLED if option.charge * lot.size <= share.entitled else NONE
 
 
 def _is_waiting(work: Allocation, lot: Lot) -> bool:
     """Say whether the lot has nothing, is entitled to a place, and has waited for long enough."""
-    if lot.is_kept or lot.seats or lot.tier is Tier.NONE or lot.ask.domain in work.survey.blind:
+    if lot.is_kept or lot.seats or lot.tier is NONE or lot.ask.domain in work.survey.blind:
         return False
     remembered = work.survey.remembered.get(lot.ask.claim.id)
     since = remembered.waiting_since_ms if remembered is not None else None
     waited = since is not None and work.survey.now_ms - since >= work.survey.policy.bounds.cooldown_ms
-    return waited and -_strength(work, lot)[0] <= Tier.ENTITLED
+    return waited and -_strength(work, lot)[0] <= ENTITLED
 
 
 def _best_host(work: Allocation, lot: Lot, option: Option) -> tuple[list[DeviceId], int | None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from policies.granting.booking import keep, roll_back, vacate
 from policies.granting.granting import grant, place
 from policies.granting.limits import is_allowed
-from policies.granting.reclaim import Lot, Tier
+from policies.granting.reclaim import ENTITLED, GUARANTEED, LEFTOVER, Lot, Tier
 from policies.granting.working import Allocation, is_scarcity_lasting
 from policies.model.units import ClaimId, TenantId
 from policies.wishes.admission import Option
@@ -33,7 +33,7 @@ def _is_refused(lot: Lot) -> bool:
 
 
 def _may_ask(work: Allocation, lot: Lot) -> bool:
-    if lot.tier > Tier.LEFTOVER or lot.ask.idle or lot.ask.domain in work.survey.blind:
+    if lot.tier > LEFTOVER or lot.ask.idle or lot.ask.domain in work.survey.blind:
         return False
     return is_scarcity_lasting(work, lot)
 
@@ -60,7 +60,7 @@ def _serve_by_squeezing(work: Allocation, lot: Lot, name: ClaimId) -> bool:
     rung, mark = lots[0].seats[0].rung, len(work.log)
     for option in lots[0].ask.options:
         if option.rung > rung:
-            if _move_all(work, lots, option, Tier.LEFTOVER) and grant(work, lot, Tier.LEFTOVER):
+            if _move_all(work, lots, option, LEFTOVER) and grant(work, lot, LEFTOVER):
                 return True
             roll_back(work, mark)
     return False
@@ -71,7 +71,7 @@ def _move_all(work: Allocation, lots: list[Lot], option: Option, right: Tier) ->
     for one in lots:
         vacate(work, one)
     for one in lots:
-        if not is_allowed(work, one, option, right) or not place(work, one, option, Tier.LEFTOVER):
+        if not is_allowed(work, one, option, right) or not place(work, one, option, LEFTOVER):
             return False
         keep(work, one)
     return True
@@ -86,7 +86,7 @@ def climb(work: Allocation) -> None:
     for lots in _climbers(work)[:CLIMBS_PER_DECISION]:
         mark, claim = len(work.log), lots[0].ask.claim.id
         for option in lots[0].ask.upgrades:
-            right = Tier.ENTITLED if lots[0].ask.rank.preemptible else Tier.GUARANTEED
+            right = ENTITLED if lots[0].ask.rank.preemptible else GUARANTEED
             if not _move_all(work, lots, option, right):
                 roll_back(work, mark)
                 continue

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from policies.granting.reclaim import Lot, Tier, path
+from policies.granting.reclaim import ENTITLED, FLOOR, GUARANTEED, LEFTOVER, Lot, Tier, path
 from policies.granting.working import Allocation, amounts, siblings
 from policies.model.decision import PendingReason
 from policies.model.units import UNLIMITED, FlavorId, TenantId
@@ -25,14 +25,14 @@ def _flavor_allows(work: Allocation, lot: Lot, flavor: FlavorId, amount: int, ti
         return False
     total = work.used.get((tenant, flavor), 0) + amount
     sure = guaranteed(work, tenant, flavor)
-    limit = {Tier.FLOOR: sure, Tier.GUARANTEED: sure, Tier.ENTITLED: max(sure, share.entitled)}
+    limit = {FLOOR: sure, GUARANTEED: sure, ENTITLED: max(sure, share.entitled)}
     if tier in limit and total > limit[tier]:
         return False
-    if tier is Tier.FLOOR and not _leaves_what_runs(work, lot, flavor, total):
+    if tier is FLOOR and not _leaves_what_runs(work, lot, flavor, total):
         return False
-    if tier is Tier.LEFTOVER and not leaves_what_others_keep(work, tenant, flavor, amount):
+    if tier is LEFTOVER and not leaves_what_others_keep(work, tenant, flavor, amount):
         return False
-    return tier <= Tier.GUARANTEED or not lot.missing or _clears_reservations(work, lot, flavor, amount)
+    return tier <= GUARANTEED or not lot.missing or _clears_reservations(work, lot, flavor, amount)
 
 
 def _leaves_what_runs(work: Allocation, lot: Lot, flavor: FlavorId, total: int) -> bool:
@@ -57,12 +57,12 @@ def _settled(work: Allocation, tenant: TenantId) -> dict[FlavorId, int]:
         return known[1]
     found: dict[FlavorId, int] = {}
     for lot in work.open[tenant]:
-        if lot.tier is Tier.GUARANTEED and not lot.is_kept and not lot.missing and not siblings(work, lot)[0].missing:
+        if lot.tier is GUARANTEED and not lot.is_kept and not lot.missing and not siblings(work, lot)[0].missing:
             for seat in lot.seats:
                 found[seat.flavor] = found.get(seat.flavor, 0) + seat.charge
     for run in work.layout.queues.runs.get(tenant, {}).values():
         for one in run.stretches:
-            if one.tier is Tier.GUARANTEED:
+            if one.tier is GUARANTEED:
                 found[run.flavor] = found.get(run.flavor, 0) + run.amount(one)
     work.settled[tenant] = work.departures, found
     return found

@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
-from policies.fleet.board import Board, Need, Order, Reach, Site, sited
+from policies.fleet.board import (
+    BOUND,
+    FOREIGN,
+    HELD,
+    LEFT,
+    REBIND,
+    SHARED,
+    UNBOUND,
+    Board,
+    Need,
+    Order,
+    Reach,
+    Site,
+    sited,
+)
 from policies.fleet.topology import divided, left_over, picks
-from policies.granting.reclaim import Tier
+from policies.granting.reclaim import ENTITLED
 from policies.model.inventory import Device, ScrubState, Worker
 from policies.model.naming import worker_id
 from policies.model.units import ClaimId, DeviceId, NodeId, SecurityDomain, WorkerId
 
 EFFORT = {
-    Reach.SHARED: 1, Reach.BOUND: 1, Reach.HELD: 0, Reach.UNBOUND: 1, Reach.REBIND: 2, Reach.LEFT: 3,
-    Reach.FOREIGN: 4,
+    SHARED: 1, BOUND: 1, HELD: 0, UNBOUND: 1, REBIND: 2, LEFT: 3,
+    FOREIGN: 4,
 }  # fmt: skip
 """What must be done to use a place, in classes: what was freed for the claim, then what disturbs nothing."""
+_EFFORTS = tuple(EFFORT[one] for one in Reach)
 APART = 1 + max(EFFORT.values())
 """Devices on one NVLink island come before those on two, whatever must be done first: a scrub is over in seconds."""
-NOBODY: dict[ClaimId, tuple[int, int]] = {}
-"""Holds a device that is kept for no claim."""
 NOWHERE: Order = (1 << 30, 0, 0, 0, ())
 """After every place."""
 
@@ -30,35 +43,43 @@ def order(board: Board, need: Need, site: Site) -> Order:
     Several devices on one NVLink island come before all that are apart, save those that were freed for the claim. What
     another domain's worker came to hold is no longer kept: a kubelet may have given it a device for another.
     """
-    is_kept = board.holder and all(need.claim in board.holder.get(one, ()) for one in site.devices)
-    effort = EFFORT[site.reach] + APART * divided(board, site.node, site.devices)
-    if is_kept and site.reach is not Reach.FOREIGN:
+    devices, reach, holder = site.devices, site.reach, board.holder
+    effort = _EFFORTS[reach] + APART * divided(board, site.node, devices)
+    if holder and reach is not FOREIGN and all(need.claim in holder.get(one, ()) for one in devices):
         effort = 0
-    return effort, board.score(need, site, board), site.reach, left_over(board, site.devices), site.devices
+    return effort, board.score(need, site, board), reach, left_over(board, devices), devices
 
 
-def sites_on(board: Board, need: Need, node: NodeId) -> Iterator[Site]:
-    """Yield the places on one host that are free for the need."""
+def sites_on(board: Board, need: Need, node: NodeId) -> Iterable[Site]:
+    """Return the places on one host that are free for the need."""
     if not board.has_host_room(need, node):
-        return iter(())
+        return ()
     return _single_sites(board, need, node) if need.devices == 1 else _multiple_sites(board, need, node)
 
 
-def candidates(board: Board, need: Need, node: NodeId) -> Iterator[Device]:
-    """Yield the devices of one host that the need might use, free or not."""
-    if node in need.avoid_nodes:
-        return
-    devices, is_guarded = board.survey.devices, bool(board.holder or board.survey.blind)
-    for one in board.hosts_of.get(need.flavor, {}).get(node, ()):
-        board.steps += 1
-        if one not in need.avoid_devices and not (is_guarded and _is_kept_from(board, devices[one], need)):
+def candidates(board: Board, need: Need, node: NodeId) -> Iterable[Device]:
+    """Return the devices of one host that the need might use, free or not."""
+    return _open_to(board, need, _looked_at(board, need, node))
+
+
+def _looked_at(board: Board, need: Need, node: NodeId) -> Sequence[DeviceId]:
+    """Return the devices of one host; a look at each is a step of the search."""
+    devices = () if node in need.avoid_nodes else board.hosts_of.get(need.flavor, {}).get(node, ())
+    board.steps += len(devices)
+    return devices
+
+
+def _open_to(board: Board, need: Need, some: Iterable[DeviceId]) -> Iterator[Device]:
+    devices, avoid, is_guarded = board.survey.devices, need.avoid_devices, bool(board.holder or board.survey.blind)
+    for one in some:
+        if one not in avoid and not (is_guarded and _is_kept_from(board, devices[one], need)):
             yield devices[one]
 
 
 def _is_kept_from(board: Board, device: Device, need: Need) -> bool:
-    holders = board.holder.get(device.id, NOBODY)
-    is_foreign = bool(holders) and need.claim not in holders and not _ends_before(board, device, need)
-    if is_foreign and any(_binds(claim, strength, need) for claim, strength in holders.items()):
+    holders = board.holder.get(device.id)
+    is_foreign = holders and need.claim not in holders and not _ends_before(board, device, need)
+    if holders and is_foreign and any(_binds(claim, strength, need) for claim, strength in holders.items()):
         return True
     return device.domain != need.domain and device.domain in board.survey.blind
 
@@ -74,7 +95,7 @@ def _binds(claim: ClaimId, strength: tuple[int, int], need: Need) -> bool:
 
     What would only borrow keeps nothing from what its tenant is entitled to, of whatever class.
     """
-    if -strength[0] > Tier.ENTITLED >= -need.strength[0]:
+    if -strength[0] > ENTITLED >= -need.strength[0]:
         return False
     if claim.partition(":")[0] == need.claim.partition(":")[0]:
         return strength[1] >= need.strength[1]
@@ -86,29 +107,29 @@ def _fits(board: Board, need: Need, device: DeviceId) -> bool:
 
 
 def _single_sites(board: Board, need: Need, node: NodeId) -> Iterator[Site]:
-    for device in candidates(board, need, node):
-        if not _fits(board, need, device.id) or board.foreigners(device.id, need.domain):
-            continue
-        reach = _reach(board, need, device)
+    free, memory, domain = board.free_millis, board.free_memory, need.domain
+    millis, memory_mib = need.gpu_millis, need.memory_mib
+    roomy = [one for one in _looked_at(board, need, node) if free[one] >= millis and memory[one] >= memory_mib]
+    for device in _open_to(board, need, roomy):
+        reach = None if board.foreigners(device.id, domain) else _reach(board, need, device)
         if reach is not None:
             yield _site(board, need, (device.id,), reach)
 
 
 def _reach(board: Board, need: Need, device: Device) -> Reach | None:
     """Say what it takes to use the device for the need; None if a worker that would have to end still carries work."""
-    ending = ending_for(board, need, device.id)
-    if not all(_can_end(board, one) for one in ending):
+    ending, worker = ending_for(board, need, device.id), board.worker_of.get(device.id)
+    if ending and not all(_can_end(board, one) for one in ending):
         return None
-    worker = board.worker_of.get(device.id)
-    if any(one.domain != need.domain for one in ending):
-        return Reach.FOREIGN
+    if ending and any(one.domain != need.domain for one in ending):
+        return FOREIGN
     if worker is None:
         return _unbound(board, need, device)
     if ending:
-        return Reach.REBIND
+        return REBIND
     if len(worker.devices) > 1:
-        return None if carries(board, worker, need) else Reach.REBIND
-    return Reach.BOUND if board.is_idle(device.id) else Reach.SHARED
+        return None if carries(board, worker, need) else REBIND
+    return BOUND if board.is_idle(device.id) else SHARED
 
 
 def _can_end(board: Board, worker: Worker) -> bool:
@@ -134,11 +155,11 @@ def ending_for(board: Board, need: Need, device: DeviceId) -> list[Worker]:
 
 def _unbound(board: Board, need: Need, device: Device) -> Reach:
     if not board.is_idle(device.id):
-        return Reach.SHARED
+        return SHARED
     if need.claim in board.holder.get(device.id, ()):
-        return Reach.HELD
+        return HELD
     is_foreign = any(_last_domain(board, one) not in (None, need.domain) for one in board.beside(device.id))
-    return Reach.LEFT if is_foreign else Reach.UNBOUND
+    return LEFT if is_foreign else UNBOUND
 
 
 def _last_domain(board: Board, device: DeviceId) -> SecurityDomain | None:
@@ -173,9 +194,9 @@ def _multiple_sites(board: Board, need: Need, node: NodeId) -> Iterator[Site]:
         return
     own = {w.id: w for one in free if (w := board.worker_of.get(one.id)) and w.domain == need.domain}
     for worker in (one for one in own.values() if not carries(board, one, need)):
-        inside = {one.id: Reach.BOUND for one in free if one.id in worker.devices}
+        inside = {one.id: BOUND for one in free if one.id in worker.devices}
         for chosen in picks(board, need.devices, inside):
-            yield _site(board, need, chosen, Reach.BOUND)
+            yield _site(board, need, chosen, BOUND)
     loose = {one.id: _reach_of_many(board, need, one.id) for one in free if _is_loose(board, need, one)}
     for chosen in picks(board, need.devices, loose):
         yield _site(board, need, chosen, max(loose[one] for one in chosen))
@@ -200,7 +221,7 @@ def _is_loose(board: Board, need: Need, device: Device) -> bool:
 
 def _reach_of_many(board: Board, need: Need, device: DeviceId) -> Reach:
     if board.in_the_way(device, need.domain):
-        return Reach.FOREIGN
+        return FOREIGN
     if board.worker_of.get(device) is not None:
-        return Reach.REBIND
+        return REBIND
     return _unbound(board, need, board.survey.devices[device])

@@ -10,7 +10,7 @@ from policies.granting.alike import Alike
 from policies.granting.apart import single_out
 from policies.granting.limits import guaranteed, not_lent
 from policies.granting.queues import Run
-from policies.granting.reclaim import Lot, Tier
+from policies.granting.reclaim import FLOOR, GUARANTEED, Lot
 from policies.granting.working import Allocation, amounts, first_option, siblings
 from policies.model.units import ClaimId, FlavorId, TenantId
 
@@ -110,12 +110,12 @@ def _candidates(
     together: list[Alike | Run] = [*queues.runs.get(tenant, {}).values(), *queues.alike.get(tenant, {}).values()]
     for of_equals in together:
         for one in of_equals.stretches:
-            if one.tier > Tier.GUARANTEED and not one.has_failed and _may_stay(of_equals.lots[one.begin]):
+            if one.tier > GUARANTEED and not one.has_failed and _may_stay(of_equals.lots[one.begin]):
                 yield islice(of_equals.lots, one.begin, one.end)
 
 
 def _is_candidate(lot: Lot) -> bool:
-    return lot.tier > Tier.GUARANTEED and not lot.is_kept and not lot.has_failed and _may_stay(lot)
+    return lot.tier > GUARANTEED and not lot.is_kept and not lot.has_failed and _may_stay(lot)
 
 
 def _may_stay(lot: Lot) -> bool:
@@ -152,7 +152,7 @@ def _raised(work: Allocation, sure: Sure, parent: TenantId, lot: Lot, told: Fami
             work.pooled[sibling, flavor] = sure.get((sibling, flavor), 0) - shares[sibling].guaranteed
         told.add(family)
     single_out(work, lot)
-    lot.tier = Tier.FLOOR if is_floor else Tier.GUARANTEED
+    lot.tier = FLOOR if is_floor else GUARANTEED
     return True
 
 
@@ -167,7 +167,7 @@ def _has_left(work: Allocation, sure: Sure, parent: TenantId, child: TenantId, f
 
 def _follows_its_minimum(work: Allocation, lot: Lot) -> bool:
     base = siblings(work, lot)[0]
-    may_come = base.tier <= Tier.GUARANTEED and not base.has_failed
+    may_come = base.tier <= GUARANTEED and not base.has_failed
     return lot.is_base or not base.is_base or base.is_kept or may_come
 
 

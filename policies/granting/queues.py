@@ -10,7 +10,7 @@ from itertools import chain
 from policies.evidence.survey import Survey
 from policies.fleet.board import Seat
 from policies.granting.alike import Alike, Stretch, cut, in_order, waits_alike
-from policies.granting.reclaim import Lot, Terms, Tier
+from policies.granting.reclaim import FLOOR, GUARANTEED, NONE, Lot, Terms, Tier
 from policies.model.units import ClaimId, FlavorId, TenantId
 from policies.wishes.admission import Ask
 
@@ -51,7 +51,7 @@ class Run:
         self.lots.insert(place, lot)
         self.charges.insert(place, lot.seats[0].charge)
         if place < self.sure:
-            lot.tier, lot.is_kept = Tier.FLOOR if place < self.floor else Tier.GUARANTEED, True
+            lot.tier, lot.is_kept = FLOOR if place < self.floor else GUARANTEED, True
             self.floor += place < self.floor
             self.sure += 1
 
@@ -69,13 +69,13 @@ class Run:
         """
         floor = sure = 0
         for one in rated:
-            if one.tier > Tier.GUARANTEED:
+            if one.tier > GUARANTEED:
                 break
-            floor, sure = one.end if one.tier is Tier.FLOOR else floor, one.end
+            floor, sure = one.end if one.tier is FLOOR else floor, one.end
         for lot in self.lots[min(self.floor, floor) : min(max(self.floor, floor), sure)]:
-            lot.tier = Tier.FLOOR if floor > self.floor else Tier.GUARANTEED
+            lot.tier = FLOOR if floor > self.floor else GUARANTEED
         for lot in self.lots[max(self.sure, floor) : sure]:
-            lot.tier = Tier.GUARANTEED
+            lot.tier = GUARANTEED
         for lot in self.lots[self.sure : sure]:
             lot.is_kept = True
         for lot in self.lots[sure : self.sure]:
@@ -251,7 +251,7 @@ class Queues:
         alike = [one.lots for classes in self.alike.values() for one in classes.values()]
         for lots in (*self.apart.values(), *some, *alike):
             for lot in lots:
-                lot.tier, lot.is_kept, lot.has_failed = Tier.NONE, False, False
+                lot.tier, lot.is_kept, lot.has_failed = NONE, False, False
 
     def _run_of(self, lot: Lot) -> Run:
         runs, key = self.runs.get(lot.ask.tenant.id), (-lot.order[0], lot.seats[0].flavor)

@@ -15,6 +15,7 @@ from policies.granting.granting import choices, is_backing_off, need_of, seat_at
 from policies.granting.limits import is_allowed
 from policies.granting.movable import forget_weak, weak_nodes
 from policies.granting.reclaim import (
+    GUARANTEED,
     Lot,
     Tier,
     Victims,
@@ -61,7 +62,7 @@ def rearrange(work: Allocation, lot: Lot, tier: Tier) -> bool:
     Quotas count what a tenant holds, places are indivisible: what a tenant is guaranteed may be spread over devices of
     which none comes free alone. Only for floors and guarantees; whoever moves keeps its rung, its flavor and its right.
     """
-    if work.is_gentle or tier > Tier.GUARANTEED or not may_displace(work.victims, lot, tier):
+    if work.is_gentle or tier > GUARANTEED or not may_displace(work.victims, lot, tier):
         return False
     if not has_base(work, lot) or is_backing_off(work, lot):
         return False

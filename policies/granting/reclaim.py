@@ -30,6 +30,8 @@ class Tier(IntEnum):
     NONE = 5
 
 
+FLOOR, GUARANTEED, ENTITLED, LEFTOVER, NONE = Tier
+"""The same by themselves: an enumeration looks each of its members up whenever it is named."""
 Terms = tuple[TenantId, int, int, int, bool, tuple[int | None, int | None], ModelId | None]
 """What decides over a waiting lot beside what is there; see ``sharing.terms_of``."""
 
@@ -42,7 +44,7 @@ class Lot:
     size: int
     is_base: bool
     seats: list[Seat] = field(default_factory=list)
-    tier: Tier = Tier.NONE
+    tier: Tier = NONE
     is_kept: bool = False
     has_failed: bool = False
     claim_lots: Sequence[Lot] = ()
@@ -122,7 +124,7 @@ def price_for(victims: Victims, lot: Lot, tier: Tier) -> Callable[[Seat], int | 
             return None
         if seat.group is None:
             return None
-        weaker = (Tier.NONE - owner.tier) * 1_000_000_000
+        weaker = (NONE - owner.tier) * 1_000_000_000
         return 0 if seat.group.id in victims.draining else weaker + 1 + cost(victims.survey, seat.group)
 
     return price
@@ -137,9 +139,9 @@ def anybodys_price(victims: Victims, tier: Tier) -> Callable[[Seat], int | None]
             return 0
         if owner.is_kept or seat.group is None or not owner.ask.rank.preemptible:
             return None
-        if tier is Tier.LEFTOVER and not owner.ask.idle and not _leaves_for_the_mode(owner):
+        if tier is LEFTOVER and not owner.ask.idle and not _leaves_for_the_mode(owner):
             return None
-        weaker = (Tier.NONE - owner.tier) * 1_000_000_000
+        weaker = (NONE - owner.tier) * 1_000_000_000
         return 0 if seat.group.id in victims.draining else weaker + 1 + cost(victims.survey, seat.group)
 
     return price
@@ -150,7 +152,7 @@ def _may_take(victims: Victims, lot: Lot, tier: Tier, owner: Lot, seat: Seat) ->
     is_its_own = ask.claim.id == lot.ask.claim.id
     if is_its_own or ask.domain in survey.blind or not ask.rank.preemptible or is_unseen(survey, seat):
         return False
-    if _leaves_for_the_mode(owner) and tier is Tier.LEFTOVER:
+    if _leaves_for_the_mode(owner) and tier is LEFTOVER:
         return True
     if _is_given_up(owner, tier):
         return _has_run_long_enough(victims, lot, tier, owner, seat)
@@ -158,7 +160,7 @@ def _may_take(victims: Victims, lot: Lot, tier: Tier, owner: Lot, seat: Seat) ->
         return False
     if not ask.idle and owner.ask.tenant.id == lot.ask.tenant.id and not _outranks(lot, owner):
         return False
-    if tier is Tier.LEFTOVER and not ask.idle:
+    if tier is LEFTOVER and not ask.idle:
         return False
     if not _can_spare(victims, lot, tier, (seat,), {}):
         return False
@@ -167,12 +169,12 @@ def _may_take(victims: Victims, lot: Lot, tier: Tier, owner: Lot, seat: Seat) ->
 
 def _leaves_for_the_mode(owner: Lot) -> bool:
     """Say whether the lot is paused and has no right: once every right was served it leaves, whoever comes after it."""
-    return owner.ask.paused and owner.tier is Tier.NONE
+    return owner.ask.paused and owner.tier is NONE
 
 
 def _is_given_up(owner: Lot, tier: Tier) -> bool:
     """Say whether the lot found no room for all of its replicas: those that stand alone keep nobody from a right."""
-    return owner.has_failed and owner.missing > 0 and tier <= Tier.ENTITLED
+    return owner.has_failed and owner.missing > 0 and tier <= ENTITLED
 
 
 def _can_spare(
@@ -188,7 +190,7 @@ def _can_spare(
     owner, flavor = victims.lot_of[id(seats[0])], seats[0].flavor
     if owner.missing or owner.ask.tenant.id == lot.ask.tenant.id:
         return True
-    if tier is Tier.LEFTOVER and _leaves_for_the_mode(owner):
+    if tier is LEFTOVER and _leaves_for_the_mode(owner):
         return True
     lost, least = _lost_with(victims, seats)
     for tenant in _apart(victims.survey, owner.ask.tenant, lot.ask.tenant):
@@ -199,7 +201,7 @@ def _can_spare(
             continue
         sure = share.guaranteed + victims.pooled.get((tenant, flavor), 0)
         is_bare = stands - lost < share.floor and stands - lost + least <= sure
-        is_its_own = stands <= sure and tier is not Tier.FLOOR and not owner.ask.paused
+        is_its_own = stands <= sure and tier is not FLOOR and not owner.ask.paused
         if is_bare or is_its_own:
             victims.spared.add(owner.ask.tenant.id)
             return False
@@ -254,7 +256,7 @@ def may_be_moved(victims: Victims, lot: Lot, tier: Tier, owner: Lot, seat: Seat)
 
 
 def _has_run_long_enough(victims: Victims, lot: Lot, tier: Tier, owner: Lot, seat: Seat) -> bool:
-    is_foreign_floor = tier is Tier.FLOOR and owner.ask.tenant.id != lot.ask.tenant.id
+    is_foreign_floor = tier is FLOOR and owner.ask.tenant.id != lot.ask.tenant.id
     ran_ms = victims.survey.now_ms - (seat.group.since_ms if seat.group else victims.survey.now_ms)
     return is_foreign_floor or ran_ms >= owner.ask.rank.min_runtime_s * 1000
 
@@ -274,7 +276,7 @@ def is_unseen(survey: Survey, seat: Seat) -> bool:
 def may_displace(victims: Victims, lot: Lot, tier: Tier) -> bool:
     """Say whether the lot may ask others to leave now: not in its cool-down, not before its class's delay."""
     survey, claim = victims.survey, lot.ask.claim
-    if tier is Tier.FLOOR:
+    if tier is FLOOR:
         return True
     remembered = survey.remembered.get(claim.id)
     if remembered is None:
@@ -288,7 +290,7 @@ def may_displace(victims: Victims, lot: Lot, tier: Tier) -> bool:
 
 def is_within_budget(victims: Victims, seats: tuple[Seat, ...], tier: Tier) -> bool:
     """Say whether so many more evictions are allowed in this window; floors are outside the budget."""
-    return tier is Tier.FLOOR or len(_newly(victims, seats)) <= victims.budget
+    return tier is FLOOR or len(_newly(victims, seats)) <= victims.budget
 
 
 def _newly(victims: Victims, seats: tuple[Seat, ...]) -> set[GroupId]:
@@ -305,7 +307,7 @@ def reason_for(victims: Victims, lot: Lot, owner: Lot, tier: Tier) -> EvictionRe
         return EvictionReason.IDLE
     if owner.ask.tenant.id == lot.ask.tenant.id:
         return EvictionReason.PREEMPT if lot.ask.value > owner.ask.value else EvictionReason.REBALANCE
-    takes_back = tier <= Tier.GUARANTEED or _is_within_nominal(victims, lot, owner)
+    takes_back = tier <= GUARANTEED or _is_within_nominal(victims, lot, owner)
     return EvictionReason.RECLAIM if takes_back else EvictionReason.REBALANCE
 
 
@@ -334,7 +336,7 @@ Taken = tuple[Seat, "Lot | None", "tuple[EvictionReason, ClaimId | None, int] | 
 
 def record(victims: Victims, lot: Lot, tier: Tier, seats: tuple[Seat, ...]) -> list[Taken]:
     """Take the replicas from their lots and note for whom they leave. Return what ``restore`` needs."""
-    if tier is not Tier.FLOOR:
+    if tier is not FLOOR:
         victims.budget -= len(_newly(victims, seats))
     taken: list[Taken] = []
     for seat in seats:

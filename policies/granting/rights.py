@@ -14,15 +14,13 @@ from policies.granting.granting import choices
 from policies.granting.limits import guaranteed
 from policies.granting.parting import give_up_what_may_not_stay
 from policies.granting.queues import Order
-from policies.granting.reclaim import Lot, Tier, is_unseen
+from policies.granting.reclaim import ENTITLED, FLOOR, GUARANTEED, LEFTOVER, NONE, Lot, Tier, is_unseen
 from policies.granting.steady import LAST, Given, Way
 from policies.granting.working import Allocation, amounts, siblings
 from policies.model.units import FlavorId, TenantId
 from policies.shares.entitlement import Share
 from policies.wishes.admission import Option
 
-FLOOR, GUARANTEED, ENTITLED, LEFTOVER = Tier.FLOOR, Tier.GUARANTEED, Tier.ENTITLED, Tier.LEFTOVER
-"""For the loops over all lots: an enumeration looks its members up each time."""
 Amounts = dict[FlavorId, int]
 
 
@@ -94,6 +92,8 @@ class _Cursor:
     alike: Alike
     option: Option | None
     """The one that they have; None if they have several."""
+    amount: int
+    """What each of them counts with that, in millis."""
     ahead: list[Stretch]
     """What is still to be rated, the next one last."""
     rated: list[Stretch] = field(default_factory=list)
@@ -161,8 +161,9 @@ def _bands(ways: Sequence[Way], cursors: Sequence[_Cursor]) -> list[_Band]:
 
 
 def _cursor(alike: Alike) -> _Cursor:
-    options = alike.lots[0].ask.options
-    return _Cursor(alike, options[0] if len(options) == 1 else None, alike.stretches[::-1])
+    options, size = alike.lots[0].ask.options, alike.lots[0].size
+    option = options[0] if len(options) == 1 else None
+    return _Cursor(alike, option, 0 if option is None else option.charge * size, alike.stretches[::-1])
 
 
 def _advance(work: Allocation, band: _Band, order: Order, now: Given) -> None:
@@ -190,8 +191,12 @@ def _give(work: Allocation, cursor: _Cursor, lot: Lot, now: Given) -> Tier:
         tier, needs = _strongest(work, lot, now.used, now.sure)
         _count(now, tier, needs)
         return tier
-    flavor, amount = cursor.option.flavor, cursor.option.charge * lot.size
-    tier = _tier(work, lot, flavor, (now.used[flavor], now.sure[flavor]), amount)
+    flavor, amount, ask = cursor.option.flavor, cursor.amount, lot.ask
+    share, before = now.shares[flavor], (now.used[flavor], now.sure[flavor])
+    if share is not None and ask.rank.preemptible and not ask.paused and not ask.idle:
+        tier = _covered(share, before, amount, now.most[flavor])
+    else:
+        tier = _tier(work, lot, flavor, before, amount)
     if tier <= ENTITLED:
         now.used[flavor] += amount
         if tier <= GUARANTEED:
@@ -223,12 +228,17 @@ def _rate_one(work: Allocation, lot: Lot, now: Given, beyond: dict[int, Tier]) -
 
 
 def _right_of_plain(work: Allocation, lot: Lot, now: Given, share: Share, seat: Seat) -> Tier:
-    used, sure = now.used[seat.flavor], now.sure[seat.flavor]
-    if sure + seat.charge <= now.most[seat.flavor]:
-        tier = FLOOR if sure < share.floor else GUARANTEED
-    else:
-        tier = ENTITLED if used + seat.charge <= share.entitled else LEFTOVER
+    before = now.used[seat.flavor], now.sure[seat.flavor]
+    tier = _covered(share, before, seat.charge, now.most[seat.flavor])
     return tier if lot.is_base else max(tier, _right_of_base(work, lot))
+
+
+def _covered(share: Share, before: tuple[int, int], amount: int, most: int) -> Tier:
+    """Return the right of what may leave and is neither idle nor paused, after so much is used and guaranteed."""
+    used, sure = before
+    if sure + amount <= most:
+        return FLOOR if sure < share.floor else GUARANTEED
+    return ENTITLED if used + amount <= share.entitled else LEFTOVER
 
 
 def _stand_on_the_strongest(work: Allocation, lot: Lot, now: Given) -> None:
@@ -285,35 +295,35 @@ def _strongest(work: Allocation, lot: Lot, used: Amounts, sure: Amounts) -> tupl
         needs = amounts(lot, option)
         tier = max(_tier(work, lot, flavor, (used[flavor], sure[flavor]), amount) for flavor, amount in needs.items())
         tier = max(tier, _right_of_base(work, lot))
-        if tier <= Tier.ENTITLED or not lot.missing:
+        if tier <= ENTITLED or not lot.missing:
             return tier, needs
         found.append((tier, needs))
-    return min(found, key=lambda one: one[0], default=(Tier.NONE, {}))
+    return min(found, key=lambda one: one[0], default=(NONE, {}))
 
 
 def _right_of_base(work: Allocation, lot: Lot) -> Tier:
     """Return the right of the claim's minimum: further replicas follow it and have none that is stronger."""
     base = siblings(work, lot)[0]
     if lot.is_base or not base.is_base or base.is_kept:
-        return Tier.FLOOR
-    return Tier.NONE if base.has_failed else base.tier
+        return FLOOR
+    return NONE if base.has_failed else base.tier
 
 
 def _tier(work: Allocation, lot: Lot, flavor: FlavorId, before: tuple[int, int], amount: int) -> Tier:
     share = work.shares[flavor].get(lot.ask.tenant.id)
     if share is None:
-        return Tier.NONE
+        return NONE
     used, sure = before
     fits = sure + amount <= guaranteed(work, lot.ask.tenant.id, flavor)
     may_stay = lot.ask.rank.preemptible or bool(lot.seats) or sure + amount <= share.nominal
     if sure < share.floor and fits and not lot.ask.idle and may_stay:
         return FLOOR
     if lot.ask.paused:
-        return Tier.NONE
+        return NONE
     if lot.ask.idle:
         return LEFTOVER
     if fits and may_stay:
         return GUARANTEED
     if not lot.ask.rank.preemptible and not lot.seats:
-        return Tier.NONE
+        return NONE
     return ENTITLED if used + amount <= share.entitled else LEFTOVER

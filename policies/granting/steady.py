@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from policies.granting.alike import Stretch, in_order, joined
 from policies.granting.booking import count
 from policies.granting.queues import Order, Run
-from policies.granting.reclaim import Tier
+from policies.granting.reclaim import ENTITLED, FLOOR, GUARANTEED, LEFTOVER, NONE
 from policies.granting.working import Allocation
 from policies.model.units import FlavorId, TenantId
 from policies.shares.entitlement import Share
@@ -59,15 +59,15 @@ class Way:
         """
         flavor, charges, share = self.run.flavor, self.run.charges, given.shares.get(self.run.flavor)
         if share is None:
-            joined(self.rated, Stretch(begin, end, Tier.NONE))
+            joined(self.rated, Stretch(begin, end, NONE))
             return
         while begin < end:
             sure, most = given.sure[flavor], given.most[flavor]
             fit = _fitting(charges, begin, end, most - sure, self.run.sure)
             floor = _reaching(charges, begin, fit, share.floor - sure, self.run.floor)
             amount = sum(charges[begin:fit])
-            joined(self.rated, Stretch(begin, floor, Tier.FLOOR))
-            joined(self.rated, Stretch(floor, fit, Tier.GUARANTEED))
+            joined(self.rated, Stretch(begin, floor, FLOOR))
+            joined(self.rated, Stretch(floor, fit, GUARANTEED))
             given.sure[flavor] += amount
             given.used[flavor] += amount
             begin = _next(charges, fit, end, most - given.sure[flavor])
@@ -78,9 +78,9 @@ class Way:
         while begin < end:
             fit = _fitting(charges, begin, end, most - given.used[flavor], end)
             given.used[flavor] += sum(charges[begin:fit])
-            joined(self.rated, Stretch(begin, fit, Tier.ENTITLED))
+            joined(self.rated, Stretch(begin, fit, ENTITLED))
             begin = _next(charges, fit, end, most - given.used[flavor])
-            joined(self.rated, Stretch(fit, begin, Tier.LEFTOVER))
+            joined(self.rated, Stretch(fit, begin, LEFTOVER))
 
 
 def _fitting(charges: Sequence[int], begin: int, end: int, room: int, guess: int) -> int:
@@ -134,7 +134,7 @@ def reopen(work: Allocation) -> None:
             count(work, tenant, run.flavor, -sum(run.charges[run.floor : run.sure]))
             for lot in run.lots[run.floor : run.sure]:
                 lot.is_kept = False
-            run.stretches.insert(0, Stretch(run.floor, run.sure, Tier.GUARANTEED))
+            run.stretches.insert(0, Stretch(run.floor, run.sure, GUARANTEED))
             run.sure = run.floor
 
 
