@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice, pairwise
 
 from policies.granting.alike import Alike
@@ -22,6 +23,18 @@ Families = set[tuple[TenantId | None, FlavorId]]
 """Parents of which all children know what they may have beside their share, or less than it."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """From a tenant to the top of the tree, past a parent that has something left."""
+
+    path: Sequence[TenantId]
+    """The tenant first."""
+    below: Sequence[TenantId]
+    """Those of them that are below the parent."""
+    above: Sequence[tuple[TenantId, TenantId]]
+    """The parent and those above it, each after its child."""
+
+
 def pool(work: Allocation, sure_of: Mapping[TenantId, Mapping[FlavorId, int]]) -> None:
     """Raise the first lots without a right that still fit into what their parents are guaranteed.
 
@@ -35,20 +48,33 @@ def pool(work: Allocation, sure_of: Mapping[TenantId, Mapping[FlavorId, int]]) -
     """
     sure = _with_above(work, sure_of)
     left = [one for one in _parents(work) if _has_any_left(work, sure, one)]
-    below = {tenant: _above(work, tenant) for tenant in work.open} if left else {}
+    paths = {tenant: [tenant, *_above(work, tenant)] for tenant in work.open} if left else {}
     told: Families = set()
     for parent in sorted(left, key=lambda one: (-len(_above(work, one)), one)):
+        ways = {tenant: _way(path, path.index(parent, 1)) for tenant, path in paths.items() if parent in path[1:]}
         missed = set[tuple[object, ...]]()
         misses = {False: 0, True: 0}  # what a mode pauses may have a floor alone, and keeps nobody else from more
-        for lot in _in_order(work, [tenant for tenant, above in below.items() if parent in above]):
-            if misses[lot.ask.paused] < MOST_MISSES:
-                what = lot.ask.tenant.id, lot.ask.paused, tuple(amounts(lot, first_option(lot)).items())
-                is_raised = what not in missed and _raised(work, sure, parent, lot, told)
+        for lot in _in_order(work, list(ways)):
+            is_paused = lot.ask.paused
+            if misses[is_paused] < MOST_MISSES:
+                what = lot.ask.tenant.id, is_paused, _counted(lot)
+                is_raised = what not in missed and _raised(work, sure, ways[lot.ask.tenant.id], lot, told)
                 if not is_raised and _follows_its_minimum(work, lot):
                     missed.add(what)  # what is left only becomes less
-                misses[lot.ask.paused] = 0 if is_raised else misses[lot.ask.paused] + 1
+                misses[is_paused] = 0 if is_raised else misses[is_paused] + 1
             if misses[False] >= MOST_MISSES:
                 break
+
+
+def _way(path: Sequence[TenantId], index: int) -> _Way:
+    return _Way(path, path[:index], list(pairwise(path[index - 1 :])))
+
+
+def _counted(lot: Lot) -> tuple[tuple[FlavorId, int], ...]:
+    """Return what the lot counts per flavor."""
+    if lot.size == 1 == len(lot.seats):
+        return ((lot.seats[0].flavor, lot.seats[0].charge),)
+    return tuple(amounts(lot, first_option(lot)).items())
 
 
 def _with_above(work: Allocation, sure_of: Mapping[TenantId, Mapping[FlavorId, int]]) -> Sure:
@@ -123,30 +149,29 @@ def _may_stay(lot: Lot) -> bool:
     return may_stay and bool(lot.ask.options) and not lot.ask.idle
 
 
-def _raised(work: Allocation, sure: Sure, parent: TenantId, lot: Lot, told: Families) -> bool:
-    """Give the lot a guarantee if it fits into what its parent has left, and take it from the siblings' parts.
+def _raised(work: Allocation, sure: Sure, way: _Way, lot: Lot, told: Families) -> bool:
+    """Give the lot a guarantee if it fits into what the parent has left, and take it from the siblings' parts.
 
     ``told`` is added to. Of a family that is among these only the one that holds more now is told anew: what is given
     away below others changes before any of their family is told, since the lowest parents come first.
     """
-    path = [lot.ask.tenant.id, *_above(work, lot.ask.tenant.id)]
-    needs = amounts(lot, first_option(lot))
+    needs = _counted(lot)
     if len(needs) != 1 or not _follows_its_minimum(work, lot):
         return False
-    (flavor, amount), below = next(iter(needs.items())), path[: path.index(parent)]
+    flavor, amount = needs[0]
     shares = work.shares[flavor]
-    if any(one not in shares for one in path):
+    if any(one not in shares for one in way.path):
         return False
-    if not all(_has_left(work, sure, one, child, flavor, amount) for child, one in pairwise(path) if one not in below):
+    if not all(_has_left(work, sure, one, child, flavor, amount) for child, one in way.above):
         return False
-    if any(sure.get((one, flavor), 0) + amount > shares[one].cap for one in below):
+    if any(sure.get((one, flavor), 0) + amount > shares[one].cap for one in way.below):
         return False
-    is_floor = any(sure.get((one, flavor), 0) < shares[one].floor for one in path)
+    is_floor = any(sure.get((one, flavor), 0) < shares[one].floor for one in way.path)
     if lot.ask.paused and not is_floor:
         return False
-    for one in path:
+    for one in way.path:
         sure[one, flavor] = sure.get((one, flavor), 0) + amount
-    for one in below:
+    for one in way.below:
         family = work.survey.tenants[one].parent, flavor
         for sibling in (one,) if family in told else _children(work, family[0]):
             work.pooled[sibling, flavor] = sure.get((sibling, flavor), 0) - shares[sibling].guaranteed
@@ -166,9 +191,10 @@ def _has_left(work: Allocation, sure: Sure, parent: TenantId, child: TenantId, f
 
 
 def _follows_its_minimum(work: Allocation, lot: Lot) -> bool:
+    if lot.is_base:
+        return True
     base = siblings(work, lot)[0]
-    may_come = base.tier <= GUARANTEED and not base.has_failed
-    return lot.is_base or not base.is_base or base.is_kept or may_come
+    return not base.is_base or base.is_kept or (base.tier <= GUARANTEED and not base.has_failed)
 
 
 def _children(work: Allocation, parent: TenantId | None) -> Iterator[TenantId]:
