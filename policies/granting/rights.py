@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from policies.fleet.board import Seat
 from policies.granting.alike import Alike, Stretch, joined
 from policies.granting.apart import look_apart
-from policies.granting.displacing import Moment
 from policies.granting.granting import choices
 from policies.granting.limits import guaranteed
 from policies.granting.parting import give_up_what_may_not_stay
@@ -63,8 +62,6 @@ def rate_anew(work: Allocation, lot: Lot) -> None:
     _stand_on_the_strongest(work, lot, now)
     if lot.missing:
         lot.tier, _ = _strongest(work, lot, now.used, now.sure)
-    for _, hosts in work.roomy.values():
-        hosts.moment = Moment()  # prices rest on rights
 
 
 def given(work: Allocation, tenant: TenantId) -> Given:
