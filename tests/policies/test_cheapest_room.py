@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 
 from policies.decide import decide
-from policies.granting.displacing import Weak, find_by_displacing
+from policies.granting.displacing import Moment, Weak, find_by_displacing
 from policies.model.inventory import Node
 from policies.model.memory import Memory
 from policies.model.workload import Shape
@@ -109,6 +109,32 @@ def test_room_is_looked_for_on_the_hosts_that_are_named_alone(seed):
     only = {name: one for name, one in standing.items() if one[0].startswith("n1")}
     here = [one for one in devices if one.node == "n1"]
     assert (None if site is None else site.cost) == least(here, free, only, 1, 1000, 0)
+
+
+@MANY
+@given(SEEDS)
+def test_what_is_known_of_a_moment_changes_neither_what_is_found_nor_who_is_asked_about_nor_the_steps(seed):
+    """Some look one after the other, each with its own say over who may leave; now and then somebody goes."""
+    dice = Dice(seed)
+    work, _, _, standing = fleet(dice, dice.choice(((500, 1000), (1000,), (100, 250, 500))), 1)
+    board, known, anew = work.board, Weak(frozenset(HOSTS), moment=Moment()), Weak(frozenset(HOSTS))
+    needs = [replace(wanting(millis), devices=count) for millis, count in ((1000, 2), (1000, 1), (250, 1))]
+    for _ in range(12):
+        need, told = dice.choice(needs), []
+        must_stay = {name for name in standing if dice.random() < 0.2}
+        for hosts in (known, anew):
+            asked, steps = set(), board.steps
+
+            def price(seat, must_stay=must_stay, asked=asked):
+                asked.add(seat.claim)
+                return None if seat.claim in must_stay else standing[seat.claim][2]
+
+            site = find_by_displacing(board, need, price, lambda seat: (standing[seat.claim][2] or 0) // 2, hosts)
+            told.append((site, asked, board.steps - steps))
+        assert told[0] == told[1]
+        there = [seat for some in board.seats.values() for seat in some]
+        if there and dice.random() < 0.2:
+            board.leave(dice.choice(there))
 
 
 @pytest.mark.parametrize("much", [7, 12])
