@@ -119,11 +119,15 @@ def _bound(board: Board, need: Need, weak: Weak, node: NodeId) -> int | None:
 
 
 def _least(board: Board, need: Need, anybodys: Price, node: NodeId) -> int | None:
-    """Return a cost that making room on the host cannot fall below; None if it is impossible."""
+    """Return a cost that making room on the host cannot fall below; None if it is impossible.
+
+    A replica on several devices is paid once, by all of them together.
+    """
     costs = []
     for one in board.hosts_of.get(need.flavor, {}).get(node, ()):
-        known = [anybodys(seat) for seat in board.seats[one]]
-        movable = [cost for cost in known if cost is not None]
+        seats = board.seats[one]
+        known = [anybodys(seat) for seat in seats]
+        movable = [cost // len(seat.devices) for seat, cost in zip(seats, known, strict=True) if cost is not None]
         if need.is_part:
             costs.append(0 if board.free_millis[one] else min(movable, default=-1))
         else:
@@ -169,7 +173,8 @@ def _cheapest(board: Board, need: Need, price: Price, node: NodeId, free_to: Seq
     if len(found) < need.devices:
         return None
     found.sort(key=lambda one: one[:3])
-    chosen = _joined(board, need, found) or found[: need.devices]
+    chosen = _cheapest_together(need, found, price)
+    chosen = _joined(board, need, found, _total(chosen, price), price) or chosen
     devices = tuple(sorted(one for _, _, one, _ in chosen))
     victims = list(dict.fromkeys(seat for *_, some in chosen for seat in some))
     if not _makes_host_room(board, need, node, victims, price):
@@ -177,23 +182,35 @@ def _cheapest(board: Board, need: Need, price: Price, node: NodeId, free_to: Seq
     return _displacing_site(board, need, devices, victims, price)
 
 
-def _joined(board: Board, need: Need, found: list[Freed]) -> list[Freed] | None:
+def _cheapest_together(need: Need, found: list[Freed], price: Price) -> list[Freed]:
+    """Return those that cost least by themselves, or by their parts of what stands on several, whichever is less."""
+    apart = found[: need.devices]
+    if need.devices == 1 or all(len(seat.devices) == 1 for *_, leaving in found for seat in leaving):
+        return apart
+    by_part = sorted(
+        found, key=lambda one: (sum((price(seat) or 0) // len(seat.devices) for seat in one[3]), *one[1:3])
+    )
+    return min((apart, by_part[: need.devices]), key=lambda some: _total(some, price))
+
+
+def _joined(board: Board, need: Need, found: list[Freed], least: tuple[int, int], price: Price) -> list[Freed] | None:
     """Return those on one NVLink island that cost no more than the cheapest of all; None if there are none.
 
     Nobody moves for the sake of a link: of places that cost the same, the one on an island is taken.
     """
     if need.devices == 1:
         return None
-    least = _total(found[: need.devices])
     for island in {board.islands[one]: None for _, _, one, _ in found if one in board.islands}:
         inside = [one for one in found if one[2] in island][: need.devices]
-        if len(inside) == need.devices and _total(inside) == least:
+        if len(inside) == need.devices and _total(inside, price) == least:
             return inside
     return None
 
 
-def _total(some: list[Freed]) -> tuple[int, int]:
-    return sum(cost for cost, *_ in some), sum(count for _, count, *_ in some)
+def _total(some: list[Freed], price: Price) -> tuple[int, int]:
+    """Return what it costs that all of these come free, and how many leave: each once, on how many it may stand."""
+    victims = {id(seat): seat for *_, leaving in some for seat in leaving}
+    return sum(price(seat) or 0 for seat in victims.values()), len(victims)
 
 
 def _makes_host_room(board: Board, need: Need, node: NodeId, victims: list[Seat], price: Price) -> bool:

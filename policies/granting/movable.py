@@ -44,8 +44,8 @@ def _weak(work: Allocation, price: Price) -> Weak:
         for seat in some:
             node, cost = seat.node, price(seat)
             nodes.add(node)
-            if cost is not None and cost < least.get(node, NEVER):
-                least[node] = cost
+            if cost is not None and cost // len(seat.devices) < least.get(node, NEVER):
+                least[node] = cost // len(seat.devices)  # of each of its devices: it leaves them all at once
     return Weak(frozenset(nodes), least)
 
 

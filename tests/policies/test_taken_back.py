@@ -27,7 +27,7 @@ def begun(here: Crowd) -> Allocation:
     """The work of a decision with every lot rated and nothing granted."""
     work = lay_out(here.snapshot, here.policy, here.memory, NOW_MS).work
     begin_rating(work)
-    for tenant in sorted(work.queues):
+    for tenant in work.layout.queues.tenants:
         rate_all(work, tenant)
     return work
 
