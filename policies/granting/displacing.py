@@ -6,12 +6,15 @@ import heapq
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
+from math import comb
 
 from policies.fleet.board import BOUND, FOREIGN, Board, Kind, Need, Seat, Site, sited
 from policies.granting.places import candidates, carries, ending_for, may_end, worker_for
 from policies.model.inventory import Worker
 from policies.model.units import DeviceId, NodeId
 
+TRIED_TOGETHER = 128
+"""Sets of devices that are tried where replicas stand on several; a host with eight devices has no more."""
 TRIED_AS_SETS = 6
 """Replicas on one device of which every set is tried; with more, the cheapest leave first and the needless return."""
 
@@ -182,15 +185,21 @@ def _cheapest(board: Board, need: Need, price: Price, node: NodeId, free_to: Seq
     return _displacing_site(board, need, devices, victims, price)
 
 
-def _cheapest_together(need: Need, found: list[Freed], price: Price) -> list[Freed]:
-    """Return those that cost least by themselves, or by their parts of what stands on several, whichever is less."""
-    apart = found[: need.devices]
-    if need.devices == 1 or all(len(seat.devices) == 1 for *_, leaving in found for seat in leaving):
+def _cheapest_together(need: Need, found: list[Freed], price: Price) -> Sequence[Freed]:
+    """Return those that cost least together: who leaves for several devices is paid once, and frees all of them.
+
+    On a host with too many devices to try every set, those that cost least by themselves or, if that is less, by their
+    parts of what stands on several.
+    """
+    apart, many = found[: need.devices], need.devices
+    if many == 1 or len({id(seat) for *_, some in found for seat in some}) == sum(count for _, count, *_ in found):
         return apart
+    if comb(len(found), many) <= TRIED_TOGETHER:
+        return min(combinations(found, many), key=lambda some: _total(some, price))
     by_part = sorted(
         found, key=lambda one: (sum((price(seat) or 0) // len(seat.devices) for seat in one[3]), *one[1:3])
     )
-    return min((apart, by_part[: need.devices]), key=lambda some: _total(some, price))
+    return min((apart, by_part[:many]), key=lambda some: _total(some, price))
 
 
 def _joined(board: Board, need: Need, found: list[Freed], least: tuple[int, int], price: Price) -> list[Freed] | None:
@@ -207,7 +216,7 @@ def _joined(board: Board, need: Need, found: list[Freed], least: tuple[int, int]
     return None
 
 
-def _total(some: list[Freed], price: Price) -> tuple[int, int]:
+def _total(some: Sequence[Freed], price: Price) -> tuple[int, int]:
     """Return what it costs that all of these come free, and how many leave: each once, on how many it may stand."""
     victims = {id(seat): seat for *_, leaving in some for seat in leaving}
     return sum(price(seat) or 0 for seat in victims.values()), len(victims)

@@ -1,14 +1,17 @@
-"""What a place costs others: the least that it can cost anybody bounds it, and no host where it costs less is missed."""
+"""What a place costs others: the least that it can cost anybody bounds it, and no host that costs less is missed."""
 
 from __future__ import annotations
+
+from itertools import combinations
 
 import pytest
 
 from policies.fleet.board import Need
-from policies.granting.displacing import _least, _on_node, find_by_displacing
+from policies.granting.displacing import _least, _least_victims, _on_node, find_by_displacing
 from policies.granting.fitting import find
 from policies.granting.granting import need_of
 from policies.granting.movable import weak_hosts, weak_nodes
+from policies.granting.places import candidates
 from policies.granting.reclaim import Lot, Tier, anybodys_price, cost, price_for, record, restore
 from policies.granting.working import Allocation
 from tests.policies.crowds import NOW_MS, crowd
@@ -90,6 +93,24 @@ def test_the_cheapest_place_is_found_although_not_every_host_is_looked_at(part):
                     assert bound is not None
                     assert bound <= site.cost == sum(price(seat) or 0 for seat in site.victims)
     assert found
+
+
+def test_no_other_devices_of_a_host_come_free_for_less_also_where_replicas_stand_on_several():
+    several = 0
+    for seed in CROWDS:
+        work, wishes = asked(seed)
+        for lot, option in wishes:
+            need, price = need_of(work, lot, option, Tier.FLOOR), price_for(work.victims, lot, Tier.FLOOR)
+            for node in sorted(weak_nodes(work, Tier.FLOOR)) if need.devices > 1 else ():
+                site = _on_node(work.board, need, price, node)
+                freed = [_least_victims(work.board, need, one.id, price) for one in candidates(work.board, need, node)]
+                costs = [
+                    sum(price(seat) or 0 for seat in {id(seat): seat for seats in some for seat in seats}.values())
+                    for some in combinations([seats for seats in freed if seats is not None], need.devices)
+                ]
+                assert (site is None) or site.cost == min(costs)
+                several += site is not None and any(len(seat.devices) > 1 for seat in site.victims)
+    assert several
 
 
 @pytest.mark.parametrize("part", range(5))
