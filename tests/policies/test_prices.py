@@ -6,8 +6,8 @@ from itertools import combinations
 
 import pytest
 
-from policies.fleet.board import Need
-from policies.granting.displacing import _least, _least_victims, _on_node, find_by_displacing
+from policies.fleet.board import Need, Site
+from policies.granting.displacing import Price, _cheapest, _least, _least_victims, find_by_displacing
 from policies.granting.fitting import find
 from policies.granting.granting import need_of
 from policies.granting.movable import weak_hosts, weak_nodes
@@ -66,10 +66,16 @@ def test_a_place_costs_what_the_right_and_the_work_of_whoever_leaves_it_are_wort
     assert taken
 
 
+def on_host(work: Allocation, need: Need, price: Price, node: str) -> Site | None:
+    """The cheapest place on the host."""
+    devices = [one.id for one in candidates(work.board, need, node)]
+    return _cheapest(work.board, need, price, node, devices)
+
+
 def cheapest(work: Allocation, need: Need, lot: Lot, tier: Tier) -> int | None:
     """What the cheapest place costs, each host looked at."""
     price = price_for(work.victims, lot, tier)
-    sites = [_on_node(work.board, need, price, node) for node in sorted(weak_nodes(work, tier))]
+    sites = [on_host(work, need, price, node) for node in sorted(weak_nodes(work, tier))]
     return min((site.cost for site in sites if site is not None), default=None)
 
 
@@ -102,7 +108,7 @@ def test_no_other_devices_of_a_host_come_free_for_less_also_where_replicas_stand
         for lot, option in wishes:
             need, price = need_of(work, lot, option, Tier.FLOOR), price_for(work.victims, lot, Tier.FLOOR)
             for node in sorted(weak_nodes(work, Tier.FLOOR)) if need.devices > 1 else ():
-                site = _on_node(work.board, need, price, node)
+                site = on_host(work, need, price, node)
                 freed = [_least_victims(work.board, need, one.id, price) for one in candidates(work.board, need, node)]
                 costs = [
                     sum(price(seat) or 0 for seat in {id(seat): seat for seats in some for seat in seats}.values())
