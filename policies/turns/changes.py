@@ -33,7 +33,7 @@ class Change(Generic[K, N]):
 
     def leaves(self, count: int, known: Container[K]) -> int:
         """Return how many keys there are once it is applied to so many known ones."""
-        came = sum(1 for key in self.new if key not in known)
+        came = len(self.new) - sum(map(known.__contains__, self.new))
         return count - len(self.gone.keys() - self.new.keys()) + came
 
     def apply(self, known: dict[K, N]) -> None:
@@ -117,5 +117,5 @@ def _apart(before: Sequence[N], here: int, after: Sequence[N], there: int, key: 
 
 
 def _by_identity(before: Sequence[N], after: Sequence[N]) -> tuple[list[N], list[N]]:
-    old, new = dict(zip(map(id, before), before, strict=True)), dict(zip(map(id, after), after, strict=True))
-    return [old[one] for one in old.keys() - new.keys()], [new[one] for one in new.keys() - old.keys()]
+    old, new = set(map(id, before)), set(map(id, after))
+    return [one for one in before if id(one) not in new], [one for one in after if id(one) not in old]

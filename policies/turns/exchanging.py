@@ -127,14 +127,19 @@ def ask_again(
 ) -> set[ClaimId]:
     """Bring the wishes, what they add up to, and the lots up to date; return the claims that are not as before.
 
-    Asked are the dirty ones, those whose demand or order says something else, and those that change by themselves.
+    Asked are those of which something changed that a wish rests on, and those that change by themselves. Of the other
+    dirty ones something else is remembered, which may tell them apart from others.
     """
-    changed = set(dirty)
-    for name in dirty | standing.volatile | asking:
+    changed, asked, of_claim = set(dirty), standing.volatile | asking, standing.work.of_claim
+    for name in dirty - asked:
+        standing.work.layout.queues.tell_apart(of_claim.get(name, ()), seen)
+    for name in asked:
         claim, before = seen.claims.get(name), standing.wishes.get(name)
+        if claim is None and before is None:
+            continue
         after = None if claim is None else ask(seen, claim, standing.fleet, standing.forms)
         if before is not None and after is not None and name not in reseated and _terms(before) == _terms(after):
-            standing.work.layout.queues.tell_apart(standing.work.of_claim[name], seen)
+            standing.work.layout.queues.tell_apart(of_claim[name], seen)
             continue
         changed.add(name)
         _exchange(standing, seen, name, before, after)

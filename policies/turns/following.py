@@ -55,8 +55,11 @@ def follow(standing: Standing, snapshot: Snapshot, policy: Policy, memory: Memor
     if not _can_follow(standing, changes, snapshot, memory):
         return False
     draining = frozenset([drain.group for drain in memory.drains])
-    dirty, asking = _dirty(standing, changes, draining), asking_anew(changes.demands)
-    if FEW < len(dirty) + len(asking) > len(snapshot.claims) // MUCH:
+    touched = _touched(standing, changes, draining)
+    recalled = _recalled(standing, changes.remembered)
+    dirty, asking = touched | recalled, touched | asking_anew(changes.demands)
+    asking.update(name for name in recalled if _is_wished_anew(changes.remembered, name))
+    if FEW < len(dirty | asking) > len(snapshot.claims) // MUCH:
         return False
     lay_back(standing)
     seen = replace(_seen(standing, changes, snapshot, now_ms), draining=draining)
@@ -144,14 +147,12 @@ def _are_workers_apart(home: Mapping[DeviceId, Worker], workers: Change[WorkerId
     return not is_lost and is_free and len(set(devices)) == len(devices)
 
 
-def _dirty(standing: Standing, changes: Changes, draining: frozenset[GroupId]) -> set[ClaimId]:
-    """Return the claims of which something was changed that their wish or what is remembered of them rests on."""
+def _touched(standing: Standing, changes: Changes, draining: frozenset[GroupId]) -> set[ClaimId]:
+    """Return the claims that came, went or changed, and those of whose replicas something did."""
     found = {
         *changes.claims.gone,
         *changes.claims.new,
-        *(changes.remembered.gone.keys() - changes.remembered.new.keys()),
     }
-    found.update(name for name, one in changes.remembered.new.items() if not _is_as_said(standing, name, one))
     for groups in (changes.groups.gone, changes.groups.new):
         found.update(group.claim for group in groups.values())
     groups = standing.work.survey.groups
@@ -161,19 +162,32 @@ def _dirty(standing: Standing, changes: Changes, draining: frozenset[GroupId]) -
     return found
 
 
+def _recalled(standing: Standing, remembered: Change[ClaimId, ClaimMemory]) -> set[ClaimId]:
+    """Return the claims of which something else is remembered than before, unless it is what was said of them."""
+    forgotten = remembered.gone.keys() - remembered.new.keys()
+    return forgotten.union(name for name, one in remembered.new.items() if not _is_as_said(standing, name, one))
+
+
 def _is_as_said(standing: Standing, name: ClaimId, now: ClaimMemory) -> bool:
     """Say whether what is remembered now is what the last decision said, and nothing else can follow from it.
 
-    After a loss of memory something new is remembered of every claim. A wish rests on the rung that is remembered, on
-    since when fewer replicas would do and since when it is idle, and on no more; the claim is served in full.
+    After a loss of memory something new is remembered of every claim. Of one that is served in full and told apart by
+    nothing a wish rests on the rung that is remembered alone.
     """
-    wish, before, said = standing.wishes.get(name), standing.work.survey.remembered.get(name, NEW), standing.results
-    if wish is None or name in standing.volatile or wish.rung != now.rung:
-        return False
-    if name in said.restless or any(lot.said is not None for lot in standing.work.of_claim[name][:1]):
-        return False
+    said, before = standing.results, standing.work.survey.remembered.get(name, NEW)
     known = said.memories.known.get(name)
-    return (known is now or known == now) and is_quiet(now) and before.lower_since_ms is before.idle_since_ms is None
+    if (known is not now and known != now) or not is_quiet(now) or name in said.restless or name in standing.volatile:
+        return False
+    wish = standing.wishes.get(name)
+    return wish is not None and wish.rung == now.rung and before.lower_since_ms is before.idle_since_ms is None
+
+
+_of_wish = attrgetter("rung", "lower_since_ms", "idle_since_ms")
+
+
+def _is_wished_anew(remembered: Change[ClaimId, ClaimMemory], name: ClaimId) -> bool:
+    """Say whether what is remembered now differs in something that a wish rests on."""
+    return bool(_of_wish(remembered.gone.get(name, NEW)) != _of_wish(remembered.new.get(name, NEW)))
 
 
 def _groups_on(standing: Standing) -> dict[WorkerId, set[GroupId]]:

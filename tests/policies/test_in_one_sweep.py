@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import fields, replace
 
 import pytest
 
@@ -13,8 +14,11 @@ from policies.granting.allocation import allocate
 from policies.granting.apart import tell_each
 from policies.granting.working import runs_alone
 from policies.model.decision import Placement
+from policies.model.memory import ClaimMemory
 from policies.turns.standing import Standing, lay_out
+from policies.wishes.admission import Ask
 from tests.policies.crowds import CROWDS, NOW_MS, crowd
+from tests.policies.test_one_condition_each import REMEMBERED
 
 
 def laid_out(seed: int) -> Standing:
@@ -81,3 +85,25 @@ def test_of_a_claim_that_simply_runs_is_said_what_would_be_said_after_going_into
                     variant=wish.claim.ladder[group.rung].variant, devices=tuple(sorted(set(seat.devices))), replicas=1,
                 ),
             )  # fmt: skip
+
+
+OF_A_WISH = ("rung", "lower_since_ms", "idle_since_ms")
+
+
+@SOME
+def test_a_wish_rests_on_three_things_that_are_remembered_and_on_no_other(seed):
+    here, said = crowd(seed), laid_out(seed)
+    memory = replace(
+        here.memory,
+        claims=tuple(
+            ClaimMemory(claim=one.id, **{name: getattr(said.work.survey.remembered.get(one.id), name, None)
+                                         for name in OF_A_WISH},
+                        **{name: value for name, value in REMEMBERED.items() if name not in OF_A_WISH})
+            for one in here.snapshot.claims
+        ),
+    )  # fmt: skip
+    other = lay_out(here.snapshot, here.policy, memory, NOW_MS).wishes
+    for name, wish in said.wishes.items():
+        assert [getattr(wish, one.name) for one in fields(Ask)] == [
+            getattr(other[name], one.name) for one in fields(Ask)
+        ]
