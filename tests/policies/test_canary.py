@@ -173,6 +173,9 @@ def test_a_promoted_canary_ends_when_the_main_claim_runs_the_new_ladder_and_noth
     assert ended(new, old) == (), "the old variant still runs"
     assert ended(replace(new, running=0)) == ()
     assert ended(new, canary=TRIAL) == (), "it was not promoted"
+    others = replace(new, id="others", claim=trial.id)
+    assert ended(others) == (), "what the canary itself runs is not the main claim's"
+    assert ended(new, replace(others, rung=len(main.ladder))) == (trial.id,)
 
 
 def test_a_claim_is_no_canary_of_itself() -> None:

@@ -11,12 +11,15 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from policies.decide import decide
+from policies.granting.reclaim import Tier, may_be_moved
 from policies.invariants import check_decision
 from policies.model.codec import to_json
 from policies.model.decision import EvictionReason, PendingReason
 from policies.model.inventory import ScrubState
 from policies.model.memory import Memory
+from policies.model.snapshot import Gap, GapKind
 from policies.model.units import SecurityDomain
+from policies.turns.standing import lay_out
 from tests.policies.looking import DEPTH, FEW
 from tests.policies.situations import NOW_MS, claim, device, rules, running, snapshot, together
 from tests.simulation.world import fleet
@@ -252,6 +255,53 @@ def test_a_whole_device_comes_free_of_its_fragments_and_everybody_runs_again():
     assert all(made.running(one.id) == 1 for one in (*halves, whole))
     moved = [one for one in made.groups.values() if one.id not in {group.id for (group,) in groups}]
     assert len(moved) == 2, "one half moved beside another, and the whole device went to who waited"
+
+
+@pytest.mark.parametrize("least", [0, 1, 2])
+def test_of_those_that_could_move_as_well_the_one_moves_that_loses_least(least):
+    """Three halves on a device each, all with a right; a whole device comes free where one moves beside another."""
+    halves = [claim(f"civil/x:h{index}", millis=500) for index in range(3)]
+    runs = []
+    for index, one in enumerate(halves):
+        workers, groups = running(one, (f"G{index}",))
+        runs.append((workers, [replace(groups[0], cold_start_ms=1_000 if index == least else 9_000)]))
+    whole = claim("civil/y:whole", submitted_at_ms=9)
+    decision = decide(snapshot(FOUR[:3], [*halves, whole], *runs), rules(civil=6000, floor=0), Memory(), NOW_MS)
+    assert set(granted(decision).values()) == {1}
+    assert [one.claim for one in decision.evictions] == [halves[least].id]
+
+
+ASKER, OWNER = claim("civil/x:asker"), claim("civil/y:owner")
+
+
+def may_move(own=OWNER, tier=Tier.GUARANTEED, **rest) -> bool:
+    """Whether the owner's replica may change its place for the asker."""
+    seen = snapshot(FOUR, [ASKER, own], running(own, ("G0",), since_ms=NOW_MS - 59_999), **rest)
+    work = lay_out(seen, rules(), Memory(), NOW_MS).work
+    (asker,), (owner,) = work.of_claim[ASKER.id], work.of_claim[own.id]
+    (seat,) = owner.seats
+    assert not may_be_moved(work.victims, owner, tier, owner, seat), "for itself nobody moves"
+    return may_be_moved(work.victims, asker, tier, owner, seat)
+
+
+@pytest.mark.parametrize(("kind", "subject"), [
+    (GapKind.DEVICE, "G0"), (GapKind.NODE, "n0"), (GapKind.CLUSTER, "civil"),
+])  # fmt: skip
+def test_what_was_not_seen_is_not_moved(kind, subject):
+    gap = Gap(kind=kind, subject=subject, cause="timeout", since_ms=NOW_MS)
+    assert may_move()
+    assert not may_move(gaps=(gap,))
+    elsewhere = replace(gap, subject="defence" if kind is GapKind.CLUSTER else "elsewhere")
+    assert may_move(gaps=(elsewhere,))
+
+
+def test_who_may_not_be_ended_or_has_only_just_begun_is_not_moved_but_for_the_floor_of_another_tenant():
+    assert not may_move(replace(OWNER, priority_class="pinned"))
+    young, same = replace(OWNER, priority_class="batch"), claim("civil/x:owner", priority_class="batch")
+    assert not may_move(young)
+    assert may_move(young, Tier.FLOOR)
+    assert not may_move(same, Tier.FLOOR)
+    assert may_move(replace(same, priority_class="standard"))
 
 
 TERMS = st.tuples(

@@ -7,6 +7,12 @@ from dataclasses import replace
 import pytest
 
 from policies.decide import decide
+from policies.explaining.holders import holders
+from policies.explaining.queueing import BLOCKERS_SHOWN
+from policies.granting.allocation import allocate
+from policies.granting.apart import tell_each
+from policies.granting.reclaim import Tier
+from policies.granting.rights import begin_rating, rate_all
 from policies.model.decision import PendingReason
 from policies.model.inventory import GroupState, Node, ScrubState
 from policies.model.memory import Hold, Memory
@@ -14,8 +20,11 @@ from policies.model.tenancy import Quota
 from policies.model.units import SecurityDomain
 from policies.model.workload import ClaimKind, Shape
 from policies.shares.entitlement import fill
+from policies.turns.standing import lay_out
+from tests.policies.crowds import crowd
 from tests.policies.looking import FOUR, code, granted, looked_at, offered_in_fair_order
 from tests.policies.situations import NOW_MS, claim, device, rules, running, snapshot
+from tests.policies.test_crowds_of_equals import of_equals
 
 
 def decided(seen, policy, memory=None):
@@ -108,3 +117,35 @@ def test_a_host_that_has_exactly_the_processors_that_become_free_is_room_enough(
 def test_a_job_that_ends_before_a_reservation_begins_runs_in_between():
     brief = claim("civil/x:brief", kind=ClaimKind.JOB, duration_s=60)
     assert granted(decided(snapshot(FOUR, [brief]), rules()), brief.id) == 1
+
+
+def test_a_replica_beyond_the_minimum_has_no_stronger_right_than_the_minimum():
+    """Its domain is guaranteed one device: a gang of two does not fit into that, the third replica alone would."""
+    gang = claim("civil/x:gang", least=2, most=3)
+    work = lay_out(snapshot(FOUR, [gang]), rules(civil=1000, floor=0), Memory(), NOW_MS).work
+    begin_rating(work)
+    rate_all(work, "civil/x")
+    base, further = work.of_claim[gang.id]
+    assert base.tier > Tier.GUARANTEED
+    assert further.tier >= base.tier
+
+
+@pytest.mark.parametrize("part", range(4))
+@pytest.mark.parametrize("made", [crowd, of_equals])
+def test_of_each_flavor_the_first_few_holders_are_those_with_the_weakest_right_and_the_lowest_class(part, made):
+    for seed in range(part, 80, 4):
+        here = made(seed)
+        work = lay_out(here.snapshot, here.policy, here.memory, NOW_MS).work
+        allocate(work)
+        tell_each(work, work.open)
+        found: dict[str, dict[str, tuple[int, int]]] = {}
+        for name, lots in work.of_claim.items():
+            for lot in lots:
+                if lot.is_kept and lot.seats:
+                    of_flavor = found.setdefault(lot.seats[0].flavor, {})
+                    of_flavor.setdefault(name, (-int(lot.tier), lot.ask.value))
+        first = {
+            flavor: tuple(sorted(held, key=lambda name, held=held: (held[name], name))[: BLOCKERS_SHOWN + 1])
+            for flavor, held in found.items()
+        }
+        assert {one.flavor: one.claims for one in holders(work)} == first
