@@ -9,7 +9,7 @@ from policies.fleet.board import Need, Order, Site, needed, seated
 from policies.fleet.topology import common_rack, roomy_rack
 from policies.granting.avoiding import avoided, backoff_ms, failures
 from policies.granting.booking import keep, roll_back, stand
-from policies.granting.displacing import find_by_displacing
+from policies.granting.displacing import Price, find_by_displacing
 from policies.granting.fitting import find
 from policies.granting.holding import ends_ms
 from policies.granting.limits import is_allowed
@@ -221,7 +221,9 @@ def _rack_for(work: Allocation, lot: Lot, option: Option) -> str:
 
 
 def _displaced(work: Allocation, lot: Lot, need: Need, tier: Tier) -> Site | None:
-    if work.is_gentle or not may_displace(work.victims, lot, tier):
+    """Return a place that others leave for the lot; where it may not ask yet, one that its old group leaves."""
+    may_ask = may_displace(work.victims, lot, tier)
+    if work.is_gentle or not (may_ask or lot.ask.leaving):
         return None
     if work.board.steps >= work.survey.policy.bounds.search_steps:
         work.codes[lot.ask.claim.id] = PendingReason.SEARCH_INCOMPLETE
@@ -229,7 +231,8 @@ def _displaced(work: Allocation, lot: Lot, need: Need, tier: Tier) -> Site | Non
     if work.victims.is_spent and tier is not FLOOR and not work.board.leaving:
         work.victims.refused_by_budget.add(lot.ask.claim.id)
         return None
-    price, anybodys = price_for(work.victims, lot, tier), anybodys_price(work.victims, tier)
+    price = price_for(work.victims, lot, tier) if may_ask else _price_of_leaving(work)
+    anybodys = anybodys_price(work.victims, tier)
     site = find_by_displacing(work.board, need, price, anybodys, weak_hosts(work, tier))
     if site is not None and not can_all_leave(work.victims, lot, tier, site.victims):
         return None
@@ -237,6 +240,11 @@ def _displaced(work: Allocation, lot: Lot, need: Need, tier: Tier) -> Site | Non
         work.victims.refused_by_budget.add(lot.ask.claim.id)
         return None
     return site
+
+
+def _price_of_leaving(work: Allocation) -> Price:
+    """Return the price of places which nobody has to be asked to leave: what stands there leaves in any case."""
+    return lambda seat: None if id(seat) in work.victims.lot_of else 0
 
 
 def seat_at(work: Allocation, lot: Lot, need: Need, site: Site, tier: Tier) -> None:

@@ -7,7 +7,7 @@ from policies.granting.granting import grant, place
 from policies.granting.limits import is_allowed
 from policies.granting.reclaim import ENTITLED, GUARANTEED, LEFTOVER, Lot, Tier
 from policies.granting.working import Allocation, is_scarcity_lasting
-from policies.model.units import ClaimId, TenantId
+from policies.model.units import ClaimId, FlavorId, TenantId
 from policies.wishes.admission import Option
 
 SQUEEZED_PER_LOT = 8
@@ -87,7 +87,7 @@ def climb(work: Allocation) -> None:
         mark, claim = len(work.log), lots[0].ask.claim.id
         for option in lots[0].ask.upgrades:
             right = ENTITLED if lots[0].ask.rank.preemptible else GUARANTEED
-            if not _move_all(work, lots, option, right):
+            if not _move_all(work, lots, option, right) or not _stays_once_there(work, lots[0], option.flavor):
                 roll_back(work, mark)
                 continue
             since = work.better_since[claim] = _since(work, lots)
@@ -95,6 +95,15 @@ def climb(work: Allocation) -> None:
                 roll_back(work, mark)
             break
     work.is_gentle = False
+
+
+def _stays_once_there(work: Allocation, lot: Lot, flavor: FlavorId) -> bool:
+    """Say whether the claim has a right to its new place while its old group drains.
+
+    What nobody may preempt keeps a place beyond its tenant's own quota, but gets none there.
+    """
+    share, used = work.shares[flavor][lot.ask.tenant.id], work.used.get((lot.ask.tenant.id, flavor), 0)
+    return lot.ask.rank.preemptible or used <= share.nominal
 
 
 def _climbers(work: Allocation) -> list[list[Lot]]:

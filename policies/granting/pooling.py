@@ -12,6 +12,7 @@ from policies.granting.apart import single_out
 from policies.granting.limits import guaranteed, not_lent
 from policies.granting.queues import Run
 from policies.granting.reclaim import FLOOR, GUARANTEED, Lot
+from policies.granting.rights import right_of_base
 from policies.granting.working import Allocation, amounts, first_option, siblings
 from policies.model.units import ClaimId, FlavorId, TenantId
 
@@ -177,7 +178,7 @@ def _raised(work: Allocation, sure: Sure, way: _Way, lot: Lot, told: Families) -
             work.pooled[sibling, flavor] = sure.get((sibling, flavor), 0) - shares[sibling].guaranteed
         told.add(family)
     single_out(work, lot)
-    lot.tier = FLOOR if is_floor else GUARANTEED
+    lot.tier = max(FLOOR if is_floor else GUARANTEED, right_of_base(work, lot))
     return True
 
 

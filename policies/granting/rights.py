@@ -227,7 +227,7 @@ def _rate_one(work: Allocation, lot: Lot, now: Given, beyond: dict[int, Tier]) -
 def _right_of_plain(work: Allocation, lot: Lot, now: Given, share: Share, seat: Seat) -> Tier:
     before = now.used[seat.flavor], now.sure[seat.flavor]
     tier = _covered(share, before, seat.charge, now.most[seat.flavor])
-    return tier if lot.is_base else max(tier, _right_of_base(work, lot))
+    return tier if lot.is_base else max(tier, right_of_base(work, lot))
 
 
 def _covered(share: Share, before: tuple[int, int], amount: int, most: int) -> Tier:
@@ -291,14 +291,14 @@ def _strongest(work: Allocation, lot: Lot, used: Amounts, sure: Amounts) -> tupl
     for option in options:
         needs = amounts(lot, option)
         tier = max(_tier(work, lot, flavor, (used[flavor], sure[flavor]), amount) for flavor, amount in needs.items())
-        tier = max(tier, _right_of_base(work, lot))
+        tier = max(tier, right_of_base(work, lot))
         if tier <= ENTITLED or not lot.missing:
             return tier, needs
         found.append((tier, needs))
     return min(found, key=lambda one: one[0], default=(NONE, {}))
 
 
-def _right_of_base(work: Allocation, lot: Lot) -> Tier:
+def right_of_base(work: Allocation, lot: Lot) -> Tier:
     """Return the right of the claim's minimum: further replicas follow it and have none that is stronger."""
     base = siblings(work, lot)[0]
     if lot.is_base or not base.is_base or base.is_kept:

@@ -12,6 +12,7 @@ from policies.model.decision import PendingReason
 from policies.model.inventory import DeviceHealth, UsageState
 from policies.model.memory import ClaimMemory, Memory
 from policies.model.naming import group_id
+from policies.model.tenancy import Quota
 from policies.model.units import SecurityDomain
 from policies.model.workload import Shape
 from tests.policies.looking import FOUR, code, granted
@@ -245,3 +246,36 @@ def test_who_climbs_onto_devices_of_which_it_has_some_goes_on_while_its_old_grou
         assert check_decision(seen, decision, policy) == ()
         assert [(one.rung, one.devices) for one in decision.placements] == [(0, ("G0", "G1", "G2", "G3"))]
         seen, memory = replace(seen, groups=(replace(seen.groups[0], routed=False),)), decision.memory
+
+
+def after_its_climb(one, policy, *places: str, rung: int = 1):
+    """The turn after the one in which the claim climbed where it stands: its old group drains."""
+    workers, (group,) = running(one, places)
+    group = replace(group, rung=rung, id=group_id(one.id, workers[0].id, rung))
+    devices = [device(name) for name in places]
+    memory = Memory(claims=(ClaimMemory(claim=one.id, rung=rung, better_since_ms=NOW_MS - 1_000),))
+    before = decide(snapshot(devices, [one], (workers, [group])), policy, memory, NOW_MS)
+    seen = snapshot(devices, [one], (workers, [replace(group, routed=before.placements[0].rung == rung)]))
+    return before, decide(seen, policy, before.memory, NOW_MS + 1_000)
+
+
+def test_who_climbs_where_it_stands_need_not_ask_others_first_to_whom_its_class_gives_time():
+    """A batch claim has to wait before it asks anybody to leave; here nobody leaves but its own old group."""
+    ladder = (Shape(flavors=("A",), memory_mib=70_000), Shape(flavors=("A",), memory_mib=30_000))
+    small = claim("civil/x:small", ladder=ladder, priority_class="batch")
+    for decision in after_its_climb(small, rules(civil=1000, floor=0, upgrade_hold_ms=1_000), "G0"):
+        assert [(one.rung, one.devices) for one in decision.placements] == [(0, ("G0",))]
+
+
+@pytest.mark.parametrize(("quota", "rung"), [(4000, 0), (0, 1)])
+def test_what_nobody_may_preempt_climbs_inside_its_own_quota_only(quota, rung):
+    """Beyond it it keeps the place that it has, but would get none anew once its old group drains."""
+    ladder = (Shape(flavors=("A",)), Shape(flavors=("A",), devices=2))
+    pinned = claim("civil/x:pinned", ladder=ladder, priority_class="pinned")
+    policy = rules(civil=4000, floor=0, upgrade_hold_ms=1_000)
+    policy = replace(policy, tenants=tuple(
+        replace(one, quotas=(Quota(flavor="A", nominal_millis=quota),)) if one.id == "civil/x" else one
+        for one in policy.tenants
+    ))  # fmt: skip
+    for decision in after_its_climb(pinned, policy, "G0", "G1"):
+        assert [one.rung for one in decision.placements] == [rung]

@@ -9,6 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policies.decide import decide
+from policies.granting.pooling import pool
+from policies.granting.reclaim import Tier
+from policies.granting.rights import begin_rating, rate_all
 from policies.invariants import check_decision
 from policies.model.decision import EvictionReason
 from policies.model.inventory import DeviceHealth, UsageState
@@ -16,7 +19,7 @@ from policies.model.memory import ClaimMemory, Hold, Memory, UsageRecord
 from policies.model.tenancy import Quota
 from policies.model.workload import Reservation, Shape
 from policies.shares.quota import kept_at_start
-from tests.policies.looking import FEW, FOUR, granted
+from tests.policies.looking import FEW, FOUR, granted, looked_at
 from tests.policies.situations import NOW_MS, claim, device, rules, running, snapshot
 
 ONE, TWO = claim("civil/x:one"), claim("civil/y:two")
@@ -289,6 +292,26 @@ def test_a_gang_that_idles_loses_nothing_where_its_own_domain_needs_one_of_its_t
     assert check_decision(seen(UsageState.UNKNOWN), decision, policy) == ()
     working = check_decision(seen(UsageState.ACTIVE), decision, policy)
     assert "no_victim_below_its_floor" in {one.rule for one in working}
+
+
+def test_a_further_replica_for_the_floor_of_another_flavor_has_no_stronger_right_than_its_minimum():
+    """Its first stands on B, inside its tenant's quota; the second is all that its domain has of the floor of A.
+
+    Two tenants have half a GPU each of that floor. With the floor's right the second would ask before the first has its
+    place, fail, and be looked at no more: whoever has a weaker right might take it.
+    """
+    wide = claim("civil/x:wide", most=2, ladder=(EITHER,), priority_class="critical")
+    policy = rules(civil=1000)
+    policy = replace(policy, tenants=tuple(
+        replace(one, quotas=(*one.quotas, Quota(flavor="B", nominal_millis=1000)), floor_millis=one.floor_millis[:1])
+        if one.id in ("civil", "civil/x") else one for one in policy.tenants
+    ))  # fmt: skip
+    runs = running(wide, ("H0",), since_ms=1), running(wide, ("G0",))
+    seen = snapshot([ON_B, *FOUR[:2]], [wide, claim("civil/y:other"), claim("defence/x:all")], *runs)
+    work = looked_at(seen, policy)
+    begin_rating(work)
+    pool(work, {tenant: rate_all(work, tenant) for tenant in work.layout.queues.tenants})
+    assert [one.tier for one in work.of_claim[wide.id]] == [Tier.GUARANTEED, Tier.GUARANTEED]
 
 
 def test_what_siblings_share_of_a_flavor_goes_to_whoever_used_least_of_it_whatever_else_its_tenant_waits_for():

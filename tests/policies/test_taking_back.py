@@ -18,6 +18,7 @@ from policies.model.memory import ClaimMemory, Hold, Memory
 from policies.model.tenancy import Quota
 from policies.model.workload import ClaimKind, Shape
 from policies.shares.quota import starts_ms
+from policies.wishes.ends import has_expired
 from tests.policies.looking import FEW, FOUR, SEEDS, code, granted, looked_at, some_world, wanting
 from tests.policies.situations import NOW_MS, claim, device, rules, running, snapshot, together
 from tests.simulation.generate import Dice
@@ -39,11 +40,11 @@ def test_p2_a_floor_that_the_certificate_promises_is_back_within_its_deadline():
 
 
 def in_force(seen, policy) -> frozenset[str]:
-    """Return the reservations for which capacity is kept now: each that begins or ends gives rights anew."""
+    """Return the reservations for which capacity is kept now, and the claims that are over: each gives rights anew."""
     looked = survey(seen, policy, Memory(), seen.observed_at_ms)
     return frozenset(
         one.id for one in seen.reservations if starts_ms(looked, one.starts_at_ms) <= looked.now_ms < one.ends_at_ms
-    )
+    ) | {one.id for one in seen.claims if has_expired(one, looked.now_ms)}
 
 
 @FEW
