@@ -56,4 +56,5 @@ def test_a_tenant_is_not_told_what_others_do():
         _, decision, seen = said(OWNER, memory, since_ms, lent=replace(LENT, priority_class="batch"))
         told = for_tenant(decision, OWNER.id, seen.claims)
         assert (told.code, told.eta_ms) == (PendingReason.WAITING_FOR_QUOTA, None)
-        assert told.sentence == "0 of 1 replicas: nothing that its tenant may hold is free now"
+        free = "nothing that its tenant may hold is free now: it is in use, or kept for a claim ahead of it"
+        assert told.sentence == f"0 of 1 replicas: {free}"
