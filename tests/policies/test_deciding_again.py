@@ -235,3 +235,23 @@ def test_whose_worker_is_another_domains_now_has_lost_its_place(second):
     assert decider.age == 1 + second
     assert [one.group for one in again.evictions] == [seen.groups[0].id]
     assert to_json(again) == to_json(decide(taken, rules(), memory, NOW_MS))
+
+
+def test_what_started_after_hosts_were_known_is_lost_with_its_worker_too():
+    first, later = claim("civil/y:first"), claim("civil/x:later")
+    one, two = running(first, ("G0",)), running(later, ("G1",))
+    changed = replace(one[0][0], domain=SecurityDomain.DEFENCE), replace(two[0][0], domain=SecurityDomain.DEFENCE)
+    turns = [
+        snapshot(FOUR, [first, later], one),
+        snapshot(FOUR, [first, later], ([changed[0]], one[1])),
+        snapshot(FOUR, [first, later], one, two),
+        snapshot(FOUR, [first, later], one, ([changed[1]], two[1])),
+    ]
+    devices, decider, memory = turns[2].devices, Decider(), Memory()
+    for turn, seen in enumerate(turns):
+        now = replace(seen, generation=turn, devices=devices)
+        again = decider.decide(now, rules(), memory, NOW_MS + turn)
+        assert to_json(again) == to_json(decide(now, rules(), memory, NOW_MS + turn))
+        assert decider.age == turn
+        memory = again.memory
+    assert two[1][0].id in {one.group for one in again.evictions}
