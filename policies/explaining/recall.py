@@ -148,18 +148,17 @@ def is_quiet(one: ClaimMemory) -> bool:
     )
 
 
-def waits_on(survey: Survey, wish: Ask, lot: Lot) -> bool:
-    """Say whether the claim has nothing, as before, and nothing else of what is remembered can have changed."""
-    before = survey.remembered.get(wish.claim.id)
+def waits_on(survey: Survey, wish: Ask, lot: Lot, now: ClaimMemory | None) -> bool:
+    """Say whether the claim has nothing, and what is remembered of it now is so as long as it has nothing."""
     return (
-        before is not None
+        now is not None
         and not lot.is_kept
-        and bool(before.waiting_since_ms)
-        and before.rung is None
-        and not before.spoilt
-        and before.better_since_ms is None
-        and before.lower_since_ms == wish.seen_lower_since_ms
-        and before.idle_since_ms == wish.idle_since_ms
+        and bool(now.waiting_since_ms)
+        and now.rung is None
+        and not now.spoilt
+        and now.better_since_ms is None
+        and now.lower_since_ms == wish.seen_lower_since_ms
+        and now.idle_since_ms == wish.idle_since_ms
         and wish.claim.id not in survey.groups_of
     )
 

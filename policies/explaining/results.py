@@ -48,6 +48,9 @@ class Results:
     restless: set[ClaimId] = field(default_factory=set)
     """Claims of which something may change by itself: they start, move, leave, could be better off, or wait and are
     told apart from others. Of the others that wait their lot knows what was said: where it still is, all stands."""
+    begun: set[ClaimId] = field(default_factory=set)
+    """Of those that wait and of whom all stands: who began to, by what is remembered. It must be remembered next time.
+    """
     told: dict[tuple[object, ...], Said] = field(default_factory=dict)
     """What was said of these, by terms."""
     has_turns: bool = False
@@ -248,15 +251,18 @@ def _say(
     work, restless = facts.work, results.restless
     evicted, eventful = evicted_now(work, gone), {one.claim for one in gone}
     eventful.update(seat.claim for seat in work.board.moved)
+    results.begun.clear()
     for claim in claims:
         wish, lots = wishes[claim], work.of_claim[claim]
         same = alike(facts, lots)
         said = reason(facts, wish, lots) if same is None else reason_alike(facts, wish, same)
-        news.reasons[claim] = said
-        news.remember(claim, of_claim(work, wish, lots, evicted))
-        if same is not None and claim not in eventful and waits_on(work.survey, wish, lots[0]):
+        news.reasons[claim], memory = said, of_claim(work, wish, lots, evicted)
+        news.remember(claim, memory)
+        if same is not None and claim not in eventful and waits_on(work.survey, wish, lots[0], memory):
             lots[0].said = same
             restless.discard(claim)
+            if memory is not work.survey.remembered.get(claim):
+                results.begun.add(claim)
         elif said.code is not None or wish.upgrades or claim in eventful:
             restless.add(claim)
         else:

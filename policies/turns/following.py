@@ -164,21 +164,23 @@ def _touched(standing: Standing, changes: Changes, draining: frozenset[GroupId])
 
 def _recalled(standing: Standing, remembered: Change[ClaimId, ClaimMemory]) -> set[ClaimId]:
     """Return the claims of which something else is remembered than before, unless it is what was said of them."""
-    forgotten = remembered.gone.keys() - remembered.new.keys()
+    forgotten = (remembered.gone.keys() | standing.results.begun) - remembered.new.keys()
     return forgotten.union(name for name, one in remembered.new.items() if not _is_as_said(standing, name, one))
 
 
 def _is_as_said(standing: Standing, name: ClaimId, now: ClaimMemory) -> bool:
     """Say whether what is remembered now is what the last decision said, and nothing else can follow from it.
 
-    After a loss of memory something new is remembered of every claim. Of one that is served in full and told apart by
-    nothing a wish rests on the rung that is remembered alone.
+    After a loss of memory something new is remembered of every claim. Of one that is served in full, or waits with
+    nothing and is told apart by nothing, a wish rests on the rung that is remembered alone.
     """
     said, before = standing.results, standing.work.survey.remembered.get(name, NEW)
     known = said.memories.known.get(name)
-    if (known is not now and known != now) or not is_quiet(now) or name in said.restless or name in standing.volatile:
+    if (known is not now and known != now) or name in said.restless or name in standing.volatile:
         return False
-    wish = standing.wishes.get(name)
+    wish, lots = standing.wishes.get(name), standing.work.of_claim.get(name)
+    if not is_quiet(now) and not (lots and lots[0].said is not None):
+        return False
     return wish is not None and wish.rung == now.rung and before.lower_since_ms is before.idle_since_ms is None
 
 

@@ -123,6 +123,38 @@ def test_after_a_loss_of_memory_nothing_is_said_again_of_what_simply_runs():
     assert to_json(again) == to_json(decide(seen, rules(), first.memory, NOW_MS + 1000))
 
 
+def test_after_a_loss_of_memory_nothing_is_said_again_of_who_waits_with_nothing():
+    runs, waits = claim("civil/x:r"), [claim(f"civil/x:w{index}", submitted_at_ms=index + 1) for index in range(3)]
+    seen, decider = snapshot(FOUR[:1], [runs, *waits], running(runs, ("G0",))), Decider()
+    first = decider.decide(seen, rules(), Memory(), NOW_MS)
+    assert [one.waiting_since_ms for one in first.memory.claims] == [None, NOW_MS, NOW_MS, NOW_MS]
+    again = decider.decide(seen, rules(), first.memory, NOW_MS + 1000)
+    assert decider.age == 1
+    assert again.reasons is first.reasons
+    assert again.memory.claims is first.memory.claims
+    assert to_json(again) == to_json(decide(seen, rules(), first.memory, NOW_MS + 1000))
+
+
+def test_who_waits_is_looked_at_again_where_something_else_is_remembered_than_was_said():
+    one, other, late = (claim(f"civil/x:w{index}", submitted_at_ms=index) for index in range(3))
+    seen, decider = snapshot(FOUR[:1], [one, other, late], running(one, ("G0",))), Decider()
+    memory = decider.decide(seen, rules(), Memory(), NOW_MS).memory
+    for turn, change in enumerate(({"evicted_at_ms": NOW_MS}, {"failed_at_ms": NOW_MS, "failures": 1}, {"rung": 0}), 1):
+        known = replace(memory, claims=(*memory.claims[:2], replace(memory.claims[2], **change)))
+        again = decider.decide(seen, rules(), known, NOW_MS + turn)
+        assert to_json(again) == to_json(decide(seen, rules(), known, NOW_MS + turn))
+    assert decider.age == 3
+
+
+def test_since_when_a_claim_waits_is_said_anew_as_long_as_it_is_not_remembered():
+    one, late = claim("civil/x:w0"), claim("civil/x:w1", submitted_at_ms=1)
+    seen, decider = snapshot(FOUR[:1], [one, late], running(one, ("G0",))), Decider()
+    for turn in range(3):
+        again = decider.decide(seen, rules(), Memory(), NOW_MS + turn)
+        assert again.memory.claims[1].waiting_since_ms == NOW_MS + turn
+    assert decider.age == 2
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -92,7 +92,8 @@ def test_what_starts_does_not_run_alone():
 def waiting(**known) -> bool:
     """Whether the claim waits as before, where this is remembered of it beside that it waits."""
     made = standing(**{"waiting_since_ms": 7, **known})
-    return waits_on(made.work.survey, made.wishes[ONE.id], made.work.of_claim[ONE.id][0])
+    seen = made.work.survey
+    return waits_on(seen, made.wishes[ONE.id], made.work.of_claim[ONE.id][0], seen.remembered[ONE.id])
 
 
 @pytest.mark.parametrize("name", ["rung", "better_since_ms", "spoilt", "waiting_since_ms"])
@@ -104,15 +105,15 @@ def test_a_claim_waits_on_where_nothing_else_was_remembered(name):
 def test_a_claim_waits_on_where_it_was_not_granted_anything_and_nothing_else_changed():
     made = standing(waiting_since_ms=7)
     seen, ask, (lot,) = made.work.survey, made.wishes[ONE.id], made.work.of_claim[ONE.id]
-    assert waits_on(seen, ask, lot)
-    assert not waits_on(seen, replace(ask, seen_lower_since_ms=1), lot)
-    assert not waits_on(seen, replace(ask, idle_since_ms=1), lot)
+    now = seen.remembered[ONE.id]
+    assert waits_on(seen, ask, lot, now)
+    assert not waits_on(seen, ask, lot, None)
+    assert not waits_on(seen, replace(ask, seen_lower_since_ms=1), lot, now)
+    assert not waits_on(seen, replace(ask, idle_since_ms=1), lot, now)
     lot.is_kept = True
-    assert not waits_on(seen, ask, lot)
-    new = standing()
-    assert not waits_on(new.work.survey, new.wishes[ONE.id], new.work.of_claim[ONE.id][0])
-    runs = standing(RUNS, waiting_since_ms=7)
-    assert not waits_on(runs.work.survey, runs.wishes[ONE.id], runs.work.of_claim[ONE.id][0])
+    assert not waits_on(seen, ask, lot, now)
+    runs = standing(RUNS)
+    assert not waits_on(runs.work.survey, runs.wishes[ONE.id], runs.work.of_claim[ONE.id][0], now)
 
 
 def is_alike(one=ONE, seen=None, **known) -> bool:
