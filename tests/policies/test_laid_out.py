@@ -9,13 +9,19 @@ from itertools import pairwise
 import pytest
 
 from policies.decide import Decider
+from policies.explaining.results import conclude
+from policies.granting.allocation import allocate
 from policies.model.inventory import UsageState
 from policies.model.memory import ClaimMemory, Memory
 from policies.model.units import UNLIMITED
+from policies.turns.following import follow
 from policies.turns.standing import Standing, lay_out
 from tests.policies.crowds import NOW_MS, Crowd, crowd
 from tests.policies.looking import DEPTH, FOUR
 from tests.policies.situations import claim, rules, running, snapshot
+from tests.policies.test_crowds_again import happened
+from tests.policies.test_crowds_of_equals import changed_beside, of_equals
+from tests.simulation.generate import Dice
 
 CROWDS = range(0, 120 * DEPTH, 2)
 
@@ -147,3 +153,49 @@ def test_quotas_that_lend_all_keep_nothing():
     work = laid_out(Crowd(USUAL, rules(), KNOWN)).work
     assert all(quota.lending_limit_millis == UNLIMITED for one in rules().tenants for quota in one.quotas)
     assert not any(work.keeping_beside.values())
+
+
+def figures(made: Standing) -> dict[str, object]:
+    """What stands, told by names and amounts: two that were made in other ways can be compared."""
+    work, layout = made.work, made.work.layout
+    return {
+        "wishes": {name: (wish.wanted, wish.minimum, wish.value, wish.rung, wish.refusal, wish.paused, wish.idle)
+                   for name, wish in made.wishes.items()},
+        "asked": {(tenant, flavor): amount for flavor, of in made.asked.items()
+                  for tenant, amount in of.items() if amount},
+        "lots": {name: [(lot.size, lot.order, sorted(seat.group.id for seat in lot.seats)) for lot in lots]
+                 for name, lots in work.of_claim.items()},
+        "complete": {key: amount for key, amount in layout.complete.items() if amount},
+        "standing": {key: amount for key, amount in work.standing.items() if amount},
+        "used": {key: amount for key, amount in work.used.items() if amount},
+        "seats": {device: [seat.group.id for seat in seats] for device, seats in work.board.seats.items() if seats},
+        "free": (work.board.free_millis, work.board.free_memory, work.board.node_free),
+        "workers": {device: one.id for device, one in work.board.worker_of.items()},
+        "home": {device: one.id for device, one in layout.home.items()},
+        "leaving": sorted(seat.group.id for seat in work.board.leaving),
+        "volatile": made.volatile, "stale": made.stale, "orphans": made.results.orphans,
+        "budget": work.victims.budget, "draining": work.victims.draining, "shares": work.shares,
+        "capacity": work.capacity,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_what_stands_after_it_was_followed_is_what_is_laid_out_anew(part):
+    followed = 0
+    for seed in range(part, 80 * DEPTH, 4):
+        here, dice, other = of_equals(seed), Dice(seed), of_equals(seed + 1).snapshot
+        seen, memory, now_ms = here.snapshot, here.memory, NOW_MS
+        made = lay_out(seen, here.policy, memory, now_ms)
+        for _ in range(3):
+            allocate(made.work)
+            memory = conclude(made.results, made.work, made.wishes, made.changed, made.asked).memory
+            now_ms += dice.choice((0, 1_000, 10_000, 50_000))
+            seen = happened(dice, replace(seen, generation=seen.generation + 1, observed_at_ms=now_ms), other)
+            seen, memory = changed_beside(dice, seen, memory)
+            anew = lay_out(seen, here.policy, memory, now_ms)
+            if not follow(made, seen, here.policy, memory, now_ms):
+                made = anew
+                continue
+            followed += 1
+            assert figures(made) == figures(anew), seed
+    assert followed

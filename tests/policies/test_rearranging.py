@@ -295,6 +295,16 @@ def test_what_was_not_seen_is_not_moved(kind, subject):
     assert may_move(gaps=(elsewhere,))
 
 
+def test_a_replica_of_which_one_device_was_not_seen_is_not_moved():
+    pair = claim("civil/y:pair", devices=2)
+    runs = running(pair, ("G0", "G1"))
+    for subject, moves in (("G1", False), ("G2", True)):
+        gap = Gap(kind=GapKind.DEVICE, subject=subject, cause="timeout", since_ms=NOW_MS)
+        work = lay_out(snapshot(FOUR, [ASKER, pair], runs, gaps=(gap,)), rules(), Memory(), NOW_MS).work
+        (asker,), (owner,) = work.of_claim[ASKER.id], work.of_claim[pair.id]
+        assert may_be_moved(work.victims, asker, Tier.FLOOR, owner, owner.seats[0]) is moves
+
+
 def test_who_may_not_be_ended_or_has_only_just_begun_is_not_moved_but_for_the_floor_of_another_tenant():
     assert not may_move(replace(OWNER, priority_class="pinned"))
     young, same = replace(OWNER, priority_class="batch"), claim("civil/x:owner", priority_class="batch")
