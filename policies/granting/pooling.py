@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice, pairwise
+from itertools import pairwise
 
 from policies.granting.alike import Alike
 from policies.granting.apart import single_out
@@ -55,7 +55,7 @@ def pool(work: Allocation, sure_of: Mapping[TenantId, Mapping[FlavorId, int]]) -
         ways = {tenant: _way(path, path.index(parent, 1)) for tenant, path in paths.items() if parent in path[1:]}
         missed = set[tuple[object, ...]]()
         misses = {False: 0, True: 0}  # what a mode pauses may have a floor alone, and keeps nobody else from more
-        for lot in _in_order(work, list(ways)):
+        for lot in _in_order(work, ways.keys()):
             is_paused = lot.ask.paused
             if misses[is_paused] < MOST_MISSES:
                 what = lot.ask.tenant.id, is_paused, _counted(lot)
@@ -138,7 +138,7 @@ def _candidates(
     for of_equals in together:
         for one in of_equals.stretches:
             if one.tier > GUARANTEED and not one.has_failed and _may_stay(of_equals.lots[one.begin]):
-                yield islice(of_equals.lots, one.begin, one.end)
+                yield map(of_equals.lots.__getitem__, range(one.begin, one.end))  # without a look at those before
 
 
 def _is_candidate(lot: Lot) -> bool:
@@ -161,13 +161,15 @@ def _raised(work: Allocation, sure: Sure, way: _Way, lot: Lot, told: Families) -
         return False
     flavor, amount = needs[0]
     shares = work.shares[flavor]
-    if any(one not in shares for one in way.path):
-        return False
-    if not all(_has_left(work, sure, one, child, flavor, amount) for child, one in way.above):
-        return False
-    if any(sure.get((one, flavor), 0) + amount > shares[one].cap for one in way.below):
-        return False
-    is_floor = any(sure.get((one, flavor), 0) < shares[one].floor for one in way.path)
+    is_floor = False
+    for one in way.path:
+        share, before = shares.get(one), sure.get((one, flavor), 0)
+        if share is None or (one in way.below and before + amount > share.cap):
+            return False
+        is_floor = is_floor or before < share.floor
+    for child, one in way.above:
+        if not _has_left(work, sure, one, child, flavor, amount):
+            return False
     if lot.ask.paused and not is_floor:
         return False
     for one in way.path:
