@@ -65,12 +65,17 @@ def _hosts_kept_for(board: Board, need: Need) -> list[NodeId]:
 
 
 def _best_of(board: Board, need: Need, nodes: list[NodeId]) -> tuple[Order, Site] | None:
-    found = [(order(board, need, site), site) for node in nodes for site in sites_on(board, need, node)]
-    return min(found, key=lambda one: one[0], default=None)
+    best: tuple[Order, Site] | None = None
+    for node in nodes:
+        for site in sites_on(board, need, node):
+            key = order(board, need, site)
+            if best is None or key < best[0]:
+                best = key, site
+    return best
 
 
 def _key(board: Board, need: Need, node: NodeId) -> Order | None:
-    if board.free_on_node(node) < need.gpu_millis * need.devices or not board.has_host_room(need, node):
+    if board.free_on_node(node) < need.gpu_millis * need.devices:
         return None
     best = _best_of(board, need, [node])
     return None if best is None else best[0]
