@@ -15,6 +15,8 @@ from policies.model.units import DeviceId, NodeId
 
 TRIED_TOGETHER = 128
 """Sets of devices that are tried where replicas stand on several; a host with eight devices has no more."""
+PARTS = 1 << 16
+"""Of what one replica costs, more than any host has devices: what is lost where that is divided is less than one."""
 TRIED_AS_SETS = 6
 """Replicas on one device of which every set is tried; with more, the cheapest leave first and the needless return."""
 
@@ -51,8 +53,8 @@ class Weak:
 
     nodes: frozenset[NodeId]
     """Hosts that carry something which somebody may move."""
-    least: Mapping[NodeId, int] | None = None
-    """Cost that the cheapest move on each host cannot fall below, with nothing free there; None if not looked at."""
+    least: Mapping[NodeId, Mapping[int, int]] | None = None
+    """The cheapest move on each host, by the devices that are left by it, with nothing free; None if not looked at."""
     heaps: dict[Kind, list[tuple[int, NodeId]]] = field(default_factory=dict)
     moment: Moment | None = None
     """For hosts that are looked at in one moment only, and by claims of which nothing stands anywhere."""
@@ -117,26 +119,27 @@ def _bound(board: Board, need: Need, weak: Weak, node: NodeId) -> int | None:
     """Return a cost at or below the least one, without looking at the host; None if nothing there can be moved."""
     if weak.least is None or board.free_on_node(node):
         return 0
-    cheapest = weak.least.get(node)
-    return None if cheapest is None else cheapest * need.devices
+    many, of_size = need.devices, weak.least.get(node, {})
+    return min((-(-many * cost // min(size, many)) for size, cost in of_size.items()), default=None)
 
 
 def _least(board: Board, need: Need, anybodys: Price, node: NodeId) -> int | None:
     """Return a cost that making room on the host cannot fall below; None if it is impossible.
 
-    A replica on several devices is paid once, by all of them together.
+    A replica on several devices is paid once, by those of them together that are needed: in parts, of which the sum is
+    rounded up, so that a host on which there is one such replica comes to no less than that costs.
     """
-    costs = []
+    costs, many = [], need.devices
     for one in board.hosts_of.get(need.flavor, {}).get(node, ()):
         seats = board.seats[one]
-        known = [anybodys(seat) for seat in seats]
-        movable = [cost // len(seat.devices) for seat, cost in zip(seats, known, strict=True) if cost is not None]
+        known = [(anybodys(seat), min(len(seat.devices), many)) for seat in seats]
+        movable = [cost * PARTS // size for cost, size in known if cost is not None]
         if need.is_part:
             costs.append(0 if board.free_millis[one] else min(movable, default=-1))
         else:
             costs.append(sum(movable) if len(movable) == len(known) else -1)
     possible = sorted(cost for cost in costs if cost >= 0)
-    return sum(possible[: need.devices]) if len(possible) >= need.devices else None
+    return -(-sum(possible[:many]) // PARTS) if len(possible) >= many else None
 
 
 def _on_node(board: Board, need: Need, price: Price, node: NodeId, moment: Moment) -> Site | None:

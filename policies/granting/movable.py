@@ -39,13 +39,15 @@ def forget_weak(work: Allocation) -> None:
 
 
 def _weak(work: Allocation, price: Price) -> Weak:
-    nodes, least = set(), dict[NodeId, int]()
+    nodes, least = set(), dict[NodeId, dict[int, int]]()
     for some in _movable(work):
         for seat in some:
-            node, cost = seat.node, price(seat)
+            node, size, cost = seat.node, len(seat.devices), price(seat)
             nodes.add(node)
-            if cost is not None and cost // len(seat.devices) < least.get(node, NEVER):
-                least[node] = cost // len(seat.devices)  # of each of its devices: it leaves them all at once
+            if cost is not None:
+                here = least.setdefault(node, {})
+                if cost < here.get(size, NEVER):
+                    here[size] = cost
     return Weak(frozenset(nodes), least)
 
 
