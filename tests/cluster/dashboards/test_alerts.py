@@ -1,7 +1,6 @@
 """Every alert rings when it must, is quiet at a near miss, and names its page."""
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -30,6 +29,15 @@ def promtool_test(name, case, series, firing):
                 "exp_samples": [{"labels": "{}", "value": 1}] if firing else [],
             }
         ],
+    }
+
+
+def alone(name):
+    """Return the shipped rules of this alert by themselves; they rest on none of the others."""
+    groups = yaml.safe_load(SHIPPED.read_text())["groups"]
+    assert not any("record" in rule or "ALERTS" in rule["expr"] for group in groups for rule in group["rules"])
+    return {
+        "groups": [{**group, "rules": [rule for rule in group["rules"] if rule["alert"] == name]} for group in groups]
     }
 
 
@@ -64,7 +72,7 @@ def test_prometheus_accepts_the_rules():
 @pytest.mark.parametrize("name", CASES)
 def test_it_rings_when_it_must_and_is_quiet_at_a_near_miss(name, tmp_path):
     require("promtool")
-    shutil.copy(SHIPPED, tmp_path / "rules.yaml")
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump(alone(name)))
     case = CASES[name]
     tests = [promtool_test(name, case, case.rings, True), promtool_test(name, case, case.quiet, False)]
     document = {"rule_files": ["rules.yaml"], "evaluation_interval": "1m", "tests": tests}
