@@ -112,9 +112,7 @@ def _in_order(work: Allocation, tenants: Collection[TenantId]) -> Iterator[Lot]:
 
     Of what is alike the lots of the tenant come first that used least of the flavor in the past.
     """
-    freed_for = {hold.claim for hold in work.memory.holds if hold.expires_at_ms > work.survey.now_ms}
-    freed = [lot for claim in freed_for for lot in work.of_claim.get(claim, ()) if lot.ask.tenant.id in tenants]
-    yield from filter(_is_candidate, sorted(freed, key=lambda lot: (lot.order, lot.ask.tenant.id)))
+    yield from _freed(work, tenants)
     past = {(one.tenant, one.flavor): one.milli_seconds for one in work.memory.usage}
 
     def place(lot: Lot) -> tuple[tuple[int, bool, bool], int, tuple[int, ClaimId]]:
@@ -122,6 +120,26 @@ def _in_order(work: Allocation, tenants: Collection[TenantId]) -> Iterator[Lot]:
 
     queues = [queue for tenant in sorted(tenants) for queue in _candidates(work, tenant, past)]
     yield from heapq.merge(*queues, key=place)
+
+
+def _freed(work: Allocation, tenants: Collection[TenantId]) -> list[Lot]:
+    """Return the lots for which capacity was freed, in order, but those that come after one that stands.
+
+    Once they have started these would lose to it again what was freed for them.
+    """
+    freed_for = {hold.claim for hold in work.memory.holds if hold.expires_at_ms > work.survey.now_ms}
+    found = [lot for claim in freed_for for lot in work.of_claim.get(claim, ()) if lot.ask.tenant.id in tenants]
+    found = sorted(filter(_is_candidate, found), key=lambda lot: (lot.order, lot.ask.tenant.id))
+    strongest = min((lot.order[:2] for lot in _standing(work, tenants)), default=None) if found else None
+    return [lot for lot in found if strongest is None or lot.order[:2] <= strongest]
+
+
+def _standing(work: Allocation, tenants: Collection[TenantId]) -> Iterator[Lot]:
+    """Yield what stands and may be raised; of what simply runs the first."""
+    for tenant in tenants:
+        yield from (lot for lot in work.open[tenant] if lot.seats and not lot.missing and _is_candidate(lot))
+        for run in work.layout.queues.runs.get(tenant, {}).values():
+            yield from (run.lots[one.begin] for one in run.stretches if one.tier > GUARANTEED)
 
 
 def _candidates(

@@ -123,6 +123,16 @@ def test_what_was_freed_for_one_of_two_equals_serves_this_one_until_the_hold_exp
     assert [one.claim for one in decision.placements] == [serves]
 
 
+def test_what_was_freed_for_a_further_replica_is_not_taken_from_a_minimum_that_would_take_it_back():
+    """Each of two tenants has a GPU and a half; the gang of two that stands comes before what is beyond a minimum."""
+    wide, gang = claim("civil/x:wide", most=2), claim("civil/y:gang", least=2)
+    held = Memory(holds=(Hold(device="G1", claim=wide.id, expires_at_ms=NOW_MS + 1),))
+    seen = snapshot(FOUR[:3], [wide, gang], running(wide, ("G0",)), running(gang, ("G1",), ("G2",)))
+    decision = decide(seen, rules(civil=3000, defence=0), held, NOW_MS)
+    assert decision.evictions == ()
+    assert [granted(decision, one.id) for one in (wide, gang)] == [1, 2]
+
+
 def test_what_a_sibling_does_not_lend_is_pooled_for_nobody():
     policy = rules(civil=1000, defence=2000, floor=0)
     keeping = Quota(flavor="A", nominal_millis=500, lending_limit_millis=0)
