@@ -15,9 +15,12 @@ from policies.granting.rearranging import rearrange
 from policies.granting.reclaim import Lot, Tier
 from policies.granting.rights import begin_rating, rate_all
 from policies.granting.working import Allocation
+from policies.model.memory import Memory
 from policies.turns.standing import lay_out
 from tests.policies.crowds import NOW_MS, Crowd, crowd
-from tests.policies.looking import DEPTH
+from tests.policies.looking import DEPTH, FOUR
+from tests.policies.situations import NOW_MS as LATER_MS
+from tests.policies.situations import claim, rules, running, snapshot
 from tests.policies.test_crowds_of_equals import of_equals
 
 CROWDS = range(0, 96 * DEPTH, 2)
@@ -128,29 +131,44 @@ def test_what_is_granted_let_go_moved_out_and_put_back_counts_once_for_its_tenan
 @pytest.mark.parametrize("made", [crowd, of_equals])
 def test_in_the_end_every_figure_is_what_the_replicas_add_up_to(part, made):
     for seed in CROWDS[part::6]:
-        here = made(seed)
-        work = lay_out(here.snapshot, here.policy, here.memory, NOW_MS).work
-        parents = {one.id: one.parent for one in here.policy.tenants}
-        allocate(work)
-        used, standing = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
-        for lot in lots_of(work):
-            for seat in lot.seats:
-                at = lot.ask.tenant.id
-                while at is not None:
-                    used[at, seat.flavor] += seat.charge if lot.is_kept else 0
-                    standing[at, seat.flavor] += 0 if lot.missing else seat.charge
-                    at = parents[at]
-        assert present(work.used) == present(used), seed
-        assert present(work.standing) == present(standing), seed
-        mine = {id(seat): id(lot) for lot in lots_of(work) for seat in lot.seats}
-        assert {key: id(lot) for key, lot in work.victims.lot_of.items()} == mine, seed
-        assert_board_adds_up(work)
-        for lot in lots_of(work):
-            for seat in lot.seats:
-                for device in seat.devices:
-                    assert seat in work.board.seats[device]
-                    holder = work.board.worker_of.get(device)
-                    assert holder is None or not lot.is_kept or holder.id == seat.worker
+        assert_adds_up(made(seed))
+
+
+def test_so_it_is_where_a_minimum_falls_back_on_what_its_claim_has_beyond_it():
+    gang = claim("civil/x:gang", least=2, most=3, priority_class="batch")
+    workers, groups = running(gang, ("G0",), ("G1",), ("G2",))
+    groups[2] = replace(groups[2], since_ms=LATER_MS - 1)
+    seen = snapshot(FOUR[:3], [gang, claim("civil/x:urgent", priority_class="critical")], (workers, groups))
+    work = assert_adds_up(Crowd(seen, rules(civil=2000, defence=0, floor=0), Memory()), LATER_MS)
+    base, further = work.of_claim[gang.id]
+    assert (len(base.seats), len(further.seats)) == (2, 0)
+
+
+def assert_adds_up(here: Crowd, now_ms: int = NOW_MS) -> Allocation:
+    """Grant everything, and add up what is on the board and in the lots."""
+    work = lay_out(here.snapshot, here.policy, here.memory, now_ms).work
+    parents = {one.id: one.parent for one in here.policy.tenants}
+    allocate(work)
+    used, standing = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
+    for lot in lots_of(work):
+        for seat in lot.seats:
+            at = lot.ask.tenant.id
+            while at is not None:
+                used[at, seat.flavor] += seat.charge if lot.is_kept else 0
+                standing[at, seat.flavor] += 0 if lot.missing else seat.charge
+                at = parents[at]
+    assert present(work.used) == present(used)
+    assert present(work.standing) == present(standing)
+    mine = {id(seat): id(lot) for lot in lots_of(work) for seat in lot.seats}
+    assert {key: id(lot) for key, lot in work.victims.lot_of.items()} == mine
+    assert_board_adds_up(work)
+    for lot in lots_of(work):
+        for seat in lot.seats:
+            for device in seat.devices:
+                assert seat in work.board.seats[device]
+                holder = work.board.worker_of.get(device)
+                assert holder is None or not lot.is_kept or holder.id == seat.worker
+    return work
 
 
 def assert_board_adds_up(work: Allocation) -> None:
@@ -160,6 +178,9 @@ def assert_board_adds_up(work: Allocation) -> None:
         seats = board.seats[name]
         assert board.free_millis[name] == 1000 - sum(seat.gpu_millis for seat in seats)
         assert board.free_memory[name] == device.memory_mib - sum(seat.memory_mib for seat in seats)
+    for spare in {id(one): one for one in board.spare.values()}.values():
+        free = [board.free_millis[name] for name, one in board.spare.items() if one is spare]
+        assert (spare.idle, spare.whole) == (sum(free), free.count(1000))
     for node in board.node_free:
         on = standing_on(work, node)
         assert board.node_cpu[node] == 64_000 - sum(seat.cpu_millis for seat in on)

@@ -348,3 +348,15 @@ def test_what_is_pooled_stays_inside_the_limit_of_borrowing_of_whoever_gets_it(l
     seen = snapshot(FOUR[:1], [one, waits, theirs], running(theirs, ("G0",)))
     assert served(seen, policy, one.id) == served_by
     assert served(seen, policy, waits.id) == 0
+
+
+def test_a_hold_on_a_device_that_is_no_more_keeps_nothing_and_nobody_is_told_of_it():
+    """One waits for room on two hosts, of which there is one; for another a device was freed that is gone since."""
+    apart, other = claim("civil/x:apart", least=2, spread=True), claim("defence/y:other", least=3)
+    memory = Memory(holds=(Hold(device="gone", claim=other.id, expires_at_ms=NOW_MS + 10_000),))
+    policy = rules(civil=4000, defence=4000, floor=0)
+    decision = decide(snapshot(FOUR, [apart, other]), policy, memory, NOW_MS)
+    (told,) = [one for one in decision.reasons if one.claim == apart.id]
+    assert told.granted_replicas == 0
+    assert "kept for" not in told.sentence
+    assert "gone" not in {one.device for one in decision.memory.holds}
