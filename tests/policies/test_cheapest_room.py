@@ -191,3 +191,24 @@ def test_who_stands_on_several_devices_leaves_all_of_them_and_no_more_leave_than
     decision, owner = spanning(owner_devices, lent_devices)
     assert granted(decision, owner.id) == 1
     assert len(decision.evictions) == leave
+
+
+@pytest.mark.parametrize(("devices", "needed"), [(1, 1), (3, 3), (3, 2), (3, 1), (7, 7), (8, 3)])
+def test_of_hosts_on_which_one_replica_costs_the_same_only_the_first_is_looked_at(devices, needed):
+    """What it costs is divided among its devices: nothing of it may be lost, or no host would rule out another."""
+    lent = [claim(f"civil/x:l{host}", devices=devices) for host in HOSTS]
+    runs = []
+    for one, host in zip(lent, HOSTS, strict=True):
+        workers, groups = running(one, tuple(f"{host}-{index}" for index in range(devices)))
+        runs.append(([replace(worker, node=host) for worker in workers], groups))
+    there = [device(f"{host}-{index}", host) for host in HOSTS for index in range(devices)]
+    work = looked_at(snapshot(there, lent, *together(runs)), rules(civil=0, defence=0, floor=0))
+    cost, steps = 1_000_000_007, work.board.steps
+    least = {host: {devices: cost} for host in HOSTS}
+    for weak in (Weak(frozenset(HOSTS)), Weak(frozenset(HOSTS), least)):
+        site = find_by_displacing(
+            work.board, replace(wanting(1000), devices=needed), lambda _: cost, lambda _: cost, weak
+        )
+        assert (site.node, site.cost) == ("n0", cost)
+        assert work.board.steps - steps == devices
+        steps = work.board.steps
