@@ -262,7 +262,7 @@ def _least_victims(board: Board, need: Need, device: DeviceId, price: Price) -> 
         return None
     forced = board.foreigners(device, need.domain) + _in_the_way(board, need, worker, ending)
     own = [seat for seat in board.seats[device] if seat not in forced]
-    if need.devices > 1 or not need.is_part:
+    if not need.is_part:
         forced, own = forced + own, []
     if any(price(seat) is None for seat in forced):
         return None
