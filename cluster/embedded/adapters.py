@@ -46,7 +46,7 @@ def adapters(
     What an older release recorded under its names of workers is taken over under those of this one.
     """
     here = machine(settings)
-    ledger.rename(outdated_names(ledger.devices()), journal.fencing_generation())
+    take_over_names(journal, ledger)
     inventory = read_inventory(this_node(), settings.simulated_devices)
     observer: Observer = LocalObserver(
         here,
@@ -68,6 +68,11 @@ def adapters(
         simulated=inventory.simulated,
     )
     return observer, _actuator(here, clock, ledger, promised, inventory, jobs)
+
+
+def take_over_names(journal: Journal, ledger: Ledger) -> None:
+    """Call the holder of each device what this release calls it, also where an older one recorded another name."""
+    ledger.rename(outdated_names(ledger.devices()), journal.fencing_generation())
 
 
 def dashboard(settings: Settings, domain: SecurityDomain, timeout_s: float) -> RayDashboard:

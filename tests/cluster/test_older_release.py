@@ -11,7 +11,7 @@ import pytest
 
 from cluster.actuate.workers import LocalWorkers
 from cluster.clock import SystemClock
-from cluster.embedded.adapters import adapters
+from cluster.embedded.adapters import take_over_names
 from cluster.embedded.clusters import ensure_secrets
 from cluster.embedded.nodes import machine
 from cluster.embedded.platform import take_down
@@ -71,7 +71,7 @@ def test_workers_of_older_names_run_under_todays_and_hold_what_they_held(older: 
     assert {len(str(record.worker).rpartition("-")[2]) for record in before} == {8}
     older.journal.lead()
     ensure_secrets(machine(older.settings))
-    adapters(older.settings, CLOCK, older.journal, older.ledger, older.registry)[0].close()  # type: ignore[attr-defined]  # the local observer has threads
+    take_over_names(older.journal, older.ledger)
     after = older.ledger.devices()
     assert [(one.device, one.domain, one.scrub) for one in after] == [
         (one.device, one.domain, one.scrub) for one in before
@@ -93,9 +93,8 @@ def test_workers_of_older_names_run_under_todays_and_hold_what_they_held(older: 
 
 def test_what_has_todays_name_is_not_written_again(older: Journalled) -> None:
     generation = older.journal.lead()
-    ensure_secrets(machine(older.settings))
     for _ in range(2):
-        adapters(older.settings, CLOCK, older.journal, older.ledger, older.registry)[0].close()  # type: ignore[attr-defined]  # the local observer has threads
+        take_over_names(older.journal, older.ledger)
     renamed = [record for record in read(older.store) if record.kind == "device.renamed"]
     assert len(renamed) == 3
     assert {record.fencing_generation for record in older.ledger.devices()} == {generation}
