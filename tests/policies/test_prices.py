@@ -134,9 +134,10 @@ def test_who_is_taken_from_its_lot_and_given_back_is_as_before(part):
             paid = {
                 seat.group.id for seat in some if owners[id(seat)].ask.paused and owners[id(seat)].tier is Tier.NONE
             }
+            gone = set(work.victims.taken)  # a claim on two flavors may have given one of them up before
             taken = record(work.victims, lot, tier, some)
             assert budget - work.victims.budget == (0 if tier is Tier.FLOOR else len(new - paid))
-            assert work.victims.taken.keys() == {seat.group.id for seat in some}
+            assert work.victims.taken.keys() - gone == {seat.group.id for seat in some}
             for seat in some:
                 reason, beneficiary, lost = work.victims.taken[seat.group.id]
                 assert (beneficiary, lost) == (lot.ask.claim.id, cost(work.survey, seat.group))
