@@ -63,6 +63,7 @@ def vacate(work: Allocation, lot: Lot) -> None:
     for seat in seats:
         count(work, lot.ask.tenant.id, seat.flavor, -seat.charge)
         work.board.leave(seat)
+        del work.victims.lot_of[id(seat)]
     stand(work, seats, -1)
     lot.is_kept = False
     work.hopeless.clear()
@@ -106,6 +107,7 @@ def _reseat(work: Allocation, lot: Lot, seats: list[Seat]) -> None:
     for seat in seats:
         count(work, lot.ask.tenant.id, seat.flavor, seat.charge)
         work.board.take(seat)
+        work.victims.lot_of[id(seat)] = lot
     stand(work, seats, 1)
 
 

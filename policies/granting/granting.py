@@ -257,7 +257,7 @@ def seat_at(work: Allocation, lot: Lot, need: Need, site: Site, tier: Tier) -> N
     for victim in site.victims:
         work.board.leave(victim)
     taken = record(work.victims, lot, tier, site.victims)
-    if taken:
+    if site.victims:
         work.hopeless.clear()
     workers = work.board.bind(site, need.domain)
     seat = seated(

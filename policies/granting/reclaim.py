@@ -331,7 +331,8 @@ def path(survey: Survey, tenant: Tenant) -> frozenset[TenantId]:
     return frozenset(found)
 
 
-Taken = tuple[Seat, "Lot | None", "tuple[EvictionReason, ClaimId | None, int] | None"]
+Taken = tuple[Seat, Lot, Group, "tuple[EvictionReason, ClaimId | None, int] | None"]
+"""A replica, the lot and the group that it was taken from, and what was noted of that group before."""
 
 
 def record(victims: Victims, lot: Lot, tier: Tier, seats: tuple[Seat, ...]) -> list[Taken]:
@@ -340,11 +341,11 @@ def record(victims: Victims, lot: Lot, tier: Tier, seats: tuple[Seat, ...]) -> l
         victims.budget -= len(_newly(victims, seats))
     taken: list[Taken] = []
     for seat in seats:
-        owner = victims.lot_of.pop(id(seat), None)
-        group = seat.group
-        taken.append((seat, owner, None if group is None else victims.taken.get(group.id)))
+        owner, group = victims.lot_of.get(id(seat)), seat.group
         if owner is None or group is None:
             continue
+        taken.append((seat, owner, group, victims.taken.get(group.id)))
+        del victims.lot_of[id(seat)]
         owner.seats.remove(seat)
         victims.robbed.append(owner)
         reason = reason_for(victims, lot, owner, tier)
@@ -355,12 +356,10 @@ def record(victims: Victims, lot: Lot, tier: Tier, seats: tuple[Seat, ...]) -> l
 def restore(victims: Victims, taken: list[Taken], budget: int) -> None:
     """Undo a ``record``."""
     victims.budget = budget
-    for seat, owner, before in reversed(taken):
-        if owner is None or seat.group is None:
-            continue
+    for seat, owner, group, before in reversed(taken):
         owner.seats.append(seat)
         victims.lot_of[id(seat)] = owner
         if before is None:
-            victims.taken.pop(seat.group.id, None)
+            victims.taken.pop(group.id, None)
         else:
-            victims.taken[seat.group.id] = before
+            victims.taken[group.id] = before

@@ -118,6 +118,7 @@ def test_what_is_granted_let_go_moved_out_and_put_back_counts_once_for_its_tenan
                 change(work, lot)
                 assert not lot.is_kept
                 assert lot.seats == (seats if change is let_go else [])
+                assert {id(seat) in work.victims.lot_of for seat in seats} == {change is let_go}
                 is_there = [seat in work.board.seats[device] for seat in seats for device in seat.devices]
                 assert set(is_there) == {change is let_go}
             assert not any(amount for amount in work.used.values())
@@ -132,6 +133,11 @@ def test_what_is_granted_let_go_moved_out_and_put_back_counts_once_for_its_tenan
 def test_in_the_end_every_figure_is_what_the_replicas_add_up_to(part, made):
     for seed in CROWDS[part::6]:
         assert_adds_up(made(seed))
+
+
+@pytest.mark.parametrize("seed", [582, 681])
+def test_so_it_is_where_a_claim_climbs_from_a_place_that_it_was_given_in_the_same_decision(seed):
+    assert_adds_up(crowd(seed))
 
 
 def test_so_it_is_where_a_minimum_falls_back_on_what_its_claim_has_beyond_it():
