@@ -16,6 +16,7 @@ from policies.granting.lines import Line, serve_in_fair_order
 from policies.granting.movable import forget_weak
 from policies.granting.parting import stay_where_allowed
 from policies.granting.pooling import pool
+from policies.granting.queues import is_changing_rung
 from policies.granting.rearranging import rearrange
 from policies.granting.reclaim import ENTITLED, FLOOR, GUARANTEED, LEFTOVER, NONE, Lot, Tier, lotted
 from policies.granting.rights import begin_rating, is_protected, rate, rate_all, rate_anew
@@ -62,10 +63,12 @@ def serving_order(lot: Lot) -> tuple[int, bool, bool, int, ClaimId]:
     """Return a lot's place in its tenant's queue: class, minimums first, what runs first, then the longest wait.
 
     Above every class comes what runs and nobody may preempt: it stays whatever is decided, so it stands on the
-    strongest right. Else its tenant would have its guarantee twice, once there and once for a higher class.
+    strongest right. Else its tenant would have its guarantee twice, once there and once for a higher class. So it is
+    while it changes its rung and its old group drains.
     """
     ask, claim = lot.ask, lot.ask.claim
-    value = ask.value if ask.rank.preemptible or not lot.seats else ask.value + ABOVE_ALL
+    stays = not ask.rank.preemptible and (lot.seats or is_changing_rung(ask))
+    value = ask.value + ABOVE_ALL if stays else ask.value
     return (-value, not lot.is_base, not lot.seats, claim.submitted_at_ms, claim.id)
 
 
@@ -88,6 +91,7 @@ def allocate(work: Allocation) -> None:
     recall_holds(work)
     keep_for_the_large(work)
     grant_settled(work)
+    _go_on_as_decided(work)
     _serve(work, FLOOR)
     work.may_reopen = False
     _serve(work, GUARANTEED)
@@ -130,6 +134,37 @@ def _keep_what_is_blind(work: Allocation) -> None:
                 keep(work, lot)
             else:
                 work.codes.setdefault(lot.ask.claim.id, PendingReason.TELEMETRY_STALE)
+
+
+def _go_on_as_decided(work: Allocation) -> None:
+    """Place what nobody may preempt, and is on its way to a place, where it has a guarantee, before all who wait.
+
+    It changes its rung, or room that was freed for it is kept: as if it ran, a stronger right or a higher class takes
+    nothing of that. Who has been on its way for longest goes first. Else the change of its rung is called off while its
+    old group drains, and begun again once that is back, without end; or it loses what it left its old place for.
+    """
+    changing, since = work.layout.queues.changing, _awaited(work)
+    lots = [lot for name in changing | since.keys() for lot in work.of_claim[name] if lot.is_base or name in changing]
+
+    def place(lot: Lot) -> tuple[bool, int, tuple[int, int, int, ClaimId]]:
+        name = lot.ask.claim.id
+        return name not in changing, since.get(name, 0), _across_tenants(lot, lot.tier)
+
+    for lot in sorted(lots, key=place):
+        if lot.missing and not lot.has_failed and lot.tier <= GUARANTEED:
+            granted(work, lot, lot.tier, grant)
+            lot.has_failed = False  # if it found none: it asks again in its turn
+
+
+def _awaited(work: Allocation) -> dict[ClaimId, int]:
+    """Return until when room is kept for each claim that nobody may preempt and that was granted its place already."""
+    found: dict[ClaimId, int] = {}
+    for hold in work.memory.holds:
+        known, lots = work.survey.remembered.get(hold.claim), work.of_claim.get(hold.claim)
+        is_granted = known is not None and known.rung is not None and work.survey.now_ms < hold.expires_at_ms
+        if is_granted and lots and not lots[0].ask.rank.preemptible:
+            found[hold.claim] = min(hold.expires_at_ms, found.get(hold.claim, hold.expires_at_ms))
+    return found
 
 
 def _serve(work: Allocation, tier: Tier) -> None:

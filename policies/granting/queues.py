@@ -12,7 +12,7 @@ from policies.fleet.board import Seat
 from policies.granting.alike import Alike, Stretch, cut, in_order, waits_alike
 from policies.granting.reclaim import FLOOR, GUARANTEED, NONE, Lot, Terms, Tier
 from policies.model.units import ClaimId, FlavorId, TenantId
-from policies.wishes.admission import Ask
+from policies.wishes.admission import FAILED, Ask
 
 Order = tuple[int, bool, bool, int, str]
 """See ``Lot.order``."""
@@ -133,6 +133,8 @@ class Queues:
     """Lots of each tenant whose length or end is announced."""
     climbing: set[ClaimId] = field(default_factory=set)
     """Claims that have a better rung than the one in use."""
+    changing: set[ClaimId] = field(default_factory=set)
+    """Claims that nobody may preempt, of which something still runs on another rung than the one in use."""
 
     def is_gone_through(self, tenant: TenantId) -> bool:
         """Say whether the tenant's queue is looked at lot by lot in the end: for lower rungs, or for announced ends."""
@@ -153,7 +155,7 @@ class Queues:
         """Put all lots into their queues, which are empty. Cost: each is sorted once, and most come sorted."""
         for lot in lots:
             ask, tenant = lot.ask, lot.ask.tenant.id
-            if ask.upgrades or _is_ending(ask) or (ask.options and ask.options[-1].rung):
+            if ask.upgrades or ask.leaving or _is_ending(ask) or (ask.options and ask.options[-1].rung):
                 self._note(lot, 1)
             if tenant not in self.apart:
                 self._begin(tenant)
@@ -274,6 +276,18 @@ class Queues:
             self.ending[tenant] = self.ending.get(tenant, 0) + sign
         if ask.upgrades:
             (self.climbing.add if sign > 0 else self.climbing.discard)(ask.claim.id)
+        if ask.leaving and is_changing_rung(ask):
+            (self.changing.add if sign > 0 else self.changing.discard)(ask.claim.id)
+
+
+def is_changing_rung(ask: Ask) -> bool:
+    """Say whether nobody may preempt the claim and it still runs on another rung than it was granted last.
+
+    What runs there drains, and is of no use any more once that is over: on the new rung it has to be served.
+    """
+    return not ask.rank.preemptible and any(
+        one.running and one.rung != ask.rung and one.state is not FAILED for one in ask.leaving
+    )
 
 
 def _is_ending(ask: Ask) -> bool:

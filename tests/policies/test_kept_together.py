@@ -53,6 +53,7 @@ def shown(queues: Queues) -> dict[str, object]:
         "lowerable": {name: count for name, count in queues.lowerable.items() if count},
         "ending": {name: count for name, count in queues.ending.items() if count},
         "climbing": queues.climbing,
+        "changing": queues.changing,
     }  # fmt: skip
 
 

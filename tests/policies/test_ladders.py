@@ -279,3 +279,46 @@ def test_what_nobody_may_preempt_climbs_inside_its_own_quota_only(quota, rung):
     ))  # fmt: skip
     for decision in after_its_climb(pinned, policy, "G0", "G1"):
         assert [one.rung for one in decision.placements] == [rung]
+
+
+@pytest.mark.parametrize(
+    "waiting", [{"priority_class": "critical"}, {"priority_class": "pinned", "submitted_at_ms": 1}]
+)
+def test_what_nobody_may_preempt_keeps_its_new_place_while_its_old_group_drains_and_leaves_whoever_waits(waiting):
+    """It ran on both devices and climbs to half of one; who waits for a device takes the other one, not this one."""
+    ladder = (Shape(flavors=("A",), gpu_millis=500), Shape(flavors=("A",), devices=2))
+    pinned = claim("civil/x:pinned", ladder=ladder, priority_class="pinned", submitted_at_ms=2)
+    waits = claim("civil/y:waits", **waiting)
+    workers, (group,) = running(pinned, ("G0", "G1"))
+    group = replace(group, rung=1, id=group_id(pinned.id, workers[0].id, 1))
+    policy = rules(civil=2000, defence=0, floor=2000, upgrade_hold_ms=1_000)
+    memory = Memory(claims=(
+        ClaimMemory(claim=pinned.id, rung=1, better_since_ms=NOW_MS - 1_000),
+        ClaimMemory(claim=waits.id, waiting_since_ms=NOW_MS - 60_000),
+    ))  # fmt: skip
+    places = []
+    for turn, groups in enumerate(([group], [replace(group, routed=False)], [])):
+        seen = snapshot(FOUR[:2], [pinned, waits], (workers, groups))
+        decision = decide(seen, policy, memory, NOW_MS + 1_000 * turn)
+        assert check_decision(seen, decision, policy) == ()
+        places.append({one.claim: (one.rung, one.devices) for one in decision.placements})
+        memory = decision.memory
+    climbs = {pinned.id: (0, ("G0",))}
+    assert places == [climbs, climbs | {waits.id: (0, ("G1",))}, climbs | {waits.id: (0, ("G1",))}]
+
+
+def test_a_higher_class_of_its_own_tenant_takes_nothing_from_what_nobody_may_preempt_while_it_changes_its_rung():
+    """Its tenant has a guarantee of one device, and the other claim would fill it."""
+    ladder = (Shape(flavors=("A",), gpu_millis=500), Shape(flavors=("A",), devices=2))
+    pinned = claim("civil/x:pinned", ladder=ladder, priority_class="pinned")
+    waits = claim("civil/x:waits", priority_class="critical")
+    workers, (group,) = running(pinned, ("G0", "G1"))
+    group = replace(group, rung=1, id=group_id(pinned.id, workers[0].id, 1))
+    memory = Memory(claims=(ClaimMemory(claim=pinned.id, rung=1, better_since_ms=NOW_MS - 1_000),))
+    policy = rules(civil=2000, defence=0, floor=2000, upgrade_hold_ms=1_000)
+    for turn, routed in enumerate((True, False)):
+        seen = snapshot(FOUR[:2], [pinned, waits], (workers, [replace(group, routed=routed)]))
+        decision = decide(seen, policy, memory, NOW_MS + 1_000 * turn)
+        assert check_decision(seen, decision, policy) == ()
+        assert [one.rung for one in decision.placements if one.claim == pinned.id] == [0]
+        memory = decision.memory
