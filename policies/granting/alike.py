@@ -21,6 +21,8 @@ class Failure:
 
     state: tuple[int, bool]
     """Of things when it was made; see ``sharing``."""
+    version: int
+    """How many lots had been granted one by one."""
     code: PendingReason | None
     is_refused: bool
     """Whether the budget refused it."""

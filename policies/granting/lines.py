@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from policies.granting.alike import Alike, Failure, Stretch
 from policies.granting.fairness import in_fair_order
 from policies.granting.reclaim import Lot, Tier
-from policies.granting.sharing import Attempt, first_granted, granted, known_failure, state
+from policies.granting.sharing import Attempt, first_granted, granted, known_failure, stands, state
 from policies.granting.working import Allocation
 from policies.model.units import FlavorId, TenantId
 
@@ -49,7 +49,7 @@ class Line:
     def serve(self) -> Place:
         """Try the next lot, or pass over those of its class that fail like one before; return where that was."""
         work, (place, _, item) = self.work, heapq.heappop(self.ahead)
-        before = state(work)
+        before, version = state(work), work.version
         if isinstance(item, Lot):
             self._try(item)
         else:
@@ -59,7 +59,9 @@ class Line:
                 self.parked.append((*item, known))
                 return place
             self._try_first(*item)
-        if self.parked and state(work) != before:
+        now = state(work)
+        is_changed = now != before or work.version != version
+        if is_changed and not all(stands(work, known, now) for *_, known in self.parked):
             self.resume(place)
         return place
 

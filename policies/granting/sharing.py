@@ -25,7 +25,8 @@ def granted(work: Allocation, lot: Lot, tier: Tier, attempt: Attempt) -> bool:
     """Return what the attempt to grant the lot returns; it is left out if one of equal terms has failed before.
 
     What is granted takes places and quota from others and gives them none, so a failure stands until somebody leaves or
-    moves, or rights are given anew. Who found a tenant with nothing to spare is among those who ask again after that.
+    moves, or rights are given anew. One that found a tenant with nothing to spare stands until anybody is granted more:
+    it is among those that ask again after that, its equals behind it are tried at once.
     """
     ask, claim = lot.ask, lot.ask.claim.id
     if lot.terms is None or lot.seats or ask.held or ask.leaving or claim in work.holding:
@@ -35,7 +36,7 @@ def granted(work: Allocation, lot: Lot, tier: Tier, attempt: Attempt) -> bool:
         return _tried(work, lot, tier, attempt)
     key = _key(work, lot, tier, may_ask=may_displace(work.victims, lot, tier))
     known = work.failed.get(key)
-    if known is None or known.state != state(work):
+    if known is None or not stands(work, known, state(work)):
         return _tried(work, lot, tier, attempt) or _note(work, lot, key)
     lot.has_failed = True
     work.victims.spared.update(known.spared)
@@ -49,7 +50,12 @@ def granted(work: Allocation, lot: Lot, tier: Tier, attempt: Attempt) -> bool:
 def known_failure(work: Allocation, alike: Alike, one: Stretch, tier: Tier, now: tuple[int, bool]) -> Failure | None:
     """Return how all lots of the stretch would fail in this state; None if that is to be found out."""
     known = work.failed.get((id(alike.lots[0].terms), tier, True, one.code, one.is_refused))
-    return known if known is not None and known.state == now else None
+    return known if known is not None and stands(work, known, now) else None
+
+
+def stands(work: Allocation, known: Failure, now: tuple[int, bool]) -> bool:
+    """Say whether the same would come of another attempt: who had nothing to spare may have once it is granted more."""
+    return known.state == now and (not known.spared or known.version == work.version)
 
 
 def first_granted(work: Allocation, alike: Alike, one: Stretch, tier: Tier, attempt: Attempt) -> bool:
@@ -81,8 +87,8 @@ def _note(work: Allocation, lot: Lot, key: tuple[object, ...]) -> bool:
     """Note how the lot failed, for those of equal terms; return that it did."""
     claim = lot.ask.claim.id
     work.failed[key] = Failure(
-        state=state(work), code=work.codes.get(claim), is_refused=claim in work.victims.refused_by_budget,
-        spared=frozenset(work.victims.spared),
+        state=state(work), version=work.version, code=work.codes.get(claim),
+        is_refused=claim in work.victims.refused_by_budget, spared=frozenset(work.victims.spared),
     )  # fmt: skip
     return False
 

@@ -14,7 +14,7 @@ from policies.decide import decide
 from policies.granting.reclaim import Tier, may_be_moved
 from policies.invariants import check_decision
 from policies.model.codec import to_json
-from policies.model.decision import EvictionReason, PendingReason
+from policies.model.decision import Decision, EvictionReason, PendingReason
 from policies.model.inventory import ScrubState
 from policies.model.memory import Memory
 from policies.model.snapshot import Gap, GapKind
@@ -339,11 +339,37 @@ def test_p34_what_was_not_found_for_one_by_moving_others_is_not_there_for_its_eq
               submitted_at_ms=index)
         for kind, (tenant, millis, rank, least, more, count) in enumerate(waiting) for index in range(count)
     ]  # fmt: skip
-    apart = [replace(one, model=f"m{index}") for index, one in enumerate(alike)]  # no host has any of them at hand
     policy = rules(floor=dice.choice((0, 1000)), evictions_per_window=budget)
-    told = [
-        decide(snapshot(FOUR, [*claims, *some], *together(runs)), policy, Memory(), NOW_MS) for some in (alike, apart)
-    ]
-    if any(one.code is PendingReason.SEARCH_INCOMPLETE for one in told[1].reasons):
+    shared, single = decided_both_ways(claims, alike, runs, policy)
+    if any(one.code is PendingReason.SEARCH_INCOMPLETE for one in single.reasons):
         return  # searched for one by one, they use up what a decision may look at, which those that share may not
-    assert to_json(replace(told[0], search_steps=0)) == to_json(replace(told[1], search_steps=0))
+    assert to_json(replace(shared, search_steps=0)) == to_json(replace(single, search_steps=0))
+
+
+def decided_both_ways(claims, alike, runs, policy) -> tuple[Decision, Decision]:
+    """What is decided where equals share what is found out for one of them, and where each is looked at by itself."""
+    apart = [replace(one, model=f"m{index}") for index, one in enumerate(alike)]  # no host has any of them at hand
+    shared, single = (
+        decide(snapshot(FOUR, [*claims, *some], *together(runs)), policy, Memory(), NOW_MS) for some in (alike, apart)
+    )
+    return shared, single
+
+
+def test_p34_who_had_nothing_to_spare_is_asked_again_by_the_next_of_equals_once_it_was_granted_more():
+    """The third of the equals finds nothing that may move for it; then one that left for the first is placed again."""
+    stands = [
+        ("civil/x:c0", 500, "standard", "G1"), ("civil/x:c1", 250, "pinned", "G0"), ("civil/x:c2", 250, "batch", "G3"),
+        ("civil/x:c3", 250, "standard", "G3"), ("civil/x:c4", 250, "standard", "G1"),
+        ("civil/y:c5", 250, "standard", "G2"), ("civil/x:c6", 500, "pinned", "G0"),
+        ("civil/y:c7", 500, "standard", "G3"), ("civil/y:c8", 500, "pinned", "G2"),
+    ]  # fmt: skip
+    claims = [
+        claim(name, millis=millis, priority_class=rank, submitted_at_ms=3 * (name == "civil/x:c4"))
+        for name, millis, rank, _ in stands
+    ]
+    runs = [running(one, (place,)) for one, (*_, place) in zip(claims, stands, strict=True)]
+    alike = [claim(f"civil/x:w{index}", millis=250, least=0, most=1, submitted_at_ms=0) for index in range(3)]
+    alike += [claim(f"defence/x:w{index}", millis=500, submitted_at_ms=index) for index in range(4)]
+    shared, single = decided_both_ways(claims, alike, runs, rules(evictions_per_window=3))
+    assert len([one for one in single.placements if one.claim.startswith("defence/x")]) == 4
+    assert to_json(replace(shared, search_steps=0)) == to_json(replace(single, search_steps=0))
