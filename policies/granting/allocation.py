@@ -24,7 +24,7 @@ from policies.granting.sharing import granted, terms_of
 from policies.granting.steady import grant_settled, reopen
 from policies.granting.working import Allocation, first_option, has_base
 from policies.model.decision import PendingReason
-from policies.model.units import ClaimId, FlavorId, TenantId
+from policies.model.units import ClaimId, FlavorId, NodeId, TenantId
 from policies.wishes.admission import Ask
 
 ABOVE_ALL = 1 << 61
@@ -157,14 +157,25 @@ def _go_on_as_decided(work: Allocation) -> None:
 
 
 def _awaited(work: Allocation) -> dict[ClaimId, int]:
-    """Return until when room is kept for each claim that nobody may preempt and that was granted its place already."""
-    found: dict[ClaimId, int] = {}
+    """Return until when room is kept for those that nobody may preempt and that were granted their places already.
+
+    Only where none is kept for others of the same host as long as that: those that were granted places together are
+    served in the same order again, so that all of them find theirs.
+    """
+    until: dict[ClaimId, int] = {}
+    beside: dict[NodeId, set[ClaimId]] = {}
     for hold in work.memory.holds:
-        known, lots = work.survey.remembered.get(hold.claim), work.of_claim.get(hold.claim)
-        is_granted = known is not None and known.rung is not None and work.survey.now_ms < hold.expires_at_ms
-        if is_granted and lots and not lots[0].ask.rank.preemptible:
-            found[hold.claim] = min(hold.expires_at_ms, found.get(hold.claim, hold.expires_at_ms))
-    return found
+        device = work.survey.devices.get(hold.device)
+        if device is not None and work.survey.now_ms < hold.expires_at_ms:
+            until[hold.claim] = min(hold.expires_at_ms, until.get(hold.claim, hold.expires_at_ms))
+            beside.setdefault(device.node, set()).add(hold.claim)
+    later = {one for some in beside.values() for one in some if any(until[one] >= until[it] for it in some - {one})}
+    return {claim: at for claim, at in until.items() if claim not in later and _was_granted_for_good(work, claim)}
+
+
+def _was_granted_for_good(work: Allocation, claim: ClaimId) -> bool:
+    known, lots = work.survey.remembered.get(claim), work.of_claim.get(claim)
+    return known is not None and known.rung is not None and bool(lots and not lots[0].ask.rank.preemptible)
 
 
 def _serve(work: Allocation, tier: Tier) -> None:

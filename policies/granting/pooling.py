@@ -7,10 +7,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from policies.granting.alike import Alike
+from policies.granting.alike import Alike, in_order
 from policies.granting.apart import single_out
 from policies.granting.limits import guaranteed, not_lent
-from policies.granting.queues import Run
+from policies.granting.queues import Order, Run
 from policies.granting.reclaim import FLOOR, GUARANTEED, Lot
 from policies.granting.rights import right_of_base
 from policies.granting.working import Allocation, amounts, first_option, siblings
@@ -125,13 +125,25 @@ def _in_order(work: Allocation, tenants: Collection[TenantId]) -> Iterator[Lot]:
 def _freed(work: Allocation, tenants: Collection[TenantId]) -> list[Lot]:
     """Return the lots for which capacity was freed, in order, but those that come after one that stands.
 
-    Once they have started these would lose to it again what was freed for them.
+    Once they have started these would lose to it again what was freed for them: to a higher class, or to what its own
+    tenant wanted before.
     """
     freed_for = {hold.claim for hold in work.memory.holds if hold.expires_at_ms > work.survey.now_ms}
     found = [lot for claim in freed_for for lot in work.of_claim.get(claim, ()) if lot.ask.tenant.id in tenants]
     found = sorted(filter(_is_candidate, found), key=lambda lot: (lot.order, lot.ask.tenant.id))
-    strongest = min((lot.order[:2] for lot in _standing(work, tenants)), default=None) if found else None
-    return [lot for lot in found if strongest is None or lot.order[:2] <= strongest]
+    standing = sorted(_standing(work, tenants), key=in_order, reverse=True) if found else []
+    first = {(lot.ask.tenant.id, lot.seats[0].flavor): lot.order for lot in standing}
+    return [lot for lot in found if not standing or _comes_first(lot, standing[-1], first)]
+
+
+def _comes_first(lot: Lot, strongest: Lot, first: Mapping[tuple[TenantId, FlavorId], Order]) -> bool:
+    """Say whether the lot, once it has started, comes before all that stand of its tenant, and no class is higher."""
+    value, is_extra, _, *rest = lot.order
+    started = value, is_extra, False, *rest
+    flavors = {option.flavor for option in lot.ask.options}
+    return lot.order[:2] <= strongest.order[:2] and all(
+        started <= first.get((lot.ask.tenant.id, flavor), started) for flavor in flavors
+    )
 
 
 def _standing(work: Allocation, tenants: Collection[TenantId]) -> Iterator[Lot]:

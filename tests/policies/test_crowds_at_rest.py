@@ -30,6 +30,7 @@ def fleet_of(seed: int) -> World:
 
 @settings(max_examples=4 * DEPTH, deadline=None, derandomize=DEPTH == 1)
 @given(SEEDS)
+@example(20971)  # what is kept for the second claim of a tenant displaces its first, which would take it back
 @example(3486)  # what nobody may preempt changes its rung, and who waits would have its new place meanwhile
 def test_p5_a_crowded_fleet_that_is_left_alone_comes_to_rest(seed):
     made, quiet = fleet_of(seed), 0

@@ -23,6 +23,7 @@ from tests.policies.looking import FEW, FOUR, granted, looked_at
 from tests.policies.situations import NOW_MS, claim, device, rules, running, snapshot
 
 ONE, TWO = claim("civil/x:one"), claim("civil/y:two")
+ALL_OF_DEFENCE = claim("defence/x:all", least=0, most=4)
 
 
 def kept_for(tenant: str, millis: int) -> Reservation:
@@ -131,6 +132,16 @@ def test_what_was_freed_for_a_further_replica_is_not_taken_from_a_minimum_that_w
     decision = decide(seen, rules(civil=3000, defence=0), held, NOW_MS)
     assert decision.evictions == ()
     assert [granted(decision, one.id) for one in (wide, gang)] == [1, 2]
+
+
+def test_what_is_kept_for_the_second_of_a_tenant_does_not_take_the_place_of_its_first_that_would_take_it_back():
+    """Two halves of a guarantee are one device; who runs there came first, and a device is kept for the other one."""
+    second, sibling = claim("civil/x:second", submitted_at_ms=1), replace(TWO, submitted_at_ms=2)
+    held = Memory(holds=(Hold(device="G1", claim=second.id, expires_at_ms=NOW_MS + 1),))
+    seen = snapshot(FOUR[:2], [ONE, second, sibling, ALL_OF_DEFENCE], running(ONE, ("G0",)))
+    decision = decide(seen, rules(civil=1000, defence=1000, floor=1000), held, NOW_MS)
+    assert decision.evictions == ()
+    assert [granted(decision, one.id) for one in (ONE, second, sibling)] == [1, 0, 0]
 
 
 def test_what_a_sibling_does_not_lend_is_pooled_for_nobody():
