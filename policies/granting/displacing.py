@@ -10,7 +10,6 @@ from math import comb
 
 from policies.fleet.board import BOUND, FOREIGN, Board, Kind, Need, Seat, Site, sited
 from policies.granting.places import candidates, carries, ending_for, may_end, worker_for
-from policies.model.inventory import Worker
 from policies.model.units import DeviceId, NodeId
 
 TRIED_TOGETHER = 128
@@ -153,7 +152,7 @@ def _on_node(board: Board, need: Need, price: Price, node: NodeId, moment: Momen
         if all(price(seat) == was for seat, was in one.asked.values()):
             return one.site
     asked = dict[int, tuple[Seat, int | None]]()
-    before.append(Found(asked, _cheapest(board, need, _noted(price, asked), node, free_to)))
+    before.append(Found(asked, _cheapest(board, need, _noted(price, asked), free_to)))
     return before[-1].site
 
 
@@ -169,7 +168,7 @@ def _noted(price: Price, asked: dict[int, tuple[Seat, int | None]]) -> Price:
     return noted
 
 
-def _cheapest(board: Board, need: Need, price: Price, node: NodeId, free_to: Sequence[DeviceId]) -> Site | None:
+def _cheapest(board: Board, need: Need, price: Price, free_to: Sequence[DeviceId]) -> Site | None:
     """Return the cheapest place on these devices of a host; for several devices, those that cost least."""
     found: list[Freed] = []
     for device in free_to:
@@ -182,10 +181,9 @@ def _cheapest(board: Board, need: Need, price: Price, node: NodeId, free_to: Seq
     chosen = _cheapest_together(need, found, price)
     chosen = _joined(board, need, found, _total(chosen, price), price) or chosen
     devices = tuple(sorted(one for _, _, one, _ in chosen))
-    victims = list(dict.fromkeys(seat for *_, some in chosen for seat in some))
-    if not _makes_host_room(board, need, node, victims, price):
-        return None
-    return _displacing_site(board, need, devices, victims, price)
+    leaving = list(dict.fromkeys(seat for *_, some in chosen for seat in some))
+    victims = _with_host_room(board, need, devices, leaving, price)
+    return None if victims is None else _displacing_site(board, need, devices, victims, price)
 
 
 def _cheapest_together(need: Need, found: list[Freed], price: Price) -> Sequence[Freed]:
@@ -225,19 +223,39 @@ def _total(some: Sequence[Freed], price: Price) -> tuple[int, int]:
     return sum(price(seat) or 0 for seat in victims.values()), len(victims)
 
 
-def _makes_host_room(board: Board, need: Need, node: NodeId, victims: list[Seat], price: Price) -> bool:
-    """Say whether CPU and memory of the host suffice once the victims left; further ones, the cheapest, are added."""
-    cpu = need.cpu_millis - board.node_cpu[node] - sum(one.cpu_millis for one in victims)
-    memory = need.host_memory_mib - board.node_memory[node] - sum(one.host_memory_mib for one in victims)
+def _with_host_room(
+    board: Board, need: Need, devices: tuple[DeviceId, ...], victims: list[Seat], price: Price
+) -> list[Seat] | None:
+    """Return who leaves so that CPU and memory of the host suffice too; None if not even all that may leave are enough.
+
+    Further ones are added, the cheapest first. Whoever is needless once these leave stays, the dearest first: also who
+    made room on the device, where that is shared.
+    """
+    node = board.survey.devices[devices[0]].node
+    cpu, memory = _lacking(board, need, node, victims)
     if cpu <= 0 and memory <= 0:
-        return True
+        return victims
     others = {id(seat): seat for one in board.on_node[node] for seat in board.seats[one] if seat not in victims}
     movable = sorted((s for s in others.values() if price(s) is not None), key=lambda s: (price(s), s.worker, s.claim))
+    needed = victims if not need.is_part else _forced(board, need, devices[0])
     for seat in movable:
         if (cpu > 0 and seat.cpu_millis) or (memory > 0 and seat.host_memory_mib):
-            victims.append(seat)
+            victims = [*victims, seat]
             cpu, memory = cpu - seat.cpu_millis, memory - seat.host_memory_mib
-    return cpu <= 0 and memory <= 0
+    if cpu > 0 or memory > 0:
+        return None
+    for seat in sorted((s for s in victims if s not in needed), key=lambda s: price(s) or 0, reverse=True):
+        fewer = [one for one in victims if one is not seat]
+        is_room = all(lacking <= 0 for lacking in _lacking(board, need, node, fewer))
+        if is_room and (not need.is_part or _fits_without(board, need, devices[0], fewer)):
+            victims = fewer
+    return victims
+
+
+def _lacking(board: Board, need: Need, node: NodeId, gone: list[Seat]) -> tuple[int, int]:
+    """Return the CPU and memory that the host lacks for the need once these left; zero or less where it has enough."""
+    cpu = need.cpu_millis - board.node_cpu[node] - sum(one.cpu_millis for one in gone)
+    return cpu, need.host_memory_mib - board.node_memory[node] - sum(one.host_memory_mib for one in gone)
 
 
 def _displacing_site(
@@ -260,7 +278,7 @@ def _least_victims(board: Board, need: Need, device: DeviceId, price: Price) -> 
         return None
     if worker is not None and len(worker.devices) > 1 and worker not in ending and carries(board, worker, need):
         return None
-    forced = board.foreigners(device, need.domain) + _in_the_way(board, need, worker, ending)
+    forced = _forced(board, need, device)
     own = [seat for seat in board.seats[device] if seat not in forced]
     if not need.is_part:
         forced, own = forced + own, []
@@ -296,11 +314,13 @@ def _cheapest_set(
     return None if best is None else [*forced, *(movable[index] for index in best[2])]
 
 
-def _in_the_way(board: Board, need: Need, worker: Worker | None, ending: list[Worker]) -> list[Seat]:
-    """Return the replicas of the workers that must end before the device of this worker can be bound anew."""
+def _forced(board: Board, need: Need, device: DeviceId) -> list[Seat]:
+    """Return who must leave whoever else does: other domains, and workers that end before the device is bound anew."""
+    ending, worker = ending_for(board, need, device), board.worker_of.get(device)
     if worker is not None and need.devices > 1 and worker not in ending and len(worker.devices) > 1:
         ending = [*ending, worker]
-    return [seat for one in ending for device in one.devices for seat in board.seats.get(device, ())]
+    in_the_way = [seat for one in ending for part in one.devices for seat in board.seats.get(part, ())]
+    return board.foreigners(device, need.domain) + in_the_way
 
 
 def _fits_without(board: Board, need: Need, device: DeviceId, victims: list[Seat]) -> bool:

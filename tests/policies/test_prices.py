@@ -69,7 +69,7 @@ def test_a_place_costs_what_the_right_and_the_work_of_whoever_leaves_it_are_wort
 def on_host(work: Allocation, need: Need, price: Price, node: str) -> Site | None:
     """The cheapest place on the host."""
     devices = [one.id for one in candidates(work.board, need, node)]
-    return _cheapest(work.board, need, price, node, devices)
+    return _cheapest(work.board, need, price, devices)
 
 
 def cheapest(work: Allocation, need: Need, lot: Lot, tier: Tier) -> int | None:

@@ -1,0 +1,187 @@
+"""The place that costs others least, beside one found by letting every possible set of replicas leave."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import chain, combinations
+
+import pytest
+
+from policies.fleet.board import Board, Need, Seat, Site
+from policies.granting.displacing import Moment, Price, Weak, find_by_displacing
+from policies.model.inventory import Node
+from policies.model.units import SecurityDomain
+from policies.model.workload import Shape
+from tests.policies.looking import DEPTH, looked_at, wanting
+from tests.policies.situations import claim, device, rules, running, snapshot, together
+from tests.simulation.generate import Dice
+
+WORLDS = 60 * DEPTH
+DEVICES = {"n0": ("G0", "G1", "G2"), "n1": ("H0", "H1")}
+SIZES = (0, 1, 2, 3)
+"""Of what is wanted of a host or of a device's memory, in steps of ``STEP`` and one unit more or less."""
+STEP = 10_000
+OWN, OTHER = SecurityDomain.CIVIL, SecurityDomain.DEFENCE
+
+
+@dataclass(frozen=True)
+class Host:
+    """A fleet in which everything runs, and what it costs to move each claim; None for those that must stay."""
+
+    board: Board
+    costs: dict[str, int | None]
+
+    def price(self, seat: Seat) -> int | None:
+        return self.costs[seat.claim]
+
+    def anybodys(self, seat: Seat) -> int | None:
+        """No more than the price, and something for half of those that must stay."""
+        cost = self.costs[seat.claim]
+        return (cost if cost is None or len(seat.claim) % 2 else cost // 2) if cost is not None else None
+
+    def seats(self, node: str) -> list[Seat]:
+        return list({id(one): one for name in DEVICES[node] for one in self.board.seats[name]}.values())
+
+
+def host(dice: Dice, most: int, *, of_host: bool) -> Host:
+    """Two hosts, with at most so many replicas on a device, each of some GPU, memory and, if so, of its host."""
+    lent, runs, costs = [], [], {}
+    left = {name: [1000, 80_000] for names in DEVICES.values() for name in names}
+    owner: dict[str, SecurityDomain] = {}
+    for node, names in DEVICES.items():
+        for number in range(most * len(names)):
+            shape = _shape(dice, of_host=of_host)
+            domain = dice.choice((OWN, OWN, OWN, OTHER))
+            able = [
+                name for name in names if owner.get(name, domain) is domain
+                and left[name][0] >= shape.gpu_millis and left[name][1] >= shape.memory_mib
+                and (shape.devices == 1 or left[name] == [1000, 80_000])
+            ]  # fmt: skip
+            if len(able) < shape.devices or dice.random() < 0.1:
+                continue
+            place = tuple(able[: shape.devices])
+            for name in place:
+                owner[name] = domain
+                left[name] = [0, 0] if shape.devices > 1 else [
+                    left[name][0] - shape.gpu_millis, left[name][1] - shape.memory_mib
+                ]  # fmt: skip
+            one = claim(f"{domain}/x:{node}-{number}", ladder=(shape,))
+            workers, groups = running(one, place)
+            runs.append(([replace(worker, node=node) for worker in workers], groups))
+            lent.append(one)
+            costs[one.id] = dice.choice((None, 0, 1, 2, 3, 5, 5, 8, 13))
+    devices = [device(name, node) for node, names in DEVICES.items() for name in names]
+    seen = snapshot(devices, lent, *together(runs))
+    most_of_host = 6 * STEP if of_host else 100 * STEP
+    nodes = tuple(Node(id=node, cpu_millis=most_of_host, memory_mib=most_of_host) for node in DEVICES)
+    return Host(looked_at(replace(seen, nodes=nodes), rules(civil=0, defence=0, floor=0)).board, costs)
+
+
+def _shape(dice: Dice, *, of_host: bool) -> Shape:
+    devices = dice.choice((1, 1, 1, 2))
+    millis = 1000 if devices > 1 else dice.choice((200, 300, 500, 1000))
+    cpu, memory = (dice.choice(SIZES) * STEP if of_host else 0 for _ in range(2))
+    return Shape(flavors=("A",), devices=devices, gpu_millis=millis, memory_mib=dice.choice(SIZES) * STEP,
+                 cpu_millis=cpu, host_memory_mib=memory)  # fmt: skip
+
+
+def asked(dice: Dice, *, of_host: bool) -> Need:
+    """What is wanted: part of a device, one or several; to the unit, or one unit more or less."""
+    devices = dice.choice((1, 1, 1, 2))
+    millis = 1000 if devices > 1 else dice.choice((300, 500, 501, 700, 1000))
+
+    def amount() -> int:
+        return max(0, dice.choice((0, 2, 4, 5)) * STEP + dice.choice((0, 0, 1, -1)))
+
+    need = replace(wanting(millis), devices=devices, memory_mib=amount())
+    return replace(need, cpu_millis=amount(), host_memory_mib=amount()) if of_host else need
+
+
+def fits(here: Host, need: Need, node: str, some: tuple[str, ...], gone: tuple[Seat, ...]) -> bool:
+    """Say whether the need fits on these devices once these are gone: alone if it wants whole devices."""
+    board, left = here.board, [one for one in here.seats(node) if one not in gone]
+    for name in some:
+        on = [one for one in left if name in one.devices]
+        millis, memory = 1000 - sum(one.gpu_millis for one in on), 80_000 - sum(one.memory_mib for one in on)
+        if any(not need.is_part or one.domain is not need.domain or len(one.devices) > 1 for one in on):
+            return False
+        if millis < need.gpu_millis or memory < need.memory_mib:
+            return False
+    cpu = board.node_cpu[node] + sum(one.cpu_millis for one in gone)
+    memory = board.node_memory[node] + sum(one.host_memory_mib for one in gone)
+    return cpu >= need.cpu_millis and memory >= need.host_memory_mib
+
+
+def subsets(some: list[Seat]):
+    return chain.from_iterable(combinations(some, size) for size in range(len(some) + 1))
+
+
+def least(here: Host, need: Need) -> int | None:
+    """The least that room costs, every set of those that may leave looked at on every host."""
+    costs = [
+        sum(here.price(one) or 0 for one in gone)
+        for node, names in DEVICES.items()
+        for gone in subsets([one for one in here.seats(node) if here.price(one) is not None])
+        if any(fits(here, need, node, some, gone) for some in combinations(names, need.devices))
+    ]
+    return min(costs, default=None)
+
+
+def search(here: Host, need: Need, price: Price | None = None, weak: Weak | None = None) -> Site | None:
+    return find_by_displacing(here.board, need, price or here.price, here.anybodys, weak or known(here))
+
+
+def known(here: Host) -> Weak:
+    """The hosts, and the cheapest that may leave on each, by how many devices it has."""
+    cheapest: dict[str, dict[int, int]] = {}
+    for node in DEVICES:
+        for seat in here.seats(node):
+            cost, of_size = here.anybodys(seat), cheapest.setdefault(node, {})
+            if cost is not None:
+                of_size[len(seat.devices)] = min(cost, of_size.get(len(seat.devices), cost))
+    return Weak(frozenset(DEVICES), cheapest, moment=Moment())
+
+
+def is_needed(here: Host, need: Need, site: Site, victim: Seat) -> bool:
+    """Say whether the place is none while this one stays."""
+    fewer = tuple(one for one in site.victims if one is not victim)
+    return not fits(here, need, site.node, site.devices, fewer)
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_no_set_of_replicas_whose_leaving_makes_room_costs_less_than_the_one_that_is_found(part):
+    found = 0
+    for seed in range(part, WORLDS, 4):
+        dice = Dice(seed)
+        here = host(dice, 3, of_host=False)
+        for _ in range(4):
+            need = asked(dice, of_host=False)
+            site = search(here, need)
+            assert (None if site is None else site.cost) == least(here, need)
+            found += site is not None
+    assert found
+
+
+@pytest.mark.parametrize(("most", "of_host"), [(3, True), (8, False), (8, True)])
+def test_whoever_leaves_is_needed_and_together_they_are_enough_also_for_the_host(most, of_host):
+    found = 0
+    for seed in range(WORLDS):
+        dice = Dice(seed)
+        here = host(dice, most, of_host=of_host)
+        for _ in range(3):
+            need = asked(dice, of_host=of_host)
+            site = search(here, need)
+            if site is None:
+                all_that_may = {
+                    node: tuple(s for s in here.seats(node) if here.price(s) is not None) for node in DEVICES
+                }
+                assert not any(fits(here, need, node, some, all_that_may[node]) for node, names in DEVICES.items()
+                               for some in combinations(names, need.devices))  # fmt: skip
+                continue
+            assert fits(here, need, site.node, site.devices, site.victims)
+            assert all(here.price(one) is not None for one in site.victims)
+            assert len(set(map(id, site.victims))) == len(site.victims)
+            assert all(is_needed(here, need, site, one) for one in site.victims)
+            assert site.cost == sum(here.price(one) or 0 for one in site.victims)
+            found += 1
+    assert found
