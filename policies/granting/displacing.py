@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from math import comb
 
 from policies.fleet.board import BOUND, FOREIGN, Board, Kind, Need, Seat, Site, sited
 from policies.granting.places import candidates, carries, ending_for, may_end, worker_for
+from policies.model.inventory import Worker
 from policies.model.units import DeviceId, NodeId
 
 TRIED_TOGETHER = 128
@@ -169,12 +170,31 @@ def _noted(price: Price, asked: dict[int, tuple[Seat, int | None]]) -> Price:
 
 
 def _cheapest(board: Board, need: Need, price: Price, free_to: Sequence[DeviceId]) -> Site | None:
-    """Return the cheapest place on these devices of a host; for several devices, those that cost least."""
+    """Return the cheapest place on these devices of a host, also inside a worker that holds more than it needs."""
+    sites = [_cheapest_of(board, need, price, free_to, None), *(
+        _cheapest_of(board, need, price, [one for one in free_to if one in worker.devices], worker)
+        for worker in _wider(board, need, free_to)
+    )]  # fmt: skip
+    found = [one for one in sites if one is not None]
+    return min(found, key=lambda one: (one.cost, len(one.victims)), default=None)
+
+
+def _wider(board: Board, need: Need, free_to: Sequence[DeviceId]) -> list[Worker]:
+    """Return the domain's workers that hold more devices than the several of the need: they are used as they are."""
+    held = (board.worker_of.get(one) for one in free_to) if need.devices > 1 else ()
+    workers = {one.id: one for one in held if one is not None and len(one.devices) > need.devices}
+    return [one for one in workers.values() if one.domain == need.domain]
+
+
+def _cheapest_of(
+    board: Board, need: Need, price: Price, free_to: Sequence[DeviceId], inside: Worker | None
+) -> Site | None:
+    """Return the cheapest place on these devices; for several, those that cost least. ``inside`` need not end."""
     found: list[Freed] = []
     for device in free_to:
-        victims = _least_victims(board, need, device, price)
+        victims = _least_victims(board, need, device, price, inside)
         if victims is not None:
-            found.append((sum(price(victim) or 0 for victim in victims), len(victims), device, victims))
+            found.append((_paid(victims, price), len(victims), device, victims))
     if len(found) < need.devices:
         return None
     found.sort(key=lambda one: one[:3])
@@ -184,6 +204,11 @@ def _cheapest(board: Board, need: Need, price: Price, free_to: Sequence[DeviceId
     leaving = list(dict.fromkeys(seat for *_, some in chosen for seat in some))
     victims = _with_host_room(board, need, devices, leaving, price)
     return None if victims is None else _displacing_site(board, need, devices, victims, price)
+
+
+def _paid(seats: Iterable[Seat], price: Price) -> int:
+    """Return what it costs that these leave, all of which may."""
+    return sum(price(seat) or 0 for seat in seats)
 
 
 def _cheapest_together(need: Need, found: list[Freed], price: Price) -> Sequence[Freed]:
@@ -220,7 +245,7 @@ def _joined(board: Board, need: Need, found: list[Freed], least: tuple[int, int]
 def _total(some: Sequence[Freed], price: Price) -> tuple[int, int]:
     """Return what it costs that all of these come free, and how many leave: each once, on how many it may stand."""
     victims = {id(seat): seat for *_, leaving in some for seat in leaving}
-    return sum(price(seat) or 0 for seat in victims.values()), len(victims)
+    return _paid(victims.values(), price), len(victims)
 
 
 def _with_host_room(
@@ -267,18 +292,20 @@ def _displacing_site(
         worker=worker_for(board, need, devices), node=board.survey.devices[devices[0]].node, devices=devices,
         reach=reach, free_millis=sum(board.free_millis[one] for one in devices),
         free_memory_mib=sum(board.free_memory[one] for one in devices), victims=tuple(victims),
-        cost=sum(price(victim) or 0 for victim in victims),
+        cost=_paid(victims, price),
     )  # fmt: skip
 
 
-def _least_victims(board: Board, need: Need, device: DeviceId, price: Price) -> list[Seat] | None:
+def _least_victims(
+    board: Board, need: Need, device: DeviceId, price: Price, inside: Worker | None = None
+) -> list[Seat] | None:
     """Return a minimal set of replicas whose leaving makes room on the device; None if those that may go do not do."""
     ending, worker = ending_for(board, need, device), board.worker_of.get(device)
     if not all(may_end(board, one) for one in ending):
         return None
     if worker is not None and len(worker.devices) > 1 and worker not in ending and carries(board, worker, need):
         return None
-    forced = _forced(board, need, device)
+    forced = _forced(board, need, device, inside)
     own = [seat for seat in board.seats[device] if seat not in forced]
     if not need.is_part:
         forced, own = forced + own, []
@@ -306,7 +333,7 @@ def _cheapest_set(
     best: tuple[int, int, tuple[int, ...]] | None = None
     for size in range(len(movable) + 1):
         for some in combinations(range(len(movable)), size):
-            cost = sum(price(movable[index]) or 0 for index in some)
+            cost = _paid((movable[index] for index in some), price)
             if best is not None and (cost, size) >= best[:2]:
                 continue
             if _fits_without(board, need, device, [*forced, *(movable[index] for index in some)]):
@@ -314,10 +341,10 @@ def _cheapest_set(
     return None if best is None else [*forced, *(movable[index] for index in best[2])]
 
 
-def _forced(board: Board, need: Need, device: DeviceId) -> list[Seat]:
+def _forced(board: Board, need: Need, device: DeviceId, inside: Worker | None = None) -> list[Seat]:
     """Return who must leave whoever else does: other domains, and workers that end before the device is bound anew."""
     ending, worker = ending_for(board, need, device), board.worker_of.get(device)
-    if worker is not None and need.devices > 1 and worker not in ending and len(worker.devices) > 1:
+    if worker is not None and worker is not inside and need.devices > 1 and worker not in ending:
         ending = [*ending, worker]
     in_the_way = [seat for one in ending for part in one.devices for seat in board.seats.get(part, ())]
     return board.foreigners(device, need.domain) + in_the_way

@@ -28,13 +28,13 @@ def give_up_what_may_not_stay(work: Allocation, lot: Lot, right: Callable[[Flavo
     seats = [seat for one in lot.claim_lots for seat in one.seats]
     flavors = dict.fromkeys(seat.flavor for seat in seats)
     ways = [
-        (right(one.flavor, one.charge * lot.size), index, one.flavor)
+        (tier, index, one.flavor)
         for index, one in enumerate(lot.ask.options)
         if one.rung == seats[0].rung and one.flavor in flavors
-    ]
-    best, _, flavor = min(ways, default=(Tier.NONE, 0, seats[0].flavor))
-    if best <= Tier.ENTITLED:
-        _leave_all_but(work, lot, seats, flavor)
+        and (tier := right(one.flavor, one.charge * lot.size)) <= Tier.ENTITLED
+    ]  # fmt: skip
+    if ways:
+        _leave_all_but(work, lot, seats, min(ways)[2])
 
 
 def stay_where_allowed(work: Allocation, lot: Lot) -> None:
@@ -60,14 +60,13 @@ def stay_where_allowed(work: Allocation, lot: Lot) -> None:
 
 def _leave_all_but(work: Allocation, lot: Lot, seats: list[Seat], flavor: FlavorId) -> None:
     for one in lot.claim_lots:
-        if one.seats and not one.missing:
-            stand(work, one.seats, -1)
+        stand(work, one.seats, -1)
     staying = [seat for seat in seats if seat.flavor == flavor]
     for one in lot.claim_lots:
         one.seats, staying = staying[: one.size], staying[one.size :]
         for seat in one.seats:
             work.victims.lot_of[id(seat)] = one
-        if one.seats and not one.missing:
+        if not one.missing:
             stand(work, one.seats, 1)
     for seat in seats:
         work.board.moved.setdefault(seat, 0)

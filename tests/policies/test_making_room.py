@@ -7,13 +7,16 @@ from itertools import chain, combinations
 
 import pytest
 
+from policies.decide import decide
 from policies.fleet.board import Board, Need, Seat, Site
 from policies.granting.displacing import Moment, Price, Weak, find_by_displacing
+from policies.invariants import check_decision
 from policies.model.inventory import Node
+from policies.model.memory import Memory
 from policies.model.units import SecurityDomain
 from policies.model.workload import Shape
-from tests.policies.looking import DEPTH, looked_at, wanting
-from tests.policies.situations import claim, device, rules, running, snapshot, together
+from tests.policies.looking import DEPTH, FOUR, looked_at, wanting
+from tests.policies.situations import NOW_MS, claim, device, rules, running, snapshot, together
 from tests.simulation.generate import Dice
 
 WORLDS = 60 * DEPTH
@@ -49,9 +52,12 @@ def host(dice: Dice, most: int, *, of_host: bool) -> Host:
     left = {name: [1000, 80_000] for names in DEVICES.values() for name in names}
     owner: dict[str, SecurityDomain] = {}
     for node, names in DEVICES.items():
+        is_wide = most <= 3 and dice.random() < 0.3
         for number in range(most * len(names)):
             shape = _shape(dice, of_host=of_host)
-            domain = dice.choice((OWN, OWN, OWN, OTHER))
+            domain = OWN if is_wide else dice.choice((OWN, OWN, OWN, OTHER))
+            if is_wide and shape.gpu_millis < 1000:
+                continue
             able = [
                 name for name in names if owner.get(name, domain) is domain
                 and left[name][0] >= shape.gpu_millis and left[name][1] >= shape.memory_mib
@@ -67,6 +73,9 @@ def host(dice: Dice, most: int, *, of_host: bool) -> Host:
                 ]  # fmt: skip
             one = claim(f"{domain}/x:{node}-{number}", ladder=(shape,))
             workers, groups = running(one, place)
+            if is_wide:
+                workers, _ = running(one, names)
+                groups = [replace(groups[0], id=f"{one.id}-0", worker=workers[0].id)]
             runs.append(([replace(worker, node=node) for worker in workers], groups))
             lent.append(one)
             costs[one.id] = dice.choice((None, 0, 1, 2, 3, 5, 5, 8, 13))
@@ -103,13 +112,22 @@ def fits(here: Host, need: Need, node: str, some: tuple[str, ...], gone: tuple[S
     for name in some:
         on = [one for one in left if name in one.devices]
         millis, memory = 1000 - sum(one.gpu_millis for one in on), 80_000 - sum(one.memory_mib for one in on)
-        if any(not need.is_part or one.domain is not need.domain or len(one.devices) > 1 for one in on):
+        if (on and not need.is_part) or not is_usable(board, need, some, left, name):
             return False
         if millis < need.gpu_millis or memory < need.memory_mib:
             return False
     cpu = board.node_cpu[node] + sum(one.cpu_millis for one in gone)
     memory = board.node_memory[node] + sum(one.host_memory_mib for one in gone)
     return cpu >= need.cpu_millis and memory >= need.host_memory_mib
+
+
+def is_usable(board: Board, need: Need, some: tuple[str, ...], left: list[Seat], name: str) -> bool:
+    """Say whether the device's worker carries nothing any more, or is of the domain and holds all that is wanted."""
+    worker = board.worker_of.get(name)
+    if worker is None or not any(set(one.devices) & set(worker.devices) for one in left):
+        return True
+    is_alone = len(worker.devices) == 1
+    return worker.domain is need.domain and set(some) <= set(worker.devices) and (is_alone or not need.is_part)
 
 
 def subsets(some: list[Seat]):
@@ -185,3 +203,21 @@ def test_whoever_leaves_is_needed_and_together_they_are_enough_also_for_the_host
             assert site.cost == sum(here.price(one) or 0 for one in site.victims)
             found += 1
     assert found
+
+
+@pytest.mark.parametrize("kept", ["standard", "pinned"])
+def test_of_two_that_share_a_worker_of_four_devices_one_makes_room_and_the_other_stays(kept):
+    """The worker goes on as it is, so that nobody leaves for its end; where one may not leave the other does."""
+    first, second = claim("civil/x:first", devices=2), claim("civil/y:second", devices=2, priority_class=kept)
+    owner = claim("civil/x:owner", devices=2, priority_class="critical")
+    workers, groups = running(first, tuple(one.id for one in FOUR))
+    _, others = running(second, tuple(one.id for one in FOUR))
+    runs = (
+        (workers, [replace(groups[0], devices=("G0", "G1"))]), ([], [replace(others[0], devices=("G2", "G3"))])
+    )  # fmt: skip
+    seen, policy = snapshot(FOUR, [first, second, owner], *runs), rules(civil=4000, defence=0, floor=0)
+    decision = decide(seen, policy, Memory(), NOW_MS)
+    assert check_decision(seen, decision, policy) == ()
+    assert [(one.claim, one.beneficiary) for one in decision.evictions] == [(first.id, owner.id)]
+    assert {one.claim: one.devices for one in decision.placements} == {owner.id: ("G0", "G1"), second.id: ("G2", "G3")}
+    assert {one.worker for one in decision.placements} == {workers[0].id}
