@@ -151,7 +151,9 @@ def test_lots_of_a_class_stand_in_the_order_of_the_queue_and_fail_or_are_granted
     assert (one.begin, one.end, of.value) == (0, 4, lots[0].ask.value)
     of.give(one)
     assert spans(of.stretches) == [(1, 4)]
-    known = Failure(state=(0, False), code=PendingReason.ON_HOLD, is_refused=True, spared=frozenset({"civil"}))
+    known = Failure(
+        state=(0, False), version=0, code=PendingReason.ON_HOLD, is_refused=True, spared=frozenset({"civil"})
+    )
     of.fail(one, 2, known)
     assert [(s.begin, s.end, s.has_failed, s.is_refused, s.asks_again, s.code) for s in of.stretches] == [
         (1, 2, True, True, True, PendingReason.ON_HOLD), (2, 4, False, False, False, None),
