@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from policies.fleet.board import Need, Order, Site, needed, seated
+from policies.fleet.board import Need, Order, Seat, Site, needed, seated
 from policies.fleet.topology import common_rack, roomy_rack
 from policies.granting.avoiding import avoided, backoff_ms, failures
 from policies.granting.booking import keep, roll_back, stand
-from policies.granting.displacing import Price, find_by_displacing
+from policies.granting.displacing import Price, Weak, find_by_displacing
 from policies.granting.fitting import find
 from policies.granting.holding import ends_ms
 from policies.granting.limits import is_allowed
@@ -21,8 +21,8 @@ from policies.granting.reclaim import (
     Lot,
     Tier,
     anybodys_price,
-    can_all_leave,
     is_within_budget,
+    kept_back,
     may_displace,
     price_for,
     record,
@@ -35,6 +35,8 @@ from policies.wishes.admission import NEW, Option
 
 FIRST: Order = (-1, 0, 0, 0, ())
 """Before every place: options in the order that their owner gave."""
+SPARED_TOGETHER = 8
+"""Places looked at for one replica, where each of those that would leave can be spared but not all of them."""
 
 
 def grant(work: Allocation, lot: Lot, tier: Tier) -> bool:
@@ -233,13 +235,34 @@ def _displaced(work: Allocation, lot: Lot, need: Need, tier: Tier) -> Site | Non
         return None
     price = price_for(work.victims, lot, tier) if may_ask else _price_of_leaving(work)
     anybodys = anybodys_price(work.victims, tier)
-    site = find_by_displacing(work.board, need, price, anybodys, weak_hosts(work, tier))
-    if site is not None and not can_all_leave(work.victims, lot, tier, site.victims):
-        return None
+    site = find_left_by_all(work, (lot, tier), need, (price, anybodys), weak_hosts(work, tier))
     if site is not None and not is_within_budget(work.victims, site.victims, tier):
         work.victims.refused_by_budget.add(lot.ask.claim.id)
         return None
     return site
+
+
+def find_left_by_all(
+    work: Allocation, of: tuple[Lot, Tier], need: Need, prices: tuple[Price, Price], weak: Weak
+) -> Site | None:
+    """Return the cheapest place for the lot with this right whose victims can all be spared together, None if none is.
+
+    One that can be spared alone, but not with others of its tenant, stays in the next try. Prices: as
+    ``find_by_displacing`` takes them.
+    """
+    (lot, tier), (price, anybodys), stays = of, prices, set[int]()
+
+    def of_the_others(seat: Seat) -> int | None:
+        return None if id(seat) in stays else price(seat)
+
+    for _ in range(SPARED_TOGETHER):
+        site = find_by_displacing(work.board, need, of_the_others if stays else price, anybodys, weak)
+        back = None if site is None else kept_back(work.victims, lot, tier, site.victims)
+        if back is None:
+            return site
+        stays.add(id(back))
+    work.codes[lot.ask.claim.id] = PendingReason.SEARCH_INCOMPLETE
+    return None
 
 
 def _price_of_leaving(work: Allocation) -> Price:

@@ -9,9 +9,9 @@ from functools import partial
 from policies.fleet.board import Need, Seat, Site
 from policies.fleet.room import roomiest
 from policies.granting.booking import keep, let_go, roll_back, stand
-from policies.granting.displacing import Moment, Weak, find_by_displacing
+from policies.granting.displacing import Moment, Weak
 from policies.granting.fitting import find
-from policies.granting.granting import choices, is_backing_off, need_of, seat_at, signature
+from policies.granting.granting import choices, find_left_by_all, is_backing_off, need_of, seat_at, signature
 from policies.granting.limits import is_allowed
 from policies.granting.movable import forget_weak, weak_nodes
 from policies.granting.reclaim import (
@@ -20,7 +20,6 @@ from policies.granting.reclaim import (
     Tier,
     Victims,
     anybodys_price,
-    can_all_leave,
     cost,
     is_within_budget,
     may_be_moved,
@@ -102,8 +101,8 @@ def _by_moving(cause: _Cause, lot: Lot, need: Need) -> bool:
             work.codes[cause.lot.ask.claim.id] = PendingReason.SEARCH_INCOMPLETE
             return False
         work.rearrangements += 1
-        site = find_by_displacing(work.board, need, price, anybodys, weak)
-        if site is None or not can_all_leave(work.victims, cause.lot, cause.tier, site.victims):
+        site = find_left_by_all(work, (cause.lot, cause.tier), need, (price, anybodys), weak)
+        if site is None:
             return False
         if not is_within_budget(work.victims, site.victims, cause.tier):
             work.victims.refused_by_budget.add(cause.lot.ask.claim.id)

@@ -232,17 +232,21 @@ def _lost_with(victims: Victims, seats: Sequence[Seat]) -> tuple[int, int]:
     return sum(found.values()), min(lot.seats[0].charge * lot.size for lot in owners.values())
 
 
-def can_all_leave(victims: Victims, lot: Lot, tier: Tier, seats: Sequence[Seat]) -> bool:
-    """Say whether those that leave for good can be spared together, not only each for itself."""
+def kept_back(victims: Victims, lot: Lot, tier: Tier, seats: Sequence[Seat]) -> Seat | None:
+    """Return one of those that leave for good which cannot be spared together with the others; None if all can be.
+
+    Each of them could be spared by itself.
+    """
     leaving: dict[tuple[bool, TenantId, FlavorId], list[Seat]] = {}
     for seat in seats:
         owner = victims.lot_of.get(id(seat))
         if owner is not None and not owner.is_kept and not owner.missing:
             leaving.setdefault((not owner.ask.idle, owner.ask.tenant.id, seat.flavor), []).append(seat)
     gone: dict[tuple[TenantId, FlavorId], int] = {}
-    return all(
-        _can_spare(victims, lot, tier, some, gone) for _, some in sorted(leaving.items(), key=lambda one: one[0])
-    )
+    for _, some in sorted(leaving.items(), key=lambda one: one[0]):
+        if not _can_spare(victims, lot, tier, some, gone):
+            return some[-1]
+    return None
 
 
 def may_be_moved(victims: Victims, lot: Lot, tier: Tier, owner: Lot, seat: Seat) -> bool:

@@ -118,6 +118,24 @@ def test_a_domain_whose_guaranteed_replicas_can_be_packed_gets_all_of_them(parts
     assert check_decision(seen, decision, rules()) == ()
 
 
+def test_where_not_all_on_the_cheapest_device_can_be_spared_one_moves_on_another():
+    """Each of two could be spared, both cannot: what is guaranteed moves aside instead, and the floor is served."""
+    stands = [
+        ("civil/y:c0", 250, "G1"), ("civil/x:c1", 500, "G2"), ("civil/x:c2", 250, "G0"), ("civil/x:c3", 250, "G0"),
+        ("civil/y:c4", 1000, "G3"),
+    ]  # fmt: skip
+    claims = [claim(name, millis=millis) for name, millis, _ in stands]
+    runs = [running(one, (place,)) for one, (*_, place) in zip(claims, stands, strict=True)]
+    owners = [claim(f"defence/{name}:owner", submitted_at_ms=9) for name in "xy"]
+    seen = snapshot(FOUR, [*claims, *owners], *together(runs))
+    decision = decide(seen, rules(), Memory(), NOW_MS)
+    assert granted(decision) == {claims[4].id: 0} | {one.id: 1 for one in (*claims[:4], *owners)}
+    assert {one.claim: one.reason for one in decision.evictions} == {
+        "civil/y:c4": EvictionReason.RECLAIM, "civil/y:c0": EvictionReason.CONSOLIDATE,
+    }  # fmt: skip
+    assert check_decision(seen, decision, rules()) == ()
+
+
 def _packed(sizes, name: str, quota: int) -> int:
     """Return the least that a tenant holds when the first of its claims that fit fill its quota."""
     return max(0, min(quota, quota - max((size for one, size in sizes.items() if one.startswith(name)), default=0) + 1))
