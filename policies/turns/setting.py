@@ -18,6 +18,7 @@ from policies.model.inventory import Group
 from policies.model.memory import Memory
 from policies.model.units import ClaimId, FlavorId, GroupId, ModelId, TenantId
 from policies.model.workload import Shape
+from policies.turns.alone import Wished
 from policies.wishes.admission import Ask, charge, flavor_memory
 
 
@@ -25,12 +26,12 @@ def start(
     survey: Survey, memory: Memory, wishes: Iterable[Ask], shares: Shares, capacity: Mapping[FlavorId, int]
 ) -> Allocation:
     """Return the allocation before anything is decided. Raises ``UnknownScore`` if the policy names none."""
-    layout, _ = laid_out(survey, wishes, flavor_memory(survey))
+    layout, _ = laid_out(survey, ((one, None) for one in wishes), flavor_memory(survey))
     return begin(layout, survey, memory, shares, capacity)
 
 
 def laid_out(
-    survey: Survey, wishes: Iterable[Ask], memory: Mapping[FlavorId, int]
+    survey: Survey, wishes: Iterable[Wished], memory: Mapping[FlavorId, int]
 ) -> tuple[Layout, dict[ClaimId, Ask]]:
     """Return what is there and what is asked for, in the shape in which places are granted, and the wishes by claim.
 
@@ -52,12 +53,22 @@ def laid_out(
 
 
 def _seats(
-    whole: Layout, survey: Survey, by_claim: dict[ClaimId, Ask], wishes: Iterable[Ask], memory: Mapping[FlavorId, int]
+    whole: Layout,
+    survey: Survey,
+    by_claim: dict[ClaimId, Ask],
+    wishes: Iterable[Wished],
+    memory: Mapping[FlavorId, int],
 ) -> Iterator[Seat]:
     """Lay out one claim after the other and yield its replicas; at the end those of claims that are no more."""
     seated, of_claim, lot_of, leaving = whole.seated, whole.of_claim, whole.lot_of, whole.board.leaving
-    for wish in wishes:
+    for wish, only in wishes:
         by_claim[wish.claim.id] = wish
+        if only is not None:
+            seated[wish.held[0].id] = alone = [only]
+            of_claim[wish.claim.id] = lots = lots_of(wish, alone)
+            lot_of[id(only)] = lots[0]
+            yield only
+            continue
         held: list[Seat] = []
         for group in wish.held:
             some = seats_of(survey, group, memory)

@@ -18,9 +18,10 @@ from policies.model.policy import Policy
 from policies.model.snapshot import Snapshot
 from policies.model.units import ClaimId, DeviceId, FlavorId, GroupId, TenantId, WorkerId
 from policies.shares.quota import caps, demands, healthy_capacity, shares
+from policies.turns.alone import each_wish
 from policies.turns.loads import stale
 from policies.turns.setting import begin, laid_out
-from policies.wishes.admission import TRULY_IDLE, Ask, Fleet, Forms, each_ask, fleet
+from policies.wishes.admission import TRULY_IDLE, Ask, Fleet, Forms, fleet
 
 
 @dataclass(slots=True)
@@ -58,7 +59,7 @@ def lay_out(snapshot: Snapshot, policy: Policy, memory: Memory, now_ms: int) -> 
     seen = survey(snapshot, policy, memory, now_ms)
     capacity = healthy_capacity(seen)
     size, forms = fleet(seen, caps(seen)), Forms()
-    layout, wishes = laid_out(seen, each_ask(seen, size, forms), size.memory)
+    layout, wishes = laid_out(seen, each_wish(seen, size, forms), size.memory)
     asked = demands(seen, wishes.values())
     work = begin(layout, seen, memory, shares(seen, asked, capacity), capacity)
     made = Standing(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, fields
 from operator import attrgetter
 
@@ -65,7 +65,8 @@ class Ask:
     idle_since_ms: int | None = None
 
 
-_asked = builder(Ask)
+asked = builder(Ask)
+"""Makes one."""
 
 
 def charge(shape: Shape, memory_mib: int) -> int:
@@ -131,6 +132,8 @@ class Form:
     rungs: int
     has_host: bool
     """Whether some host could carry one of the options."""
+    is_one: bool
+    """Whether exactly one replica is wanted where no demand is measured, and hosts could carry each of the options."""
 
     def split(self, rung: int | None, held: Collection[Group]) -> tuple[tuple[Option, ...], tuple[Option, ...]]:
         """Return the options from this rung downwards, and the better ones; what runs may stay on its own."""
@@ -149,18 +152,13 @@ Forms = dict[tuple[object, ...], Form]
 
 def asks(survey: Survey, fleet: Fleet, forms: Forms | None = None) -> list[Ask]:
     """Return one Ask per claim, sorted by claim id. ``forms`` are added to."""
-    return list(each_ask(survey, fleet, {} if forms is None else forms))
-
-
-def each_ask(survey: Survey, fleet: Fleet, forms: Forms) -> Iterator[Ask]:
-    """Yield what ``asks`` returns, each when it is looked at: whoever goes on with it has its claim at hand."""
-    for claim in survey.claims.values():
-        yield _ask(survey, claim, _form(survey, claim, fleet, forms))
+    known = {} if forms is None else forms
+    return [ask(survey, claim, fleet, known) for claim in survey.claims.values()]
 
 
 def ask(survey: Survey, claim: Claim, fleet: Fleet, forms: Forms) -> Ask:
     """Return what one claim asks for. ``forms`` are added to."""
-    return _ask(survey, claim, _form(survey, claim, fleet, forms))
+    return ask_of(survey, claim, form_of(survey, claim, fleet, forms))
 
 
 _terms = attrgetter(
@@ -171,7 +169,8 @@ _fields = attrgetter(*(one.name for one in fields(Shape)))
 """A shape as a tuple: it is hashed and compared without a step of Python."""
 
 
-def _form(survey: Survey, claim: Claim, fleet: Fleet, forms: Forms) -> Form:
+def form_of(survey: Survey, claim: Claim, fleet: Fleet, forms: Forms) -> Form:
+    """Return what follows from the claim's terms. ``forms`` are added to."""
     terms = _terms(claim), claim.job is None, *map(_fields, claim.ladder)
     form = forms.get(terms)
     if form is None:
@@ -191,10 +190,12 @@ def _new_form(survey: Survey, claim: Claim, fleet: Fleet) -> Form:
     return Form(
         tenant=tenant, rank=rank, refusal=refusal, detail=detail, options=fitting or options, is_paused=paused,
         rungs=len(claim.ladder), has_host=bool(fitting), inside=options,
+        is_one=refusal is None and bool(fitting) and fitting is options
+        and claim.min_replicas == 1 == claim.desired_replicas,
     )  # fmt: skip
 
 
-def _ask(survey: Survey, claim: Claim, form: Form) -> Ask:
+def ask_of(survey: Survey, claim: Claim, form: Form) -> Ask:
     """Return what the claim asks for. Most are simple in most ways, and what cannot apply is not gone into."""
     remembered, groups = survey.remembered.get(claim.id, NEW), survey.groups_of.get(claim.id)
     rung, held, leaving = (remembered.rung, (), ()) if groups is None else _held(survey, groups, remembered, form)
@@ -205,16 +206,16 @@ def _ask(survey: Survey, claim: Claim, form: Form) -> Ask:
         refusal, detail = PendingReason.DEACTIVATED, THE_END_HAS_PASSED
     if refusal is None and not form.has_host and not held:
         refusal, detail = PendingReason.TOPOLOGY_UNSATISFIED, "no host has so many healthy devices of its flavors"
-    wanted, lower_since = (0, None) if refusal else _wanted(survey, claim, remembered, held)
+    count, lower_since = (0, None) if refusal else wanted(survey, claim, remembered, held)
     is_plain = not form.options or (not rung and form.inside is form.options)
     options, upgrades = (form.options, ()) if is_plain else form.split(rung, held)
     idle, idle_since = False, None
     if remembered.idle_since_ms is not None or (held and held[0].usage is TRULY_IDLE):
         idle, idle_since = _idle(survey, claim, held, remembered)
     value = form.rank.value + (0 if claim.deadline_ms is None else boost(claim, survey.now_ms, held))
-    least = wanted and min(wanted, claim.min_replicas)  # a refused claim may have a minimum below nothing
-    return _asked(  # in the order of its fields
-        claim, form.tenant, form.rank, form.tenant.domain, value, wanted, least, options,
+    least = count and min(count, claim.min_replicas)  # a refused claim may have a minimum below nothing
+    return asked(  # in the order of its fields
+        claim, form.tenant, form.rank, form.tenant.domain, value, count, least, options,
         upgrades, rung, held, leaving, refusal, detail, form.is_paused, idle, lower_since, idle_since,
     )  # fmt: skip
 
@@ -329,7 +330,7 @@ def _may_stay(survey: Survey, group: Group, domain: SecurityDomain) -> bool:
     return survey.lost.isdisjoint(group.devices) and survey.has_all(group.devices)
 
 
-def _wanted(survey: Survey, claim: Claim, remembered: ClaimMemory, held: tuple[Group, ...]) -> tuple[int, int | None]:
+def wanted(survey: Survey, claim: Claim, remembered: ClaimMemory, held: tuple[Group, ...]) -> tuple[int, int | None]:
     """Return the replicas wanted, and since when fewer would have been enough.
 
     What was asked to leave already is not held for a while: what is moved would count twice, and all of it stay.
