@@ -56,6 +56,8 @@ class Weak:
     least: Mapping[NodeId, Mapping[int, int]] | None = None
     """The cheapest move on each host, by the devices that are left by it, with nothing free; None if not looked at."""
     heaps: dict[Kind, list[tuple[int, NodeId]]] = field(default_factory=dict)
+    read: dict[Kind, int] = field(default_factory=dict)
+    """Entries of ``Board.touched`` that each of these orders knows."""
     moment: Moment | None = None
     """For hosts that are looked at in one moment only, and by claims of which nothing stands anywhere."""
 
@@ -77,9 +79,11 @@ def find_by_displacing(board: Board, need: Need, price: Price, anybodys: Price, 
     heap, moment = _heap(board, need, weak), _moment(board, weak)
     exact = moment.exact.setdefault(need.kind, set())
     best: Site | None = None
-    aside: list[tuple[int, NodeId]] = []
+    aside: dict[NodeId, int] = {}
     while heap and (best is None or heap[0][0] < best.cost):
         bound, node = heapq.heappop(heap)
+        if node in aside:
+            continue  # it was there twice, since something changed on it
         if node not in exact:
             now = _least(board, need, anybodys, node)
             if now is None:
@@ -88,12 +92,12 @@ def find_by_displacing(board: Board, need: Need, price: Price, anybodys: Price, 
             if now != bound:
                 heapq.heappush(heap, (now, node))
                 continue
-        aside.append((bound, node))
+        aside[node] = bound
         here = _on_node(board, need, price, node, moment)
         if here is not None and (best is None or here.cost < best.cost):
             best = here
-    for entry in aside:
-        heapq.heappush(heap, entry)
+    for node, bound in aside.items():
+        heapq.heappush(heap, (bound, node))
     return best
 
 
@@ -107,11 +111,16 @@ def _moment(board: Board, weak: Weak) -> Moment:
 
 
 def _heap(board: Board, need: Need, weak: Weak) -> list[tuple[int, NodeId]]:
+    """Return the hosts in their order; where something changed since it may cost less than before: looked at first."""
     heap = weak.heaps.get(need.kind)
     if heap is None:
         bounds = ((_bound(board, need, weak, node), node) for node in weak.nodes)
         heap = weak.heaps[need.kind] = [(bound, node) for bound, node in bounds if bound is not None]
         heapq.heapify(heap)
+    else:
+        for node in weak.nodes.intersection(board.touched[weak.read[need.kind] :]):
+            heapq.heappush(heap, (0, node))
+    weak.read[need.kind] = len(board.touched)
     return heap
 
 
@@ -306,39 +315,36 @@ def _least_victims(
     if worker is not None and len(worker.devices) > 1 and worker not in ending and carries(board, worker, need):
         return None
     forced = _forced(board, need, device, inside)
-    own = [seat for seat in board.seats[device] if seat not in forced]
-    if not need.is_part:
-        forced, own = forced + own, []
-    if any(price(seat) is None for seat in forced):
-        return None
-    victims = list(dict.fromkeys(forced))
+    if forced or not need.is_part:  # all of it: a GPU is of one domain, and what a worker carries leaves with it
+        victims = list(dict.fromkeys([*forced, *board.seats[device]]))
+        may_leave = all(price(seat) is not None for seat in victims)
+        return victims if may_leave and _fits_without(board, need, device, victims) else None
+    own = board.seats[device]
     movable = sorted((s for s in own if price(s) is not None), key=lambda s: (price(s), s.worker, s.claim))
-    if not movable:
-        return victims if _fits_without(board, need, device, victims) else None
     if len(movable) <= TRIED_AS_SETS:
-        return _cheapest_set(board, need, device, victims, movable, price)
-    for seat in movable:
-        if _fits_without(board, need, device, victims):
-            break
-        victims.append(seat)
-    if not _fits_without(board, need, device, victims):
-        return None
-    return _without_needless(board, need, device, victims, len(forced))
+        return _cheapest_set(board, need, device, movable, price)
+    return _cheapest_first(board, need, device, movable)
 
 
-def _cheapest_set(
-    board: Board, need: Need, device: DeviceId, forced: list[Seat], movable: list[Seat], price: Price
-) -> list[Seat] | None:
+def _cheapest_set(board: Board, need: Need, device: DeviceId, movable: list[Seat], price: Price) -> list[Seat] | None:
     """Return the cheapest set of all, tried one after the other; of equal ones the smallest, then the first."""
-    best: tuple[int, int, tuple[int, ...]] | None = None
+    best: tuple[int, int, list[Seat]] | None = None
     for size in range(len(movable) + 1):
-        for some in combinations(range(len(movable)), size):
-            cost = _paid((movable[index] for index in some), price)
+        for some in map(list, combinations(movable, size)):
+            cost = _paid(some, price)
             if best is not None and (cost, size) >= best[:2]:
                 continue
-            if _fits_without(board, need, device, [*forced, *(movable[index] for index in some)]):
+            if _fits_without(board, need, device, some):
                 best = cost, size, some
-    return None if best is None else [*forced, *(movable[index] for index in best[2])]
+    return None if best is None else best[2]
+
+
+def _cheapest_first(board: Board, need: Need, device: DeviceId, movable: list[Seat]) -> list[Seat] | None:
+    """Return the first of them that make room together, without those that are needless once the later ones leave."""
+    for count in range(len(movable) + 1):
+        if _fits_without(board, need, device, movable[:count]):
+            return _without_needless(board, need, device, movable[:count])
+    return None
 
 
 def _forced(board: Board, need: Need, device: DeviceId, inside: Worker | None = None) -> list[Seat]:
@@ -357,8 +363,8 @@ def _fits_without(board: Board, need: Need, device: DeviceId, victims: list[Seat
     return millis >= need.gpu_millis and memory >= need.memory_mib
 
 
-def _without_needless(board: Board, need: Need, device: DeviceId, victims: list[Seat], forced: int) -> list[Seat]:
-    for victim in reversed(victims[forced:]):
+def _without_needless(board: Board, need: Need, device: DeviceId, victims: list[Seat]) -> list[Seat]:
+    for victim in reversed(victims):
         fewer = [one for one in victims if one is not victim]
         if _fits_without(board, need, device, fewer):
             victims = fewer

@@ -8,7 +8,7 @@ from itertools import chain, combinations
 import pytest
 
 from policies.decide import decide
-from policies.fleet.board import Board, Need, Seat, Site
+from policies.fleet.board import FOREIGN, Board, Need, Seat, Site
 from policies.granting.displacing import Moment, Price, Weak, find_by_displacing
 from policies.invariants import check_decision
 from policies.model.inventory import Node
@@ -19,9 +19,9 @@ from tests.policies.looking import DEPTH, FOUR, looked_at, wanting
 from tests.policies.situations import NOW_MS, claim, device, rules, running, snapshot, together
 from tests.simulation.generate import Dice
 
-WORLDS = 60 * DEPTH
+WORLDS = 200 * DEPTH
 DEVICES = {"n0": ("G0", "G1", "G2"), "n1": ("H0", "H1")}
-SIZES = (0, 1, 2, 3)
+SIZES = (0, 1, 2, 3, 4)
 """Of what is wanted of a host or of a device's memory, in steps of ``STEP`` and one unit more or less."""
 STEP = 10_000
 OWN, OTHER = SecurityDomain.CIVIL, SecurityDomain.DEFENCE
@@ -88,7 +88,7 @@ def host(dice: Dice, most: int, *, of_host: bool) -> Host:
 
 def _shape(dice: Dice, *, of_host: bool) -> Shape:
     devices = dice.choice((1, 1, 1, 2))
-    millis = 1000 if devices > 1 else dice.choice((200, 300, 500, 1000))
+    millis = 1000 if devices > 1 else dice.choice((100, 200, 300, 500, 1000))
     cpu, memory = (dice.choice(SIZES) * STEP if of_host else 0 for _ in range(2))
     return Shape(flavors=("A",), devices=devices, gpu_millis=millis, memory_mib=dice.choice(SIZES) * STEP,
                  cpu_millis=cpu, host_memory_mib=memory)  # fmt: skip
@@ -97,10 +97,10 @@ def _shape(dice: Dice, *, of_host: bool) -> Shape:
 def asked(dice: Dice, *, of_host: bool) -> Need:
     """What is wanted: part of a device, one or several; to the unit, or one unit more or less."""
     devices = dice.choice((1, 1, 1, 2))
-    millis = 1000 if devices > 1 else dice.choice((300, 500, 501, 700, 1000))
+    millis = 1000 if devices > 1 else dice.choice((100, 300, 500, 501, 700, 1000))
 
     def amount() -> int:
-        return max(0, dice.choice((0, 2, 4, 5)) * STEP + dice.choice((0, 0, 1, -1)))
+        return max(0, dice.choice((0, 2, 4, 5, 6)) * STEP + dice.choice((0, 0, 1, -1)))
 
     need = replace(wanting(millis), devices=devices, memory_mib=amount())
     return replace(need, cpu_millis=amount(), host_memory_mib=amount()) if of_host else need
@@ -172,7 +172,7 @@ def test_no_set_of_replicas_whose_leaving_makes_room_costs_less_than_the_one_tha
     for seed in range(part, WORLDS, 4):
         dice = Dice(seed)
         here = host(dice, 3, of_host=False)
-        for _ in range(4):
+        for _ in range(8):
             need = asked(dice, of_host=False)
             site = search(here, need)
             assert (None if site is None else site.cost) == least(here, need)
@@ -201,6 +201,8 @@ def test_whoever_leaves_is_needed_and_together_they_are_enough_also_for_the_host
             assert len(set(map(id, site.victims))) == len(site.victims)
             assert all(is_needed(here, need, site, one) for one in site.victims)
             assert site.cost == sum(here.price(one) or 0 for one in site.victims)
+            owners = {here.board.survey.devices[one].domain for one in site.devices}
+            assert (site.reach is FOREIGN) is (OTHER in owners)
             found += 1
     assert found
 
@@ -221,3 +223,107 @@ def test_of_two_that_share_a_worker_of_four_devices_one_makes_room_and_the_other
     assert [(one.claim, one.beneficiary) for one in decision.evictions] == [(first.id, owner.id)]
     assert {one.claim: one.devices for one in decision.placements} == {owner.id: ("G0", "G1"), second.id: ("G2", "G3")}
     assert {one.worker for one in decision.placements} == {workers[0].id}
+
+
+def test_what_was_found_for_others_in_the_same_moment_changes_nothing_for_whoever_asks_next():
+    """One after the other looks, at other prices and for other needs; then somebody leaves, and all look again."""
+    for seed in range(WORLDS // 4):
+        dice = Dice(seed)
+        here = host(dice, 3, of_host=False)
+        needs, weak = [asked(dice, of_host=False) for _ in range(5)], known(here)
+        for _ in range(2):
+            for least_paid in (0, 4, 0, 9):
+                prices = {name: None if cost is None else max(cost, least_paid) for name, cost in here.costs.items()}
+
+                def price(seat: Seat, prices=prices) -> int | None:
+                    return prices[seat.claim]
+
+                for need in needs:
+                    assert search(here, need, price, weak) == search(here, need, price)
+            for gone in here.seats("n0")[:1]:
+                here.board.leave(gone)
+
+
+def beside(places: dict[str, list[tuple[int, int | None, Shape]]], most_cpu: int = 64_000, **rest) -> Host:
+    """Hosts with one replica after the other on one device each: on which, at what cost, of what shape."""
+    lent, runs, costs = [], [], {}
+    names = sorted(places)
+    devices = [device(f"{node}-{index}", node) for node in names for index in range(rest.get("devices", 1))]
+    for node in names:
+        for index, cost, shape in places[node]:
+            one = claim(f"civil/x:{node}-{len(lent):02}", ladder=(shape,))
+            workers, groups = running(one, (f"{node}-{index}",))
+            lent.append(one)
+            costs[one.id] = cost
+            runs.append(([replace(made, node=node) for made in workers], groups))
+    seen = snapshot(devices, lent, *together(runs))
+    nodes = tuple(Node(id=node, cpu_millis=most_cpu, memory_mib=most_cpu) for node in names)
+    return Host(looked_at(replace(seen, nodes=nodes), rules(civil=0, defence=0, floor=0)).board, costs)
+
+
+def part(millis: int, cpu: int = 0) -> Shape:
+    return Shape(flavors=("A",), gpu_millis=millis, cpu_millis=cpu)
+
+
+def left_for(here: Host, need: Need, nodes) -> list[int]:
+    """What those cost that leave, the cheapest first."""
+    site = find_by_displacing(here.board, need, here.price, here.price, Weak(frozenset(nodes)))
+    return sorted(here.costs[one.claim] for one in site.victims)
+
+
+def test_of_many_hosts_the_cheapest_makes_room_and_of_equal_ones_the_first():
+    for seed in range(20):
+        dice = Dice(seed)
+        nodes = [f"n{index:02}" for index in range(12)]
+        costs = {node: dice.randint(3, 9) for node in nodes}
+        here = beside({node: [(0, costs[node], part(1000))] for node in nodes})
+        site = find_by_displacing(here.board, wanting(1000), here.price, here.price, Weak(frozenset(nodes)))
+        assert site.node == min(nodes, key=lambda node: (costs[node], node))
+
+
+def test_several_cheap_ones_leave_before_a_dear_one_and_a_cheap_one_before_several():
+    halves = [(0, 1, part(200)), (0, 2, part(300)), (0, 5, part(500))]
+    assert left_for(beside({"n0": halves}), wanting(500), ["n0"]) == [1, 2]
+    halves = [(0, 2, part(200)), (0, 4, part(300)), (0, 5, part(500))]
+    assert left_for(beside({"n0": halves}), wanting(500), ["n0"]) == [5]
+
+
+@pytest.mark.parametrize(("number", "left"), [(6, [2]), (7, [2]), (9, [2])])
+def test_of_many_on_one_device_none_leaves_whom_a_later_one_makes_needless(number, left):
+    many = [(0, 1, part(50)) for _ in range(number - 1)] + [(0, 2, part(600))]
+    need = wanting(1000 - 50 * (number - 1))
+    assert left_for(beside({"n0": many}), need, ["n0"]) == left
+
+
+def test_for_the_cores_of_a_host_the_dearest_stay_where_others_are_enough():
+    """Of five cores all are in use and three are needed, on a device that is free."""
+    on = [(0, 1, part(100, 1)), (0, 2, part(100, 1)), (0, 4, part(100, 2)), (0, None, part(100, 1))]
+    here = beside({"n0": on}, most_cpu=5, devices=2)
+    assert left_for(here, replace(wanting(1000), cpu_millis=3), ["n0"]) == [1, 4]
+    here = beside({"n0": [*on[:2], (0, 4, part(100, 3))]}, most_cpu=5, devices=2)
+    assert left_for(here, replace(wanting(1000), cpu_millis=3), ["n0"]) == [4]
+
+
+@pytest.mark.parametrize(("pair", "left"), [(10, [10, 10, 10]), (14, [6] * 6), (12, [12] * 3)])
+def test_where_too_many_sets_of_devices_are_to_be_tried_pairs_leave_if_they_cost_less_by_their_parts(pair, left):
+    """A host of twelve devices of which six are needed: three replicas on two devices each, six on one."""
+    lent = [claim(f"civil/x:p{index}", devices=2) for index in range(3)]
+    lent += [claim(f"civil/x:s{index}") for index in range(6)]
+    places = [(f"G{2 * index:02}", f"G{2 * index + 1:02}") for index in range(3)]
+    places += [(f"G{6 + index:02}",) for index in range(6)]
+    runs = [running(one, place) for one, place in zip(lent, places, strict=True)]
+    seen = snapshot([device(f"G{index:02}") for index in range(12)], lent, *runs)
+    board = looked_at(seen, rules(civil=0, defence=0, floor=0)).board
+    here = Host(board, {one.id: pair if one.ladder[0].devices > 1 else 6 for one in lent})
+    assert left_for(here, replace(wanting(1000), devices=6), ["n0"]) == left
+
+
+def test_devices_on_one_island_are_taken_for_nothing_more_only_where_there_are_enough_of_them():
+    """Nobody costs anything; one of three devices is linked to none of the others, the two have an island."""
+    lent = [claim(f"civil/x:s{index}") for index in range(3)]
+    runs = [running(one, (f"G{index}",)) for index, one in enumerate(lent)]
+    devices = [device("G0", island="0"), *(device(f"G{index}", island="1") for index in (1, 2))]
+    board = looked_at(snapshot(devices, lent, *runs), rules(civil=0, defence=0, floor=0)).board
+    here = Host(board, {one.id: 0 for one in lent})
+    site = find_by_displacing(board, replace(wanting(1000), devices=2), here.price, here.price, Weak(frozenset(["n0"])))
+    assert site.devices == ("G1", "G2")
