@@ -102,6 +102,27 @@ def allocate(work: Allocation) -> None:
     tell_each(work, [tenant for tenant in work.open if work.layout.queues.is_gone_through(tenant)])
     squeeze(work)
     climb(work)
+    _stay_where_they_stood(work)
+
+
+def _stay_where_they_stood(work: Allocation) -> None:
+    """Let replicas that left their places, and were given the very same again, be those that run there already."""
+    of, left = work.victims.lot_of, dict[ClaimId, list[Seat]]()
+    for seat in work.board.moved:
+        lot = of.get(id(seat))
+        if seat.group is not None or lot is None:
+            continue
+        if seat.claim not in left:
+            held = [one for group in lot.ask.held for one in work.layout.seated.get(group.id, ())]
+            left[seat.claim] = [one for one in held if id(one) not in of]
+        before = next((one for one in left[seat.claim] if _is_same_place(one, seat)), None)
+        if before is not None:
+            seat.group = before.group
+            left[seat.claim].remove(before)
+
+
+def _is_same_place(one: Seat, other: Seat) -> bool:
+    return (one.worker, one.rung, one.devices) == (other.worker, other.rung, other.devices)
 
 
 def _has_any_failed(work: Allocation) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from policies.granting.avoiding import backoff_ms
 from policies.invariants import check, check_decision
-from policies.model.decision import EvictionReason, PendingReason
+from policies.model.decision import ClaimState, EvictionReason, PendingReason
 from policies.model.inventory import DeviceHealth, GroupState, WorkerState
 from policies.model.memory import Drain
 from policies.model.snapshot import GapKind
@@ -63,6 +63,7 @@ def test_who_leaves_for_nobody_is_told_the_first_reason_that_applies(seed):
     reasons = {one.claim: one for one in decision.reasons}
     sick = {one.id for one in seen.devices if one.health in (DeviceHealth.QUARANTINED, DeviceHealth.RETIRED)}
     lost = {one.id for one in seen.workers if one.state is WorkerState.LOST}
+    begun = {one.claim for one in decision.placements if one.group not in {group.id for group in seen.groups}}
     for said in decision.evictions:
         group = next(one for one in seen.groups if one.id == said.group)
         claim = claims.get(said.claim)
@@ -76,7 +77,7 @@ def test_who_leaves_for_nobody_is_told_the_first_reason_that_applies(seed):
             assert said.reason is EvictionReason.DRAIN
         elif reasons[said.claim].rung not in (None, group.rung):
             assert said.reason is EvictionReason.RUNG_CHANGE
-        elif reasons[said.claim].granted_replicas >= reasons[said.claim].wanted_replicas:
+        elif reasons[said.claim].granted_replicas >= reasons[said.claim].wanted_replicas and said.claim not in begun:
             assert said.reason is EvictionReason.RELEASED
         else:
             assert said.reason in (
@@ -182,6 +183,15 @@ def test_who_runs_less_than_it_wants_is_remembered_to_wait_from_the_first_moment
         assert (None if now is None else now.rung) == reason.rung
         expected = (was or NOW_MS) if runs < reason.wanted_replicas else None
         assert (None if now is None else now.waiting_since_ms) == expected
+
+
+def test_who_leaves_and_is_given_the_same_place_again_in_the_same_decision_simply_runs_on():
+    here, decision = decided(319)
+    said = next(one for one in decision.reasons if one.claim == "civil/z:c1")
+    (placed,) = [one for one in decision.placements if one.claim == said.claim]
+    assert placed.group in {one.id for one in here.snapshot.groups}
+    assert (said.state, said.code) == (ClaimState.SERVED, None)
+    assert said.claim not in {one.claim for one in decision.memory.holds}
 
 
 @in_every_crowd
