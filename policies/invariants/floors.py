@@ -55,10 +55,10 @@ def floors_hold(world: World, decision: Decision) -> Iterator[Violation]:
                 continue
             lendable = one.guaranteed_millis - _kept_inside(world, tenant, flavor, most)
             promised = min(due, one.demand_millis, before[tenant.id, flavor], lendable)
-            least = _least_lost_to_others(world, decision, served, (tenant.id, flavor))
+            lost = _lost_to_others(world, decision, served, (tenant.id, flavor))
             left = held[tenant.id, flavor]
-            fits = least is not None and left + least <= one.guaranteed_millis
-            if left < promised and fits:
+            fits = bool(lost) and left + min(lost) <= one.guaranteed_millis
+            if left < promised and fits and before[tenant.id, flavor] - sum(lost) < promised:
                 sentence = f"{tenant.id} would hold {left} of {flavor}, below its floor of {floor}"
                 yield Violation(rule="no_victim_below_its_floor", subject=tenant.id, sentence=sentence)
 
@@ -119,16 +119,16 @@ def _floors_below(world: World, tenant: Tenant, flavor: FlavorId, waived: Collec
     return max(own, sum(_floors_below(world, one, flavor, waived) for one in below))
 
 
-def _least_lost_to_others(
+def _lost_to_others(
     world: World, decision: Decision, served: Collection[tuple[ClaimId, int]], of: tuple[TenantId, FlavorId]
-) -> int | None:
-    """Return the smallest group, in millis, that the tenant loses to somebody outside; None if it loses none.
+) -> list[int]:
+    """Return each group that the tenant loses to somebody outside, in millis, with the minimum that goes with it.
 
     Of a claim that had not its minimum nothing is lost: it did not serve.
     What leaves for nobody, with the rest of a claim that lost a replica, is lost to whoever took that replica; of a
     claim that idles nothing is lost, whatever is seen of each of its groups.
     """
-    (tenant, flavor), lost, takers, idle = of, [], _takers(world, decision), _idle(world, decision)
+    (tenant, flavor), lost, takers, idle = of, list[int](), _takers(world, decision), _idle(world, decision)
     for eviction in decision.evictions:
         loser, winner = world.claims.get(eviction.claim), world.claims.get(eviction.beneficiary or ClaimId(""))
         is_taken = eviction.reason in _TAKEN_FOR_NOBODY if winner is None else eviction.reason not in _NO_LOSS
@@ -144,7 +144,7 @@ def _least_lost_to_others(
         is_its = _any_below(tenant, {loser.tenant}) and not is_inside
         if is_its and shape is not None and device is not None and device.flavor == flavor:
             lost.append(_counts(world, shape, flavor) * max(1, group.replicas, loser.min_replicas))
-    return min(lost, default=None)
+    return lost
 
 
 def _idle(world: World, decision: Decision) -> set[ClaimId]:
