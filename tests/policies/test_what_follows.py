@@ -34,7 +34,7 @@ def blind(here: Crowd) -> set[str]:
 
 
 LEAVES_WITH_ALL = 18114
-"""Not mended (docs/properties.md): another of its tenant drains for a floor, then it leaves, since it is over its limit."""
+"""Not mended (docs/properties.md): another of its tenant drains for a floor, then it leaves, being over its limit."""
 
 
 @in_every_crowd
