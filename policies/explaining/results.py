@@ -196,21 +196,34 @@ class _News:
 
 
 def _tell_what_runs(
-    work: Allocation, wishes: Mapping[ClaimId, Ask], afresh: Iterable[ClaimId], news: _News
+    work: Allocation, wishes: Mapping[ClaimId, Ask], afresh: Collection[ClaimId], news: _News
 ) -> list[ClaimId]:
     """Find what is said of claims whose one replica runs and stays where it is, which are most; return the others."""
     moved, others = {seat.claim for seat in work.board.moved}, list[ClaimId]()
-    lots_of, reasons, remember, place = work.of_claim, news.reasons, news.remember, news.place
-    for claim in afresh:
-        wish, lots = wishes[claim], lots_of[claim]
+    reasons, remember, placed, is_first = news.reasons, news.remember, news.placed, news.before is None
+    for claim, wish, lots in _with_lots(work, wishes, afresh):
         seat = runs_alone(wish, lots)
         if seat is None or wish.upgrades or claim in moved:
             others.append(claim)
             continue
-        place(claim, (where_it_runs(wish.claim, seat, wish.held[0]),))
+        where = where_it_runs(wish.claim, seat, wish.held[0])
+        if is_first:
+            placed[where.group] = where
+        else:
+            news.place(claim, (where,))
         reasons[claim] = served_alone(claim, seat.rung)
         remember(claim, of_running(work, wish, lots, seat))
     return others
+
+
+def _with_lots(
+    work: Allocation, wishes: Mapping[ClaimId, Ask], claims: Collection[ClaimId]
+) -> Iterable[tuple[ClaimId, Ask, list[Lot]]]:
+    """Return these claims, each with its wish and its lots; where it is all of them, no wish is looked up."""
+    of = work.of_claim
+    if len(claims) < len(wishes):
+        return ((claim, wishes[claim], of[claim]) for claim in claims)
+    return zip(wishes, wishes.values(), map(of.__getitem__, wishes), strict=True)
 
 
 def _bind(results: Results, work: Allocation) -> None:
