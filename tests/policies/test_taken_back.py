@@ -26,9 +26,9 @@ from tests.policies.test_crowds_of_equals import of_equals
 CROWDS = range(0, 96 * DEPTH, 2)
 
 
-def begun(here: Crowd) -> Allocation:
+def begun(here: Crowd, now_ms: int = NOW_MS) -> Allocation:
     """The work of a decision with every lot rated and nothing granted."""
-    work = lay_out(here.snapshot, here.policy, here.memory, NOW_MS).work
+    work = lay_out(here.snapshot, here.policy, here.memory, now_ms).work
     begin_rating(work)
     for tenant in work.layout.queues.tenants:
         rate_all(work, tenant)

@@ -1,0 +1,129 @@
+"""What a tenant can spare for another, to the last unit, and what is noted of whoever leaves."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from policies.granting.reclaim import Lot, Tier, _lost_with, kept_back, may_be_moved, record, restore
+from policies.granting.working import Allocation
+from policies.model.decision import EvictionReason
+from policies.model.memory import Memory
+from policies.model.policy import ModeOverlay, OperatingMode
+from tests.policies.crowds import Crowd
+from tests.policies.looking import FOUR
+from tests.policies.situations import NOW_MS, claim, rules, running, snapshot
+from tests.policies.test_taken_back import begun, state
+from tests.policies.test_two_flavors import GANG, standing
+
+TAKER = claim("defence/x:taker")
+
+
+def held(*millis: int, floor: int = 2000, each: int = 1) -> tuple[Allocation, list[Lot], Lot]:
+    """Civil is guaranteed two devices; it holds such parts of one each, or whole ones; another domain wants some."""
+    lent = [claim(f"civil/x:l{index}", millis=much, devices=each, submitted_at_ms=index)
+            for index, much in enumerate(millis)]  # fmt: skip
+    places = [tuple(f"G{index * each + part}" for part in range(each)) for index in range(len(lent))]
+    runs = [running(one, place) for one, place in zip(lent, places, strict=True)]
+    seen = snapshot(FOUR, [*lent, TAKER], *runs)
+    work = begun(Crowd(seen, rules(civil=2000, defence=1000, floor=floor), Memory()), NOW_MS)
+    lots = [work.of_claim[one.id][0] for one in lent]
+    for lot in lots:
+        lot.is_kept = False  # what simply runs was granted already
+    work.victims.spared.clear()
+    return work, lots, work.of_claim[TAKER.id][0]
+
+
+def kept(work: Allocation, some: list[Lot], taker: Lot, tier: Tier = Tier.FLOOR) -> bool:
+    """Whether one of these is kept back where all of them would leave."""
+    return kept_back(work.victims, taker, tier, [seat for lot in some for seat in lot.seats]) is not None
+
+
+def test_of_three_devices_one_can_be_spared_for_the_floor_of_another_where_two_are_a_floor():
+    work, lots, taker = held(1000, 1000, 1000)
+    assert not kept(work, lots[:1], taker)
+    assert kept(work, lots[:2], taker)
+    assert work.victims.spared == {"civil/x"}
+
+
+@pytest.mark.parametrize(("floor", "is_kept"), [(1000, False), (1001, True)])
+def test_a_floor_is_kept_to_the_unit(floor, is_kept):
+    work, lots, taker = held(1000, 1000, floor=floor)
+    assert kept(work, lots[:1], taker) is is_kept
+
+
+@pytest.mark.parametrize(("each", "millis", "is_kept"), [(2, 1000, True), (1, 1000, True), (1, 900, True)])
+def test_what_fits_into_the_guarantee_is_what_a_floor_is_kept_for(each, millis, is_kept):
+    work, lots, taker = held(*[millis] * (2 // each), each=each)
+    assert kept(work, lots[:1], taker) is is_kept
+
+
+def test_what_is_larger_than_the_guarantee_is_not_kept_for_the_sake_of_the_floor():
+    """Two replicas of two devices each are held, two devices are the floor: with one of the two that is kept."""
+    work, lots, taker = held(1000, 1000, each=2)
+    assert not kept(work, lots[:1], taker)
+    assert kept(work, lots, taker)
+
+
+def test_who_holds_no_more_than_its_guarantee_loses_nothing_to_a_guarantee_unless_it_idles_or_is_paused():
+    for terms, is_kept in (({}, True), ({"idle": True}, False), ({"paused": True}, False)):
+        work, lots, taker = held(1000, 1000, floor=0)
+        for lot in lots:
+            lot.ask = replace(lot.ask, **terms)
+        assert kept(work, lots[:1], taker, Tier.GUARANTEED) is is_kept
+        assert not kept(work, lots[:1], taker, Tier.FLOOR)
+    work, lots, taker = held(1000, 1000, 1000, floor=0)
+    assert not kept(work, lots[:1], taker, Tier.GUARANTEED)
+
+
+def test_nothing_is_kept_back_from_its_own_tenant_nor_of_what_is_no_service():
+    work, lots, taker = held(1000, 1000)
+    taker.ask = replace(taker.ask, tenant=lots[0].ask.tenant)
+    assert not kept(work, lots, taker)
+    work, lots, taker = held(1000, 1000)
+    lots[0].size = 2
+    assert not kept(work, lots[:1], taker)
+
+
+def test_with_one_replica_of_a_minimum_all_of_its_claim_is_lost_and_of_each_flavor_what_stands_there():
+    work, base, further = standing("G0", "G1", "H0")
+    for seat in base.seats:
+        assert _lost_with(work.victims, [seat]) == (2000 if seat.flavor == "A" else 1000, 2000)
+    (seat,) = further.seats
+    assert _lost_with(work.victims, [seat]) == (1000, 1000)
+    assert base.ask.claim == GANG
+
+
+def test_what_has_not_begun_may_be_moved_whatever_its_class_protects():
+    work, (lot, *_), taker = held(1000)
+    lot.ask = replace(lot.ask, rank=replace(lot.ask.rank, min_runtime_s=10**6))
+    (seat,) = lot.seats
+    assert not may_be_moved(work.victims, taker, Tier.GUARANTEED, lot, seat)
+    seat.group = None
+    assert may_be_moved(work.victims, taker, Tier.GUARANTEED, lot, seat)
+
+
+def test_who_left_already_for_another_reason_leaves_for_that_again_once_it_is_given_back():
+    work, lots, taker = held(1000, 1000)
+    (seat,) = lots[0].seats
+    work.victims.taken[seat.group.id] = (EvictionReason.MODE_CHANGE, None, 7)
+    before, budget = state(work), work.victims.budget
+    taken = record(work.victims, taker, Tier.GUARANTEED, (seat, *lots[1].seats))
+    assert work.victims.budget == budget - 1, "it was counted when it left first"
+    assert work.victims.taken[seat.group.id][1] == TAKER.id
+    restore(work.victims, taken, budget)
+    assert state(work) == before
+
+
+def test_who_makes_room_is_looked_for_while_the_budget_lasts_or_somebody_leaves_anyway():
+    work, lots, _ = held(1000)
+    victims, group = work.victims, lots[0].seats[0].group.id
+    paused = replace(victims.survey, overlay=ModeOverlay(mode=OperatingMode.CRISIS, paused_classes=("batch",)))
+    calm = replace(victims.survey, overlay=ModeOverlay(mode=OperatingMode.CRISIS))
+    for other, is_spent in (
+        ({"budget": 1}, False), ({"budget": 0}, True), ({"budget": -1}, True), ({"survey": calm}, True),
+        ({"survey": paused}, False), ({"draining": frozenset([group])}, False),
+        ({"taken": {group: (EvictionReason.RECLAIM, None, 0)}}, False),
+    ):  # fmt: skip
+        assert replace(victims, **{"budget": 0, **other}).is_spent is is_spent
