@@ -55,10 +55,11 @@ def floors_hold(world: World, decision: Decision) -> Iterator[Violation]:
                 continue
             lendable = one.guaranteed_millis - _kept_inside(world, tenant, flavor, most)
             promised = min(due, one.demand_millis, before[tenant.id, flavor], lendable)
-            lost = _lost_to_others(world, decision, served, (tenant.id, flavor))
+            lost, inside = _lost(world, decision, served, (tenant.id, flavor))
             left = held[tenant.id, flavor]
             fits = bool(lost) and left + min(lost) <= one.guaranteed_millis
-            if left < promised and fits and before[tenant.id, flavor] - sum(lost) < promised:
+            is_others = left + sum(inside) < promised or before[tenant.id, flavor] - sum(lost) < promised
+            if left < promised and fits and is_others:
                 sentence = f"{tenant.id} would hold {left} of {flavor}, below its floor of {floor}"
                 yield Violation(rule="no_victim_below_its_floor", subject=tenant.id, sentence=sentence)
 
@@ -119,16 +120,17 @@ def _floors_below(world: World, tenant: Tenant, flavor: FlavorId, waived: Collec
     return max(own, sum(_floors_below(world, one, flavor, waived) for one in below))
 
 
-def _lost_to_others(
+def _lost(
     world: World, decision: Decision, served: Collection[tuple[ClaimId, int]], of: tuple[TenantId, FlavorId]
-) -> list[int]:
-    """Return each group that the tenant loses to somebody outside, in millis, with the minimum that goes with it.
+) -> tuple[list[int], list[int]]:
+    """Return each group, in millis with the minimum that goes with it, lost to somebody outside, and to its own.
 
     Of a claim that had not its minimum nothing is lost: it did not serve.
     What leaves for nobody, with the rest of a claim that lost a replica, is lost to whoever took that replica; of a
     claim that idles nothing is lost, whatever is seen of each of its groups.
     """
-    (tenant, flavor), lost, takers, idle = of, list[int](), _takers(world, decision), _idle(world, decision)
+    (tenant, flavor), lost, inside = of, list[int](), list[int]()
+    takers, idle = _takers(world, decision), _idle(world, decision)
     for eviction in decision.evictions:
         loser, winner = world.claims.get(eviction.claim), world.claims.get(eviction.beneficiary or ClaimId(""))
         is_taken = eviction.reason in _TAKEN_FOR_NOBODY if winner is None else eviction.reason not in _NO_LOSS
@@ -141,10 +143,11 @@ def _lost_to_others(
         shape = shape_of(world, group.claim, group.rung)
         winners = takers[eviction.claim] if winner is None else {winner.tenant}
         is_inside = bool(winners) and all(_any_below(tenant, {one}) for one in winners)
-        is_its = _any_below(tenant, {loser.tenant}) and not is_inside
+        is_its = _any_below(tenant, {loser.tenant})
         if is_its and shape is not None and device is not None and device.flavor == flavor:
-            lost.append(_counts(world, shape, flavor) * max(1, group.replicas, loser.min_replicas))
-    return lost
+            millis = _counts(world, shape, flavor) * max(1, group.replicas, loser.min_replicas)
+            (inside if is_inside else lost).append(millis)
+    return lost, inside
 
 
 def _idle(world: World, decision: Decision) -> set[ClaimId]:
