@@ -155,8 +155,10 @@ def _on_node(board: Board, need: Need, price: Price, node: NodeId, moment: Momen
     """Return the cheapest place on one host; what came of looking at it before stands while its prices are the same.
 
     They are asked for in the order in which they were: up to the first that differs, whoever looks asks for the same.
+    What is kept for the need comes first of what costs the same: others moved for it, and have their new places beside.
     """
-    free_to = tuple(one.id for one in candidates(board, need, node))
+    open_to = [one.id for one in candidates(board, need, node)]
+    free_to = tuple(sorted(open_to, key=lambda one: need.claim not in board.holder.get(one, ())))
     before = moment.found.setdefault((need.kind, node, free_to), [])
     for one in before:
         if all(price(seat) == was for seat, was in one.asked.values()):
@@ -206,7 +208,7 @@ def _cheapest_of(
             found.append((_paid(victims, price), len(victims), device, victims))
     if len(found) < need.devices:
         return None
-    found.sort(key=lambda one: one[:3])
+    found.sort(key=lambda one: one[:2])
     chosen = _cheapest_together(need, found, price)
     chosen = _joined(board, need, found, _total(chosen, price), price) or chosen
     devices = tuple(sorted(one for _, _, one, _ in chosen))
@@ -231,9 +233,7 @@ def _cheapest_together(need: Need, found: list[Freed], price: Price) -> Sequence
         return apart
     if comb(len(found), many) <= TRIED_TOGETHER:
         return min(combinations(found, many), key=lambda some: _total(some, price))
-    by_part = sorted(
-        found, key=lambda one: (sum((price(seat) or 0) // len(seat.devices) for seat in one[3]), *one[1:3])
-    )
+    by_part = sorted(found, key=lambda one: (sum((price(seat) or 0) // len(seat.devices) for seat in one[3]), one[1]))
     return min((apart, by_part[:many]), key=lambda some: _total(some, price))
 
 
