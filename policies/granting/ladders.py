@@ -100,10 +100,11 @@ def climb(work: Allocation) -> None:
 def _stays_once_there(work: Allocation, lot: Lot, flavor: FlavorId) -> bool:
     """Say whether the claim has a right to its new place while its old group drains.
 
-    What nobody may preempt keeps a place beyond its tenant's own quota, but gets none there.
+    What nobody may preempt keeps a place beyond its tenant's own quota or share, but gets none there: what siblings
+    cannot use is pooled only for what may leave it again.
     """
     share, used = work.shares[flavor][lot.ask.tenant.id], work.used.get((lot.ask.tenant.id, flavor), 0)
-    return lot.ask.rank.preemptible or used <= share.nominal
+    return lot.ask.rank.preemptible or used <= min(share.nominal, share.guaranteed)
 
 
 def _climbers(work: Allocation) -> list[list[Lot]]:

@@ -30,6 +30,8 @@ def fleet_of(seed: int) -> World:
 
 @settings(max_examples=4 * DEPTH, deadline=None, derandomize=DEPTH == 1)
 @given(SEEDS)
+@example(22771)  # a replica is moved aside, and others would have to move than those that do already
+@example(25516)  # what nobody may preempt would climb on what siblings cannot use
 @example(20971)  # what is kept for the second claim of a tenant displaces its first, which would take it back
 @example(3486)  # what nobody may preempt changes its rung, and who waits would have its new place meanwhile
 def test_p5_a_crowded_fleet_that_is_left_alone_comes_to_rest(seed):

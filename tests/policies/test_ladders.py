@@ -322,3 +322,16 @@ def test_a_higher_class_of_its_own_tenant_takes_nothing_from_what_nobody_may_pre
         assert check_decision(seen, decision, policy) == ()
         assert [one.rung for one in decision.placements if one.claim == pinned.id] == [0]
         memory = decision.memory
+
+
+def test_what_nobody_may_preempt_does_not_climb_on_what_its_sibling_cannot_use():
+    """Each has half of the only device. It keeps all of it while it runs there, and would get no more than its half."""
+    ladder = (Shape(flavors=("A",), gpu_millis=600), Shape(flavors=("A",)))
+    pinned = claim("civil/x:pinned", ladder=ladder, priority_class="pinned")
+    waits = claim("civil/y:waits", submitted_at_ms=1)
+    workers, (group,) = running(pinned, ("G0",))
+    group = replace(group, rung=1, id=group_id(pinned.id, workers[0].id, 1))
+    memory = Memory(claims=(ClaimMemory(claim=pinned.id, rung=1, better_since_ms=NOW_MS - 1_000),))
+    seen = snapshot(FOUR[:1], [pinned, waits], (workers, [group]))
+    decision = decide(seen, rules(civil=2000, defence=0, upgrade_hold_ms=1_000), memory, NOW_MS)
+    assert [(one.claim, one.rung) for one in decision.placements] == [(pinned.id, 1)]

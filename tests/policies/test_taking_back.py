@@ -107,6 +107,16 @@ def test_p7_two_claims_that_are_to_share_a_freed_device_both_have_it_kept_until_
     assert [granted(again, one.id) for one in halves] == [1, 1]
 
 
+@pytest.mark.parametrize("kept", ["G0", "G1"])
+def test_of_places_that_cost_the_same_the_one_that_is_kept_for_who_waits_is_taken(kept):
+    """One replica that has borrowed both devices leaves, whichever of them is taken."""
+    lent, owner = claim("civil/x:bulk", devices=2), claim("defence/x:owner")
+    seen = snapshot(FOUR[:2], [lent, owner], running(lent, ("G0", "G1")))
+    held = Memory(holds=(Hold(device=kept, claim=owner.id, expires_at_ms=NOW_MS + 1_000),))
+    decision = decide(seen, rules(civil=0, defence=2000), held, NOW_MS)
+    assert [one.devices for one in decision.placements] == [(kept,)]
+
+
 def test_p26_a_hold_that_expired_no_longer_keeps_anybody_out():
     rival = claim("civil/x:rival")
     seen = snapshot([device("G0")], [rival, claim("civil/x:first", submitted_at_ms=NOW_MS)])
