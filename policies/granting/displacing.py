@@ -233,7 +233,9 @@ def _cheapest_together(need: Need, found: list[Freed], price: Price) -> Sequence
         return apart
     if comb(len(found), many) <= TRIED_TOGETHER:
         return min(combinations(found, many), key=lambda some: _total(some, price))
-    by_part = sorted(found, key=lambda one: (sum((price(seat) or 0) // len(seat.devices) for seat in one[3]), one[1]))
+    by_part = sorted(
+        found, key=lambda one: (sum((price(seat) or 0) // len(seat.devices) for seat in one[3]), *one[1:3])
+    )
     return min((apart, by_part[:many]), key=lambda some: _total(some, price))
 
 
