@@ -78,11 +78,11 @@ class Victims:
     draining: frozenset[GroupId]
     budget: int
     lot_of: dict[int, Lot]
+    """By identity of the seat; a seat without a lot is leaving anyway."""
     shares: Mapping[FlavorId, Mapping[TenantId, Share]]
     used: Mapping[tuple[TenantId, FlavorId], int]
     standing: Mapping[tuple[TenantId, FlavorId], int]
     """Millis of complete lots, granted already or not, by tenant and everything below it."""
-    """By identity of the seat; a seat without a lot is leaving anyway."""
     leaving_from: dict[DeviceId, set[ClaimId]] = field(default_factory=dict)
     """Claims of which something stands on the device that goes."""
     taken: dict[GroupId, tuple[EvictionReason, ClaimId | None, int]] = field(default_factory=dict)
