@@ -57,7 +57,7 @@ def _helps_after(trial: Trial, fixed: Change, one: Change) -> bool:
 def _least(part: Part, helps: Test) -> Change:
     if part.form is None:
         return part.change
-    return least(helps, part.form, MOST_MILLIS + 1, is_whole=False) or part.change
+    return least(helps, part.form, MOST_MILLIS + 1, first=part.likely_millis) or part.change
 
 
 def _pairs(parts: Sequence[Part]) -> Iterator[tuple[Part, Part]]:

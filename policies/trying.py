@@ -76,12 +76,15 @@ def sized(form: Change, amount: int) -> Change:
     return replace(form, amount_millis=amount, sentence=form.sentence.format(amount))
 
 
-def least(helps: Test, form: Change, below: int, *, is_whole: bool) -> Change | None:
+def least(helps: Test, form: Change, below: int, *, first: int) -> Change | None:
     """Return the change of this form with the fewest millis that passes the test; None if none below the bound does.
 
-    ``is_whole`` says that only whole devices are asked for, so that amounts between them are seldom better.
+    ``first``: millis that are tried first, what a small replica needs; then twice as many, and so on. Between the last
+    that do not pass and the first that do the search is by halves, as if every larger amount passed too: where more
+    serves another instead, fewer than found may pass. For whole devices, amounts between them are looked at only
+    where one milli less passes.
     """
-    step = WHOLE_GPU_MILLIS if form.kind == "capacity" or is_whole else 1
+    step = WHOLE_GPU_MILLIS if form.kind == "capacity" or first % WHOLE_GPU_MILLIS == 0 else 1
 
     def halved(low: int, high: int, step: int) -> int:
         while high - low > step:
@@ -89,7 +92,7 @@ def least(helps: Test, form: Change, below: int, *, is_whole: bool) -> Change | 
             low, high = (low, middle) if helps(sized(form, middle)) else (middle, high)
         return high
 
-    low, high = 0, WHOLE_GPU_MILLIS
+    low, high = 0, WHOLE_GPU_MILLIS if step > 1 else first
     while not helps(sized(form, min(high, below - 1))):
         low, high = high, high * 2
         if low >= below - 1:

@@ -45,11 +45,10 @@ def search(situation: Situation, claim: ClaimId, tries: int = TRIES) -> Found:
     """Return the smallest single change that admits the claim, else two that do together, and whether all were tried.
 
     What is returned was tried: ``applied`` with the change, decided again, grants the claim more than now. The fewest
-    millis of devices win, then the order of ``KINDS``: what takes no devices comes first. Amounts are found by
-    halving: of the same kind and subject, more never helps less; those that help only since others' guarantees are
-    rounded are whole replicas of the claim. Where no single change helps, every two are tried together, see
-    ``pairing``. Nothing is looked for where the claim is served, unknown, or cannot be read. Cost: at most ``tries``
-    decisions.
+    millis of devices win, then the order of ``KINDS``: what takes no devices comes first. Amounts are found by doubling
+    what the smallest replica needs, then by halving; those that help only since others' guarantees are rounded are
+    whole replicas of the claim. Where no single change helps, every two are tried together, see ``pairing``. Nothing is
+    looked for where the claim is served, unknown, or cannot be read. Cost: at most ``tries`` decisions.
     """
     trying = trial(situation, claim, tries)
     if trying is None or trying.before.granted_replicas >= trying.before.wanted_replicas > 0:
@@ -229,7 +228,7 @@ def _flavors(situation: Situation) -> tuple[FlavorId, ...]:
 
 def _smallest(search: Trial, form: Change, below: int) -> Change | None:
     """Return the change of this form with the fewest millis that helps; None if none below the bound does."""
-    found = least(search.helps, form, below, is_whole=_counts_whole(search.claim))
+    found = least(search.helps, form, below, first=min(_millis(shape) for shape in search.claim.ladder))
     return None if found is None else _given(search, found, form, below)
 
 
@@ -239,7 +238,7 @@ def _given(search: Trial, found: Change, form: Change, below: int) -> Change | N
     Where quotas are as large as what is there, one milli more for the claim's tenant takes one from what another is
     guaranteed, and with it a whole replica. The claim would run, and not by its tenant's right: what it takes is named.
     """
-    unit = search.claim.ladder[-1].devices * search.claim.ladder[-1].gpu_millis
+    unit = _millis(search.claim.ladder[-1])
     amount = -(-found.amount_millis // unit) * unit
     if form.kind == "capacity" or amount == found.amount_millis:
         return found
@@ -277,12 +276,11 @@ def _parts(search: Trial) -> Iterator[Part]:
         search.is_cut = resumed.is_cut
     whole = sorted(_whole(search), key=lambda one: (one.amount_millis, KINDS.index(one.kind)))
     yield from (Part(one, one.amount_millis) for one in (*free, *whole))
-    last = search.claim.ladder[-1]
-    likely = max(1, search.claim.min_replicas) * last.devices * last.gpu_millis
+    likely = max(1, search.claim.min_replicas) * _millis(search.claim.ladder[-1])
     search.is_cut = search.is_cut or likely > MOST_MILLIS
     for form in _measured(search, _flavors(search.situation)):
         yield Part(sized(form, MOST_MILLIS), likely, form)
 
 
-def _counts_whole(claim: Claim) -> bool:
-    return all(shape.gpu_millis == WHOLE_GPU_MILLIS for shape in claim.ladder)
+def _millis(shape: Shape) -> int:
+    return shape.devices * shape.gpu_millis
