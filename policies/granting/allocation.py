@@ -11,7 +11,7 @@ from policies.granting.booking import keep, sweep
 from policies.granting.granting import grant
 from policies.granting.holding import keep_for_the_large, recall_holds
 from policies.granting.ladders import climb, squeeze
-from policies.granting.limits import is_allowed
+from policies.granting.limits import exceeds, is_allowed
 from policies.granting.lines import Line, serve_in_fair_order
 from policies.granting.movable import forget_weak
 from policies.granting.parting import stay_where_allowed
@@ -88,6 +88,7 @@ def allocate(work: Allocation) -> None:
         for lot in work.of_claim.get(hold.claim, ()):
             single_out(work, lot)
     pool(work, {tenant: rate_all(work, tenant) for tenant in work.layout.queues.tenants})
+    work.victims.over = _over(work)
     recall_holds(work)
     keep_for_the_large(work)
     grant_settled(work)
@@ -103,6 +104,15 @@ def allocate(work: Allocation) -> None:
     squeeze(work)
     climb(work)
     _stay_where_they_stood(work)
+
+
+def _over(work: Allocation) -> list[Lot]:
+    """Return the lots of claims that leave in any case: by itself one has no right, and is more than a limit allows."""
+    beyond = [
+        lot for lots in work.open.values() for lot in lots
+        if lot.tier > ENTITLED and lot.seats and not lot.missing and exceeds(work, lot) and not is_protected(work, lot)
+    ]  # fmt: skip
+    return [one for lot in beyond for one in ((lot.claim_lots or (lot,)) if lot.is_base else (lot,))]
 
 
 def _stay_where_they_stood(work: Allocation) -> None:

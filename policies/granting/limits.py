@@ -88,6 +88,14 @@ def leaves_what_others_keep(work: Allocation, tenant: TenantId, flavor: FlavorId
     return _used(work, flavor) + amount + withheld <= work.capacity.get(flavor, 0)
 
 
+def exceeds(work: Allocation, lot: Lot) -> bool:
+    """Say whether what the lot holds, all of it on one flavor, is by itself more than its tenant, or one above, may."""
+    flavor, amount = lot.seats[0].flavor, sum(seat.charge for seat in lot.seats)
+    known = [work.shares[flavor].get(one) for one in path(work.survey, lot.ask.tenant)]
+    is_more = any(share is not None and amount > share.cap for share in known)
+    return is_more and all(seat.flavor == flavor for seat in lot.seats)
+
+
 def _used(work: Allocation, flavor: FlavorId) -> int:
     return sum(work.used.get((root, flavor), 0) for root in work.roots)
 

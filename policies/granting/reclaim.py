@@ -91,6 +91,8 @@ class Victims:
     """See ``Allocation``."""
     spared: set[TenantId] = field(default_factory=set)
     """Tenants that had nothing to spare when somebody looked for a place; emptied before each search."""
+    over: list[Lot] = field(default_factory=list)
+    """Whole claims' lots that leave for nobody, if for no other: by themselves they are more than a limit allows."""
     robbed: list[Lot] = field(default_factory=list)
     """Lots from which something was taken, also where it was given back, until somebody looks."""
 
@@ -184,11 +186,12 @@ def _can_spare(
 
     Rights are given to what a tenant wants first, and that may yet find no place. Until it has one, what stands is
     what the tenant lives on: a tenant that holds no more than it is guaranteed loses nothing to others, and nobody
-    goes below a floor by losing what fits into its guarantee. All replicas are of one tenant and flavor. ``gone``:
-    millis that leave together with these, by tenant and flavor; what these are is added to it.
+    goes below a floor by losing what fits into its guarantee. What leaves in any case counts for neither. All replicas
+    are of one tenant and flavor. ``gone``: millis that leave together with these, by tenant and flavor; what these are
+    is added to it.
     """
     owner, flavor = victims.lot_of[id(seats[0])], seats[0].flavor
-    if owner.missing or owner.ask.tenant.id == lot.ask.tenant.id:
+    if owner.missing or owner.ask.tenant.id == lot.ask.tenant.id or _is_over(victims, owner):
         return True
     if tier is LEFTOVER and _leaves_for_the_mode(owner):
         return True
@@ -196,6 +199,7 @@ def _can_spare(
     for tenant in _apart(victims.survey, owner.ask.tenant, lot.ask.tenant):
         share = victims.shares.get(flavor, {}).get(tenant)
         stands = victims.standing.get((tenant, flavor), 0) - gone.get((tenant, flavor), 0)
+        stands -= _leaving_anyway(victims, tenant, flavor)
         gone[tenant, flavor] = gone.get((tenant, flavor), 0) + lost
         if share is None or owner.ask.idle:
             continue
@@ -206,6 +210,16 @@ def _can_spare(
             victims.spared.add(owner.ask.tenant.id)
             return False
     return True
+
+
+def _is_over(victims: Victims, owner: Lot) -> bool:
+    return any(one is owner for one in victims.over)
+
+
+def _leaving_anyway(victims: Victims, tenant: TenantId, flavor: FlavorId) -> int:
+    """Return the millis that still stand of what is over a limit, of the tenant and all below it."""
+    some = [one for one in victims.over if not one.missing and tenant in path(victims.survey, one.ask.tenant)]
+    return sum(seat.charge for one in some for seat in one.seats if seat.flavor == flavor)
 
 
 def _apart(survey: Survey, tenant: Tenant, taker: Tenant) -> list[TenantId]:
@@ -240,7 +254,7 @@ def kept_back(victims: Victims, lot: Lot, tier: Tier, seats: Sequence[Seat]) -> 
     leaving: dict[tuple[bool, TenantId, FlavorId], list[Seat]] = {}
     for seat in seats:
         owner = victims.lot_of.get(id(seat))
-        if owner is not None and not owner.is_kept and not owner.missing:
+        if owner is not None and not owner.is_kept and not owner.missing and not _is_over(victims, owner):
             leaving.setdefault((not owner.ask.idle, owner.ask.tenant.id, seat.flavor), []).append(seat)
     gone: dict[tuple[TenantId, FlavorId], int] = {}
     for _, some in sorted(leaving.items(), key=lambda one: one[0]):

@@ -6,14 +6,17 @@ from dataclasses import replace
 
 import pytest
 
+from policies.decide import decide
 from policies.granting.reclaim import Lot, Tier, _lost_with, kept_back, may_be_moved, record, restore
 from policies.granting.working import Allocation
+from policies.invariants import check_decision
 from policies.model.decision import EvictionReason
-from policies.model.memory import Memory
+from policies.model.memory import Drain, Memory
 from policies.model.policy import ModeOverlay, OperatingMode
+from policies.model.workload import Shape
 from tests.policies.crowds import Crowd
 from tests.policies.looking import FOUR
-from tests.policies.situations import NOW_MS, claim, rules, running, snapshot
+from tests.policies.situations import NOW_MS, claim, device, rules, running, snapshot
 from tests.policies.test_taken_back import begun, state
 from tests.policies.test_two_flavors import GANG, standing
 
@@ -127,3 +130,21 @@ def test_who_makes_room_is_looked_for_while_the_budget_lasts_or_somebody_leaves_
         ({"taken": {group: (EvictionReason.RECLAIM, None, 0)}}, False),
     ):  # fmt: skip
         assert replace(victims, **{"budget": 0, **other}).is_spent is is_spent
+
+
+def test_what_is_over_a_limit_leaves_in_any_case_and_is_nothing_that_a_tenant_lives_on():
+    """Civil may borrow no more; of what it holds the four devices are too many, the one that drains is its floor."""
+    taker = replace(TAKER, priority_class="critical")
+    first = claim("civil/x:first")  # has the right to the floor, and may not ask its equals to leave
+    large = claim("civil/x:large", ladder=(Shape(flavors=("A",), devices=4), Shape(flavors=("A",))))
+    small = claim("civil/x:small", least=0, most=1)
+    runs = running(large, ("G0", "G1", "G2", "G3")), running(small, ("G4",))
+    seen = snapshot([*FOUR, device("G4")], [large, small, first, taker], *runs)
+    policy = rules(civil=2000, defence=1000)
+    tenants = [replace(one, quotas=tuple(replace(quota, borrowing_limit_millis=0) for quota in one.quotas))
+               if one.id == "civil" else one for one in policy.tenants]  # fmt: skip
+    limited = replace(policy, tenants=tuple(tenants))
+    memory = Memory(drains=(Drain(group=runs[1][1][0].id, since_ms=NOW_MS - 1),))
+    decision = decide(seen, limited, memory, NOW_MS)
+    assert [(one.claim, one.beneficiary) for one in decision.evictions] == [(large.id, taker.id)]
+    assert check_decision(seen, decision, limited) == ()

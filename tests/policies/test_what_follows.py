@@ -33,16 +33,11 @@ def blind(here: Crowd) -> set[str]:
     }
 
 
-LEAVES_WITH_ALL = 18114
-"""Not mended (docs/properties.md): another of its tenant drains for a floor, then it leaves, being over its limit."""
-
-
 @in_every_crowd
 def test_in_a_crowd_the_second_program_finds_no_fault_with_what_is_decided_or_planned(seed):
     here, decision = decided(seed)
     made = plan(here.snapshot, decision, here.policy, 1)
-    found = [one.rule for one in check_decision(here.snapshot, decision, here.policy)]
-    assert found == (["no_victim_below_its_floor"] if seed == LEAVES_WITH_ALL else [])
+    assert check_decision(here.snapshot, decision, here.policy) == ()
     assert check(here.snapshot, made, here.policy, decision.memory) == ()
 
 
