@@ -14,13 +14,13 @@ from policies.model.memory import ClaimMemory, Hold, Memory
 from policies.model.policy import Bounds, Policy
 from policies.model.snapshot import Gap, GapKind
 from policies.model.units import UNLIMITED
-from policies.model.workload import Shape
+from policies.model.workload import ClaimKind, Shape
 from policies.turns.standing import lay_out
 from tests.policies.crowds import Crowd
 from tests.policies.looking import FOUR
-from tests.policies.situations import NOW_MS, claim, rules, running, snapshot
+from tests.policies.situations import NOW_MS, claim, rules, running, snapshot, together
 from tests.policies.test_taken_back import begun
-from tests.policies.test_two_flavors import ON_A, ON_B, owning
+from tests.policies.test_two_flavors import ON_A, ON_B, owning, shut
 
 WAITS = claim("civil/x:waits", ladder=(Shape(flavors=("A", "B")),))
 
@@ -116,3 +116,65 @@ def test_free_devices_of_a_host_are_kept_for_large_claims_that_have_a_right_and_
     work = holding(gaps=(gap,))
     keep_for_the_large(work)
     assert work.kept_for == {}
+
+
+@pytest.mark.parametrize(("entitled", "right"), [(2000, Tier.ENTITLED), (1999, Tier.LEFTOVER)])
+def test_who_could_borrow_enough_if_it_ran_alone_has_devices_kept_with_that_right_to_the_unit(entitled, right):
+    """Its tenant is guaranteed one device and uses it; alone its minimum of two would be inside what it may borrow."""
+    work = holding(hold(FIRST), quota=1000)
+    (first,), shares = work.of_claim[FIRST.id], work.shares["A"]
+    work.shares = {"A": {**shares, "civil/x": replace(shares["civil/x"], entitled=entitled)}}
+    first.tier = Tier.LEFTOVER
+    recall_holds(work)
+    assert work.board.holder == {"G1": {FIRST.id: (-right, 500)}}
+
+
+HOSTS = [replace(one, id=f"{host}{one.id}", gpu=f"{host}{one.id}", node=host)
+         for host in ("n0", "n1", "n2") for one in FOUR[:2]]  # fmt: skip
+EQUALS = [claim(f"civil/x:equal{index}", devices=2, submitted_at_ms=index) for index in range(3)]
+
+
+def on_three_hosts(own: int) -> Allocation:
+    """Of each of three hosts one of two devices is in use; three equals wait for both, for long."""
+    pinned = [claim(f"defence/x:pinned{index}", priority_class="pinned") for index in range(3)]
+    runs = [running(one, (f"n{index}G0",)) for index, one in enumerate(pinned)]
+    runs = [([replace(made, node=f"n{index}") for made in workers], groups)
+            for index, (workers, groups) in enumerate(runs)]  # fmt: skip
+    mine = {"A": (own, UNLIMITED)}
+    policy = shut(owning(rules(), civil=mine, civil_x=mine))
+    memory = Memory(claims=tuple(ClaimMemory(claim=one.id, waiting_since_ms=1) for one in EQUALS))
+    return begun(Crowd(snapshot(HOSTS, [*pinned, *EQUALS], *runs), policy, memory), NOW_MS)
+
+
+@pytest.mark.parametrize(("own", "served"), [(6000, 3), (4000, 2), (2000, 1)])
+def test_for_each_of_several_equals_that_has_a_right_devices_of_a_host_are_kept(own, served):
+    work = on_three_hosts(own)
+    keep_for_the_large(work)
+    assert work.kept_for == {f"n{index}G1": EQUALS[index].id for index in range(served)}
+
+
+@pytest.mark.parametrize(("first", "second"), [(600, 900), (900, 600), (900, None), (None, 900)])
+def test_a_shared_device_is_free_when_the_last_job_on_it_ends_if_all_of_them_end(first, second):
+    """One device of two is free, on the other two jobs have a half each; a large claim waits for both devices."""
+    jobs = [claim(f"civil/x:job{index}", kind=ClaimKind.JOB, millis=500, duration_s=seconds)
+            for index, seconds in enumerate((first, second))]  # fmt: skip
+    runs = together(running(one, ("G0",), since_ms=NOW_MS) for one in jobs)
+    seen = snapshot(FOUR[:2], [*jobs, FIRST], *runs)
+    work = begun(Crowd(seen, owning(rules(), civil={"A": (2000, UNLIMITED)}, civil_x={"A": (2000, UNLIMITED)}), LONG),
+                 NOW_MS)  # fmt: skip
+    keep_for_the_large(work)
+    assert work.kept_for == {"G1": FIRST.id}
+    assert work.board.needed_at == ({"G1": NOW_MS + 900_000} if first and second else {})
+
+
+def test_of_a_device_that_is_kept_for_another_nobody_knows_when_it_is_free():
+    job = claim("civil/x:job", kind=ClaimKind.JOB, duration_s=600)
+    policy = owning(rules(), civil={"A": (4000, UNLIMITED)}, civil_x={"A": (4000, UNLIMITED)})
+    for wide, begins in ((2, {"G1": NOW_MS + 600_000}), (3, {})):
+        large = replace(FIRST, ladder=(Shape(flavors=("A",), devices=wide),))
+        seen = snapshot(FOUR[:3], [job, large], running(job, ("G0",), since_ms=NOW_MS))
+        work = begun(Crowd(seen, policy, LONG), NOW_MS)
+        work.board.holder["G2"] = {"civil/y:other": (0, 0)}
+        keep_for_the_large(work)
+        assert work.kept_for == {"G1": large.id}
+        assert work.board.needed_at == begins

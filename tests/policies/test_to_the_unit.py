@@ -137,6 +137,19 @@ def test_what_may_be_ended_when_the_reservation_is_prepared_may_run_before_it():
     assert not pinned_beside(ahead(2000), now_ms=PREPARED_MS - 20_000_000 + 1)
 
 
+def test_from_the_moment_a_reservation_is_prepared_what_its_owner_uses_of_it_is_kept_once():
+    """Its owner runs on one of two devices, and has that reserved; who borrows the other is not in its way."""
+    theirs = claim("defence/x:theirs", priority_class="pinned")
+    job = replace(FIXED, kind=ClaimKind.JOB)
+    policy = quotas(rules(civil=1000, defence=1000, floor=0), defence_x=(1000, ALL, ALL), civil_x=(0, ALL, ALL))
+    seen = snapshot(FOUR[:2], [job, theirs], running(theirs, ("G0",)), reservations=(ahead(1000),))
+    job = replace(job, priority_class="lasting")
+    lasting = replace(policy.priority_classes[1], name="lasting", min_runtime_s=20_000)
+    policy = replace(policy, priority_classes=(*policy.priority_classes, lasting))
+    seen = replace(seen, claims=(job, theirs))
+    assert served(seen, policy, job.id, now_ms=PREPARED_MS) == 1
+
+
 def test_who_is_kept_out_by_a_reservation_to_come_is_told_so():
     job = replace(FIXED, id="civil/x:lasting", priority_class="lasting")
     policy = rules(civil=0, defence=0, floor=0)

@@ -7,7 +7,17 @@ from dataclasses import replace
 import pytest
 
 from policies.decide import decide
-from policies.granting.reclaim import Lot, Tier, _lost_with, kept_back, may_be_moved, record, restore
+from policies.granting.reclaim import (
+    Lot,
+    Tier,
+    _lost_with,
+    anybodys_price,
+    kept_back,
+    may_be_moved,
+    price_for,
+    record,
+    restore,
+)
 from policies.granting.working import Allocation
 from policies.invariants import check_decision
 from policies.model.decision import EvictionReason
@@ -105,6 +115,41 @@ def test_what_has_not_begun_may_be_moved_whatever_its_class_protects():
     assert not may_be_moved(work.victims, taker, Tier.GUARANTEED, lot, seat)
     seat.group = None
     assert may_be_moved(work.victims, taker, Tier.GUARANTEED, lot, seat)
+
+
+@pytest.mark.parametrize("state", ["nobody may preempt it", "its device was not seen", "its host was not seen",
+                                   "its domain was not seen", "it is of the same claim"])  # fmt: skip
+def test_what_may_not_leave_is_not_moved_for_others_either(state):
+    work, (lot, *_), taker = held(1000)
+    (seat,), seen = lot.seats, work.victims.survey
+    assert may_be_moved(work.victims, taker, Tier.FLOOR, lot, seat)
+    if state == "nobody may preempt it":
+        lot.ask = replace(lot.ask, rank=replace(lot.ask.rank, preemptible=False))
+    elif state == "it is of the same claim":
+        taker = lot
+    elif state == "its domain was not seen":
+        work.victims.survey = replace(seen, blind=frozenset([lot.ask.domain]))
+    else:
+        unseen = seat.devices[0] if state == "its device was not seen" else seat.node
+        work.victims.survey = replace(seen, unseen=frozenset([unseen]))
+    assert not may_be_moved(work.victims, taker, Tier.FLOOR, lot, seat)
+
+
+def test_whoever_would_be_evicted_costs_more_than_who_leaves_anyway_even_before_it_runs():
+    """The mode pauses it, so that it has no right at all, and its group has not started."""
+    work, (lot, *_), taker = held(1000, floor=0)
+    lot.ask, lot.tier = replace(lot.ask, paused=True), Tier.NONE
+    (seat,) = lot.seats
+    group = seat.group
+    work.victims.survey.latest[group.id] = replace(group, running=0)
+    for price in (price_for(work.victims, taker, Tier.FLOOR), anybodys_price(work.victims, Tier.FLOOR)):
+        assert price(seat) == 1
+        work.victims.draining = frozenset([group.id])
+        assert price(seat) == 0
+        work.victims.draining = frozenset()
+        del work.victims.lot_of[id(seat)]
+        assert price(seat) == 0
+        work.victims.lot_of[id(seat)] = lot
 
 
 def test_who_left_already_for_another_reason_leaves_for_that_again_once_it_is_given_back():

@@ -125,6 +125,13 @@ def test_the_wait_of_a_class_counts_from_when_it_began_to_wait_and_a_floor_waits
     assert len(leaving(seen, rules(civil=0, defence=2000, floor=1000), known)) == 1
 
 
+@pytest.mark.parametrize(("waited_ms", "leaves"), [(29_999, False), (30_000, True)])
+def test_the_delay_of_a_class_ends_to_the_millisecond(waited_ms, leaves):
+    late = replace(OWNER, priority_class="batch")
+    known = Memory(claims=(ClaimMemory(claim=late.id, waiting_since_ms=NOW_MS - waited_ms),))
+    assert bool(leaving(replace(two({}, {}), claims=(*LENT, late)), memory=known)) is leaves
+
+
 IDLE = {"usage": UsageState.TRULY_IDLE}
 LONG_IDLE = Memory(claims=tuple(ClaimMemory(claim=one.id, rung=0, idle_since_ms=1) for one in LENT))
 
