@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from operator import attrgetter
 
@@ -41,12 +42,12 @@ class Stretch:
     is_refused: bool = False
     """Whether the budget of evictions refused them."""
     has_failed: bool = False
-    asks_again: bool = False
-    """Whether they failed for tenants with nothing to spare, in the round of attempts that is going on."""
+    asks_again_after: int | None = None
+    """If they failed in the round of attempts that is going on: the departures beyond which they may ask again."""
 
     def part(self, begin: int, end: int, tier: Tier) -> Stretch:
         """Return some of it, with this right."""
-        return Stretch(begin, end, tier, self.code, self.is_refused, self.has_failed, self.asks_again)
+        return Stretch(begin, end, tier, self.code, self.is_refused, self.has_failed, self.asks_again_after)
 
 
 @dataclass(slots=True, eq=False)
@@ -93,12 +94,19 @@ class Alike:
 
     def fail(self, one: Stretch, end: int, known: Failure) -> None:
         """Note of the lots of the stretch up to this place that they failed alike; the others remain in it."""
-        failed = Stretch(
-            one.begin, end, one.tier, known.code, known.is_refused, has_failed=True, asks_again=bool(known.spared)
-        )
+        again, code = asks_again_after(known.state[0], known.spared), known.code
+        failed = Stretch(one.begin, end, one.tier, code, known.is_refused, has_failed=True, asks_again_after=again)
         index = next(index for index, some in enumerate(self.stretches) if some is one)
         self.stretches[index : index + 1] = [failed, one] if end < one.end else [failed]
         one.begin = end
+
+
+def asks_again_after(departures: int, spared: Collection[TenantId]) -> int:
+    """Return the departures that must be exceeded for another attempt, after one that failed when there were so many.
+
+    Where tenants had nothing to spare it takes none: they may have once they are granted more.
+    """
+    return departures - 1 if spared else departures
 
 
 def cut(stretches: list[Stretch], place: int) -> Stretch | None:
@@ -121,7 +129,7 @@ def joined(stretches: list[Stretch], one: Stretch) -> None:
         stretches.append(one)
 
 
-_holds = attrgetter("tier", "code", "is_refused", "has_failed", "asks_again")
+_holds = attrgetter("tier", "code", "is_refused", "has_failed", "asks_again_after")
 
 
 def waits_alike(seen: Survey, lot: Lot) -> bool:

@@ -239,15 +239,17 @@ def _classes(work: Allocation, tenants: Iterable[TenantId]) -> list[tuple[Alike,
 
 
 def _ask_again(work: Allocation, line: Line) -> None:
-    """Let those ask again in the next round that found tenants with nothing to spare, if anything was granted in this.
+    """Let those ask again in the next round for whom there may be a place now, if anything was granted in this.
 
-    That tenant may have more by then.
+    A tenant that had nothing to spare may have more by then. And where somebody left since, what is left beside the
+    one that made the room may be enough, before a sibling is given what the first could not use.
     """
-    for lot in line.again if line.granted else ():
-        lot.has_failed = False
+    for lot, after in line.again if line.granted else ():
+        lot.has_failed = lot.has_failed and work.departures <= after
     for _, one in _classes(work, line.refused):
-        one.has_failed = one.has_failed and not (one.asks_again and line.granted)
-        one.asks_again = False
+        if line.granted and one.asks_again_after is not None:
+            one.has_failed = work.departures <= one.asks_again_after
+        one.asks_again_after = None
 
 
 def _is_placed(work: Allocation, lot: Lot, tier: Tier) -> bool:

@@ -7,7 +7,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from policies.granting.alike import Alike, Failure, Stretch
+from policies.granting.alike import Alike, Failure, Stretch, asks_again_after
 from policies.granting.fairness import in_fair_order
 from policies.granting.reclaim import Lot, Tier
 from policies.granting.sharing import Attempt, first_granted, granted, known_failure, stands, state
@@ -33,8 +33,8 @@ class Line:
     """Classes of which the next lots fail alike, as long as nothing changes."""
     refused: set[TenantId] = field(default_factory=set)
     """Tenants of lots that failed."""
-    again: list[Lot] = field(default_factory=list)
-    """Lots that failed for tenants with nothing to spare."""
+    again: list[tuple[Lot, int]] = field(default_factory=list)
+    """Lots that failed, and the departures that must be exceeded for another attempt."""
     granted: list[Lot] = field(default_factory=list)
 
     def join(self, lots: Iterable[Lot]) -> None:
@@ -83,7 +83,7 @@ class Line:
             self.granted.append(lot)
             return
         self.refused.add(lot.ask.tenant.id)
-        self.again += [lot] if self.work.victims.spared else []
+        self.again.append((lot, asks_again_after(self.work.departures, self.work.victims.spared)))
 
     def _try_first(self, alike: Alike, one: Stretch) -> None:
         self.work.victims.spared.clear()

@@ -132,7 +132,7 @@ def test_stretches_are_joined_where_they_meet_and_the_same_holds_for_both():
     joined(some, Stretch(4, 5, Tier.FLOOR))
     joined(some, Stretch(5, 6, Tier.GUARANTEED))
     assert spans(some) == [(0, 3), (4, 5), (5, 6)]
-    unlike = ({"code": PendingReason.ON_HOLD}, {"is_refused": True}, {"has_failed": True}, {"asks_again": True})
+    unlike = ({"code": PendingReason.ON_HOLD}, {"is_refused": True}, {"has_failed": True}, {"asks_again_after": 3})
     for index, other in enumerate(unlike):
         joined(some, Stretch(6 + index, 7 + index, Tier.GUARANTEED, **other))
     assert len(some) == 3 + len(unlike)
@@ -152,14 +152,14 @@ def test_lots_of_a_class_stand_in_the_order_of_the_queue_and_fail_or_are_granted
     of.give(one)
     assert spans(of.stretches) == [(1, 4)]
     known = Failure(
-        state=(0, False), version=0, code=PendingReason.ON_HOLD, is_refused=True, spared=frozenset({"civil"})
+        state=(7, False), version=0, code=PendingReason.ON_HOLD, is_refused=True, spared=frozenset({"civil"})
     )
     of.fail(one, 2, known)
-    assert [(s.begin, s.end, s.has_failed, s.is_refused, s.asks_again, s.code) for s in of.stretches] == [
-        (1, 2, True, True, True, PendingReason.ON_HOLD), (2, 4, False, False, False, None),
+    assert [(s.begin, s.end, s.has_failed, s.is_refused, s.asks_again_after, s.code) for s in of.stretches] == [
+        (1, 2, True, True, 6, PendingReason.ON_HOLD), (2, 4, False, False, None, None),
     ]  # fmt: skip
     of.fail(one, 4, replace(known, spared=frozenset()))
-    assert [(s.begin, s.end, s.asks_again) for s in of.stretches] == [(1, 2, True), (2, 4, False)]
+    assert [(s.begin, s.end, s.asks_again_after) for s in of.stretches] == [(1, 2, 6), (2, 4, 7)]
     assert one not in of.stretches
 
 

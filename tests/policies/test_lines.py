@@ -69,15 +69,17 @@ def test_those_in_line_are_tried_in_the_order_of_their_places_with_the_right_of_
         assert attempt.asked == [(one.id, tried) for one in FOUR]
         assert [lot.ask.claim.id for lot in line.granted] == [FOUR[1].id]
         assert line.refused == {"civil/x"}
-        assert line.again == []
+        assert [(lot.ask.claim.id, after) for lot, after in line.again] == [
+            (one.id, work.departures) for one in (FOUR[0], *FOUR[2:])
+        ]
 
 
-def test_whoever_found_a_tenant_with_nothing_to_spare_may_ask_again_and_nobody_after_it_for_that():
+def test_whoever_found_a_tenant_with_nothing_to_spare_may_ask_again_though_nobody_left():
     work, attempt = laid_out(), Attempt(grants=[FOUR[2].id], spared={FOUR[1].id: "defence", FOUR[2].id: "defence"})
     line = line_of(work, attempt, Tier.GUARANTEED)
     line.join(single(work, *FOUR))
     served(line)
-    assert [lot.ask.claim.id for lot in line.again] == [FOUR[1].id]
+    assert [lot.ask.claim.id for lot, after in line.again if after < work.departures] == [FOUR[1].id]
     assert line.refused == {"civil/x"}
     assert work.victims.spared == set(), "the last one found nobody"
 
@@ -93,10 +95,11 @@ def test_what_one_found_is_not_held_against_whoever_comes_next(first):
     else:
         line.join(single(work, *FOUR[:2]))
     served(line)
-    assert line.again == []
+    now = work.departures
+    assert all(after == now for _, after in line.again)
     assert work.victims.spared == set()
     if first:
-        assert [(one.begin, one.end, one.asks_again) for one in alike.stretches] == [(1, 2, False), (2, 4, False)]
+        assert [(one.begin, one.end, one.asks_again_after) for one in alike.stretches] == [(1, 2, now), (2, 4, now)]
 
 
 def test_of_a_class_the_next_is_tried_after_one_was_granted_and_the_rest_after_one_failed_is_passed_over():

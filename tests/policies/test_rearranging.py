@@ -118,6 +118,24 @@ def test_a_domain_whose_guaranteed_replicas_can_be_packed_gets_all_of_them(parts
     assert check_decision(seen, decision, rules()) == ()
 
 
+def test_who_waits_longer_is_asked_again_once_somebody_left_before_a_sibling_has_what_it_could_not_use():
+    """The first of civil/x found no place; another made room on G1, more than it needed itself."""
+    stands = [
+        ("civil/x:c00", 250, 1, "G0"), ("civil/y:c01", 250, 1, "G0"), ("civil/y:c02", 250, 1, "G0"),
+        ("civil/y:c03", 250, 1, "G0"), ("civil/x:c04", 500, 0, "G1"), ("civil/x:c05", 500, 1, "G1"),
+        ("civil/y:c06", 500, 0, "G2"), ("civil/y:c07", 500, 0, "G2"),
+    ]  # fmt: skip
+    claims = [claim(name, millis=millis, submitted_at_ms=at) for name, millis, at, _ in stands]
+    runs = [running(one, (place,)) for one, (*_, place) in zip(claims, stands, strict=True)]
+    owners = [claim(f"defence/{name}:owner", millis=1000, submitted_at_ms=9) for name in "xy"]
+    seen = snapshot(FOUR, [*claims, *owners], *together(runs))
+    decision = decide(seen, rules(), Memory(), NOW_MS)
+    assert {name for name, count in granted(decision).items() if count} == {
+        "civil/x:c00", "civil/x:c04", "civil/y:c01", "civil/y:c06", "civil/y:c07", *(one.id for one in owners)
+    }  # fmt: skip
+    assert check_decision(seen, decision, rules()) == ()
+
+
 def test_where_not_all_on_the_cheapest_device_can_be_spared_one_moves_on_another():
     """Each of two could be spared, both cannot: what is guaranteed moves aside instead, and the floor is served."""
     stands = [
