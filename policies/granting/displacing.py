@@ -9,6 +9,8 @@ from itertools import combinations
 from math import comb
 
 from policies.fleet.board import BOUND, FOREIGN, Board, Kind, Need, Seat, Site, sited
+from policies.fleet.topology import divided
+from policies.granting.leaving import enough, is_room_on, lacking
 from policies.granting.places import candidates, carries, ending_for, may_end, worker_for
 from policies.model.inventory import Worker
 from policies.model.units import DeviceId, NodeId
@@ -17,8 +19,6 @@ TRIED_TOGETHER = 128
 """Sets of devices that are tried where replicas stand on several; a host with eight devices has no more."""
 PARTS = 1 << 16
 """Of what one replica costs, more than any host has devices: what is lost where that is divided is less than one."""
-TRIED_AS_SETS = 6
-"""Replicas on one device of which every set is tried; with more, the cheapest leave first and the needless return."""
 
 Price = Callable[[Seat], int | None]
 """What it costs to move a replica; None if it must stay."""
@@ -211,10 +211,15 @@ def _cheapest_of(
     found.sort(key=lambda one: one[:2])
     chosen = _cheapest_together(need, found, price)
     chosen = _joined(board, need, found, _total(chosen, price), price) or chosen
-    devices = tuple(sorted(one for _, _, one, _ in chosen))
-    leaving = list(dict.fromkeys(seat for *_, some in chosen for seat in some))
-    victims = _with_host_room(board, need, devices, leaving, price)
-    return None if victims is None else _displacing_site(board, need, devices, victims, price)
+    devices, leaving = tuple(sorted(one for _, _, one, _ in chosen)), _leaving(chosen)
+    if not is_room_on(board, need, board.survey.devices[devices[0]].node, leaving):
+        return _cheapest_for_host(board, need, found, price, inside)
+    return _displacing_site(board, need, devices, leaving, price)
+
+
+def _leaving(some: Iterable[Freed]) -> list[Seat]:
+    """Return who leaves these devices, each once, in their order."""
+    return list(dict.fromkeys(seat for *_, leaving in some for seat in leaving))
 
 
 def _paid(seats: Iterable[Seat], price: Price) -> int:
@@ -259,39 +264,57 @@ def _total(some: Sequence[Freed], price: Price) -> tuple[int, int]:
     return _paid(victims.values(), price), len(victims)
 
 
-def _with_host_room(
-    board: Board, need: Need, devices: tuple[DeviceId, ...], victims: list[Seat], price: Price
-) -> list[Seat] | None:
-    """Return who leaves so that CPU and memory of the host suffice too; None if not even all that may leave are enough.
+def _cheapest_for_host(
+    board: Board, need: Need, found: list[Freed], price: Price, inside: Worker | None
+) -> Site | None:
+    """Return the cheapest place where the devices that cost least leave the host short of CPU or memory.
 
-    Further ones are added, the cheapest first. Whoever is needless once these leave stays, the dearest first: also who
-    made room on the device, where that is shared.
+    Sets of devices are tried in the order of what they cost by themselves, until none that follows can be cheaper. What
+    lies in one worker of the domain is found inside that one, which then need not end. Of equal ones that on an island.
+    """
+    sets: Iterable[Sequence[Freed]] = [_cheapest_together(need, found, price)]
+    if comb(len(found), need.devices) <= TRIED_TOGETHER:
+        sets = sorted(combinations(found, need.devices), key=lambda some: _total(some, price))
+    best: tuple[int, int, bool, tuple[DeviceId, ...], list[Seat]] | None = None
+    for some in sets:
+        if best is not None and _total(some, price) > best[:2]:
+            break
+        devices = tuple(sorted(one for _, _, one, _ in some))
+        if inside is None and any(set(devices) <= set(one.devices) for one in _wider(board, need, devices)):
+            continue
+        victims = _with_host_room(board, need, devices, _leaving(some), price)
+        if victims is None:
+            return None  # all that may leave are not enough, whatever the devices
+        is_apart = divided(board, board.survey.devices[devices[0]].node, devices) > 0
+        one = _paid(victims, price), len(victims), is_apart, devices, victims
+        best = one if best is None or one[:3] < best[:3] else best
+    return None if best is None else _displacing_site(board, need, best[3], best[4], price)
+
+
+def _with_host_room(
+    board: Board, need: Need, devices: tuple[DeviceId, ...], leaving: list[Seat], price: Price
+) -> list[Seat] | None:
+    """Return who leaves these devices and their host; None if not even all that may leave are enough.
+
+    Where the device is shared, whom it needs is found anew with the host's: one of them may make room on both.
     """
     node = board.survey.devices[devices[0]].node
-    cpu, memory = _lacking(board, need, node, victims)
-    if cpu <= 0 and memory <= 0:
-        return victims
-    others = {id(seat): seat for one in board.on_node[node] for seat in board.seats[one] if seat not in victims}
-    movable = sorted((s for s in others.values() if price(s) is not None), key=lambda s: (price(s), s.worker, s.claim))
-    needed = victims if not need.is_part else _forced(board, need, devices[0])
-    for seat in movable:
-        if (cpu > 0 and seat.cpu_millis) or (memory > 0 and seat.host_memory_mib):
-            victims = [*victims, seat]
-            cpu, memory = cpu - seat.cpu_millis, memory - seat.host_memory_mib
-    if cpu > 0 or memory > 0:
-        return None
-    for seat in sorted((s for s in victims if s not in needed), key=lambda s: price(s) or 0, reverse=True):
-        fewer = [one for one in victims if one is not seat]
-        is_room = all(lacking <= 0 for lacking in _lacking(board, need, node, fewer))
-        if is_room and (not need.is_part or _fits_without(board, need, devices[0], fewer)):
-            victims = fewer
-    return victims
+    needed = leaving if not need.is_part else list(dict.fromkeys(_forced(board, need, devices[0])))
+    short_of_cpu, short_of_memory = (one > 0 for one in lacking(board, need, node, needed))
+    others = {id(seat): seat for one in board.on_node[node] for seat in board.seats[one] if seat not in needed}
+    helping = [
+        seat for seat in others.values()
+        if (need.is_part and devices[0] in seat.devices)
+        or (short_of_cpu and seat.cpu_millis) or (short_of_memory and seat.host_memory_mib)
+    ]  # fmt: skip
+    movable = [seat for seat in helping if price(seat) is not None]
+    movable.sort(key=lambda s: (s not in leaving, price(s), s.worker, s.claim))
 
+    def is_enough(gone: list[Seat]) -> bool:
+        is_room = is_room_on(board, need, node, gone)
+        return is_room and (not need.is_part or _fits_without(board, need, devices[0], gone))
 
-def _lacking(board: Board, need: Need, node: NodeId, gone: list[Seat]) -> tuple[int, int]:
-    """Return the CPU and memory that the host lacks for the need once these left; zero or less where it has enough."""
-    cpu = need.cpu_millis - board.node_cpu[node] - sum(one.cpu_millis for one in gone)
-    return cpu, need.host_memory_mib - board.node_memory[node] - sum(one.host_memory_mib for one in gone)
+    return enough(is_enough, needed, movable, price)
 
 
 def _displacing_site(
@@ -323,30 +346,7 @@ def _least_victims(
         return victims if may_leave and _fits_without(board, need, device, victims) else None
     own = board.seats[device]
     movable = sorted((s for s in own if price(s) is not None), key=lambda s: (price(s), s.worker, s.claim))
-    if len(movable) <= TRIED_AS_SETS:
-        return _cheapest_set(board, need, device, movable, price)
-    return _cheapest_first(board, need, device, movable)
-
-
-def _cheapest_set(board: Board, need: Need, device: DeviceId, movable: list[Seat], price: Price) -> list[Seat] | None:
-    """Return the cheapest set of all, tried one after the other; of equal ones the smallest, then the first."""
-    best: tuple[int, int, list[Seat]] | None = None
-    for size in range(len(movable) + 1):
-        for some in map(list, combinations(movable, size)):
-            cost = _paid(some, price)
-            if best is not None and (cost, size) >= best[:2]:
-                continue
-            if _fits_without(board, need, device, some):
-                best = cost, size, some
-    return None if best is None else best[2]
-
-
-def _cheapest_first(board: Board, need: Need, device: DeviceId, movable: list[Seat]) -> list[Seat] | None:
-    """Return the first of them that make room together, without those that are needless once the later ones leave."""
-    for count in range(len(movable) + 1):
-        if _fits_without(board, need, device, movable[:count]):
-            return _without_needless(board, need, device, movable[:count])
-    return None
+    return enough(lambda gone: _fits_without(board, need, device, gone), [], movable, price)
 
 
 def _forced(board: Board, need: Need, device: DeviceId, inside: Worker | None = None) -> list[Seat]:
@@ -363,11 +363,3 @@ def _fits_without(board: Board, need: Need, device: DeviceId, victims: list[Seat
     millis = board.free_millis[device] + sum(victim.gpu_millis for victim in gone)
     memory = board.free_memory[device] + sum(victim.memory_mib for victim in gone)
     return millis >= need.gpu_millis and memory >= need.memory_mib
-
-
-def _without_needless(board: Board, need: Need, device: DeviceId, victims: list[Seat]) -> list[Seat]:
-    for victim in reversed(victims):
-        fewer = [one for one in victims if one is not victim]
-        if _fits_without(board, need, device, fewer):
-            victims = fewer
-    return victims

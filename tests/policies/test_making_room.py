@@ -10,6 +10,7 @@ import pytest
 from policies.decide import decide
 from policies.fleet.board import FOREIGN, Board, Need, Seat, Site
 from policies.granting.displacing import Moment, Price, Weak, find_by_displacing
+from policies.granting.leaving import TRIED_AS_SETS
 from policies.invariants import check_decision
 from policies.model.inventory import Node
 from policies.model.memory import Memory
@@ -205,6 +206,43 @@ def test_whoever_leaves_is_needed_and_together_they_are_enough_also_for_the_host
             assert (site.reach is FOREIGN) is (OTHER in owners)
             found += 1
     assert found
+
+
+def test_for_cpu_and_memory_of_the_host_too_no_set_costs_less_where_few_may_leave():
+    """Where up to six may leave each host, every set of them can be tried: which devices, and who else on the host."""
+    found = 0
+    for seed in range(WORLDS):
+        dice = Dice(seed)
+        here = host(dice, 3, of_host=True)
+        is_few = all(sum(here.price(one) is not None for one in here.seats(node)) <= TRIED_AS_SETS for node in DEVICES)
+        for _ in range(3 if is_few else 0):
+            need = asked(dice, of_host=True)
+            site = search(here, need)
+            assert (None if site is None else site.cost) == least(here, need)
+            found += site is not None and is_short_of_host(here, need, site)
+    assert found
+
+
+def is_short_of_host(here: Host, need: Need, site: Site) -> bool:
+    """Say whether the host has too little as it is."""
+    return here.board.node_cpu[site.node] < need.cpu_millis or here.board.node_memory[site.node] < need.host_memory_mib
+
+
+def test_of_a_worker_that_is_used_as_it_is_nobody_leaves_who_is_on_neither_device_and_not_needed_for_the_host():
+    """Three replicas on the domain's own worker; the two devices that cost least leave the host short of CPU."""
+    lent = [claim(f"civil/x:s{index}", ladder=(part(1000, cpu),)) for index, cpu in enumerate((4, 0, 1))]
+    workers, _ = running(lent[0], ("G0", "G1", "G2"))
+    groups = [
+        replace(running(one, (f"G{index}",))[1][0], worker=workers[0].id) for index, one in enumerate(lent)
+    ]  # fmt: skip
+    seen = snapshot([device(f"G{index}") for index in range(3)], lent, (workers, groups))
+    seen = replace(seen, nodes=(Node(id="n0", cpu_millis=6, memory_mib=64_000),))
+    board = looked_at(seen, rules(civil=0, defence=0, floor=0)).board
+    here = Host(board, {one.id: cost for one, cost in zip(lent, (13, 3, 2), strict=True)})
+    need = replace(wanting(1000), devices=2, cpu_millis=4)
+    site = find_by_displacing(board, need, here.price, here.price, Weak(frozenset(["n0"])))
+    assert site.devices == ("G0", "G2")
+    assert sorted(one.claim for one in site.victims) == [lent[0].id, lent[2].id]
 
 
 @pytest.mark.parametrize("kept", ["standard", "pinned"])
