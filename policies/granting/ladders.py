@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from policies.granting.booking import keep, roll_back, vacate
 from policies.granting.granting import grant, place
-from policies.granting.limits import is_allowed
+from policies.granting.limits import guaranteed, is_allowed
 from policies.granting.reclaim import ENTITLED, GUARANTEED, LEFTOVER, Lot, Tier
-from policies.granting.working import Allocation, is_scarcity_lasting
+from policies.granting.working import Allocation, amounts, first_option, is_scarcity_lasting
 from policies.model.units import ClaimId, FlavorId, TenantId
 from policies.wishes.admission import Option
 
@@ -87,7 +89,7 @@ def climb(work: Allocation) -> None:
         mark, claim = len(work.log), lots[0].ask.claim.id
         for option in lots[0].ask.upgrades:
             right = ENTITLED if lots[0].ask.rank.preemptible else GUARANTEED
-            if not _move_all(work, lots, option, right) or not _stays_once_there(work, lots[0], option.flavor):
+            if not _move_all(work, lots, option, right) or not _stays_once_there(work, lots, option.flavor):
                 roll_back(work, mark)
                 continue
             since = work.better_since[claim] = _since(work, lots)
@@ -97,14 +99,33 @@ def climb(work: Allocation) -> None:
     work.is_gentle = False
 
 
-def _stays_once_there(work: Allocation, lot: Lot, flavor: FlavorId) -> bool:
-    """Say whether the claim has a right to its new place while its old group drains.
+def _stays_once_there(work: Allocation, lots: list[Lot], flavor: FlavorId) -> bool:
+    """Say whether the claim has a right to its new place while its old group drains: it waits then, like others.
 
     What nobody may preempt keeps a place beyond its tenant's own quota or share, but gets none there: what siblings
-    cannot use is pooled only for what may leave it again.
+    cannot use is pooled only for what may leave it again. It comes before all that wait, others after those with a
+    right who come first, also where these find no place: with what those have a right to it has to be inside as well.
     """
-    share, used = work.shares[flavor][lot.ask.tenant.id], work.used.get((lot.ask.tenant.id, flavor), 0)
-    return lot.ask.rank.preemptible or used <= min(share.nominal, share.guaranteed)
+    ask = lots[0].ask
+    share, used = work.shares[flavor][ask.tenant.id], work.used.get((ask.tenant.id, flavor), 0)
+    if not ask.rank.preemptible:
+        return used <= min(share.nominal, share.guaranteed)
+    owed = sum(_owed(one, flavor) for one in _waiting_before(work, lots[-1]))
+    return not owed or used + owed <= max(share.entitled, guaranteed(work, ask.tenant.id, flavor))
+
+
+def _waiting_before(work: Allocation, lot: Lot) -> Iterator[Lot]:
+    """Return the lots of the tenant with a right to a place that come before this one, were it to wait as they do."""
+    tenant, at = lot.ask.tenant.id, (*lot.order[:2], True, *lot.order[3:])
+    yield from (one for one in work.open[tenant] if one.tier <= ENTITLED and not one.is_kept and one.order < at)
+    for alike in work.layout.queues.alike.get(tenant, {}).values():
+        with_right = [one for one in alike.stretches if one.tier <= ENTITLED]
+        yield from (each for one in with_right for each in alike.lots[one.begin : one.end] if each.order < at)
+
+
+def _owed(lot: Lot, flavor: FlavorId) -> int:
+    """Return what the lot counts of the flavor with the first of its options."""
+    return amounts(lot, first_option(lot)).get(flavor, 0)
 
 
 def _climbers(work: Allocation) -> list[list[Lot]]:

@@ -15,7 +15,21 @@ from policies.wishes.ends import ends_by
 
 def is_allowed(work: Allocation, lot: Lot, option: Option, tier: Tier) -> bool:
     """Say whether quota lets the lot have this tier's right with this option; whether it fits is another question."""
+    if tier <= GUARANTEED and _is_for_others(work, lot, option):
+        return False
     return all(_flavor_allows(work, lot, flavor, amount, tier) for flavor, amount in amounts(lot, option).items())
+
+
+def _is_for_others(work: Allocation, lot: Lot, option: Option) -> bool:
+    """Say whether only what was pooled for others of its tenant lets the lot have this option.
+
+    What siblings cannot use raises a certain lot. One that had its right before, with a later option, may not have that
+    on a better one: once it runs there it has no right to so much, the other is in need again, and it leaves.
+    """
+    covered = lot.covered
+    if covered is None or option is covered or work.pooled.get((lot.ask.tenant.id, option.flavor), 0) <= 0:
+        return False
+    return next(one for one in lot.ask.options if one is option or one is covered) is option
 
 
 def _flavor_allows(work: Allocation, lot: Lot, flavor: FlavorId, amount: int, tier: Tier) -> bool:

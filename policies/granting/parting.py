@@ -25,13 +25,23 @@ def give_up_what_may_not_stay(work: Allocation, lot: Lot, right: Callable[[Flavo
         is_allowed(work, lot, first_option(lot), tier) for tier in (Tier.LEFTOVER, Tier.GUARANTEED)
     ):
         return
+    ask_where_the_right_is(work, lot, right, Tier.LEFTOVER)
+
+
+def ask_where_the_right_is(work: Allocation, lot: Lot, right: Callable[[FlavorId, int], Tier], now: Tier) -> None:
+    """Take from the lot's claim what stands on other flavors than that on which all of the minimum has most right.
+
+    Nothing is changed where that right is no stronger than it has now. For a minimum that is not complete: as long as
+    what stands on another flavor counts for it, it has a weaker right than if none of it ran, and loses to others what
+    it will take back. What leaves asks again as one of the further replicas, for the very place that it had.
+    """
     seats = [seat for one in lot.claim_lots for seat in one.seats]
     flavors = dict.fromkeys(seat.flavor for seat in seats)
     ways = [
         (tier, index, one.flavor)
         for index, one in enumerate(lot.ask.options)
         if one.rung == seats[0].rung and one.flavor in flavors
-        and (tier := right(one.flavor, one.charge * lot.size)) <= Tier.ENTITLED
+        and (tier := right(one.flavor, one.charge * lot.size)) < now
     ]  # fmt: skip
     if ways:
         _leave_all_but(work, lot, seats, min(ways)[2])
@@ -60,7 +70,8 @@ def stay_where_allowed(work: Allocation, lot: Lot) -> None:
 
 def _leave_all_but(work: Allocation, lot: Lot, seats: list[Seat], flavor: FlavorId) -> None:
     for one in lot.claim_lots:
-        stand(work, one.seats, -1)
+        if not one.missing:
+            stand(work, one.seats, -1)
     staying = [seat for seat in seats if seat.flavor == flavor]
     for one in lot.claim_lots:
         one.seats, staying = staying[: one.size], staying[one.size :]

@@ -210,7 +210,7 @@ def _raised(work: Allocation, sure: Sure, way: _Way, lot: Lot, told: Families) -
             work.pooled[sibling, flavor] = sure.get((sibling, flavor), 0) - shares[sibling].guaranteed
         told.add(family)
     single_out(work, lot)
-    lot.tier = max(FLOOR if is_floor else GUARANTEED, right_of_base(work, lot))
+    lot.tier, lot.covered = max(FLOOR if is_floor else GUARANTEED, right_of_base(work, lot)), None
     return True
 
 

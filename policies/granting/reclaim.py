@@ -14,7 +14,7 @@ from policies.model.inventory import Group, UsageState
 from policies.model.tenancy import Tenant
 from policies.model.units import ClaimId, DeviceId, FlavorId, GroupId, ModelId, TenantId
 from policies.shares.entitlement import Share
-from policies.wishes.admission import Ask
+from policies.wishes.admission import Ask, Option
 
 UNSEEN_IN_FLIGHT = 1
 """Requests assumed inside a group whose load was not seen: never read as none."""
@@ -59,6 +59,8 @@ class Lot:
     """Its one replica, where its right depends on what that counts and on nothing else of it."""
     is_alike: bool = False
     """Whether it stands in its class; see ``policies.granting.alike``."""
+    covered: Option | None = None
+    """The first of several options that its right covers; None where that is the first of all, or it has none."""
 
     @property
     def missing(self) -> int:

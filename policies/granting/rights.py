@@ -11,7 +11,7 @@ from policies.granting.alike import Alike, Stretch, joined
 from policies.granting.apart import look_apart
 from policies.granting.granting import choices
 from policies.granting.limits import guaranteed
-from policies.granting.parting import give_up_what_may_not_stay
+from policies.granting.parting import ask_where_the_right_is, give_up_what_may_not_stay
 from policies.granting.queues import Order
 from policies.granting.reclaim import ENTITLED, FLOOR, GUARANTEED, LEFTOVER, NONE, Lot, Tier, is_unseen
 from policies.granting.steady import LAST, Given, Way
@@ -242,11 +242,17 @@ def _stand_on_the_strongest(work: Allocation, lot: Lot, now: Given) -> None:
     """Let the claim's minimum be those of its replicas that have the strongest right, where they are on two flavors."""
     seats = [seat for one in lot.claim_lots for seat in one.seats]
     flavors = dict.fromkeys(seat.flavor for seat in seats)
-    if len(flavors) <= 1 or lot.missing or any(one.is_kept for one in lot.claim_lots):
+    if len(flavors) <= 1 or any(one.is_kept for one in lot.claim_lots):
         return
 
     def right_to(flavor: FlavorId, amount: int) -> Tier:
         return _tier(work, lot, flavor, (now.used[flavor], now.sure[flavor]), amount)
+
+    may_leave = not lot.ask.idle and not any(_stays(work, one) for one in lot.claim_lots)
+    if lot.missing:
+        if may_leave:
+            ask_where_the_right_is(work, lot, right_to, _strongest(work, lot, now.used, now.sure)[0])
+        return
 
     def right(some: Sequence[Seat]) -> Tier:
         amount_of = {flavor: sum(seat.charge for seat in some if seat.flavor == flavor) for flavor in flavors}
@@ -258,13 +264,18 @@ def _stand_on_the_strongest(work: Allocation, lot: Lot, now: Given) -> None:
     ways = [sorted(seats, key=lambda seat: seat.flavor != first) for first in flavors]
     best = min(ways, key=lambda way: worth(way[: lot.size]))
     if worth(best[: lot.size]) < worth(lot.seats):
-        for one in lot.claim_lots:
-            one.seats, best = best[: len(one.seats)], best[len(one.seats) :]
-            for seat in one.seats:
-                work.board.moved.setdefault(seat, 0)
-                work.victims.lot_of[id(seat)] = one
-    if right(lot.seats) > ENTITLED and not lot.ask.idle and not any(_stays(work, one) for one in lot.claim_lots):
+        _hold(work, lot.claim_lots, best)
+    if may_leave and right(lot.seats) > ENTITLED:
         give_up_what_may_not_stay(work, lot, right_to)
+
+
+def _hold(work: Allocation, lots: Sequence[Lot], seats: Sequence[Seat]) -> None:
+    """Let the lots hold these replicas in this order, each as many as it does now."""
+    for one in lots:
+        one.seats, seats = list(seats[: len(one.seats)]), seats[len(one.seats) :]
+        for seat in one.seats:
+            work.board.moved.setdefault(seat, 0)
+            work.victims.lot_of[id(seat)] = one
 
 
 def _stays(work: Allocation, lot: Lot) -> bool:
@@ -293,6 +304,7 @@ def _strongest(work: Allocation, lot: Lot, used: Amounts, sure: Amounts) -> tupl
         tier = max(_tier(work, lot, flavor, (used[flavor], sure[flavor]), amount) for flavor, amount in needs.items())
         tier = max(tier, right_of_base(work, lot))
         if tier <= ENTITLED or not lot.missing:
+            lot.covered = option if found else None
             return tier, needs
         found.append((tier, needs))
     return min(found, key=lambda one: one[0], default=(NONE, {}))

@@ -33,6 +33,8 @@ def fleet_of(seed: int) -> World:
 @example(22771)  # a replica is moved aside, and others would have to move than those that do already
 @example(25516)  # what nobody may preempt would climb on what siblings cannot use
 @example(20971)  # what is kept for the second claim of a tenant displaces its first, which would take it back
+@example(28293)  # a claim climbs on what another of its tenant has the right to first
+@example(26516)  # what is pooled for another of its tenant would serve for a better rung
 @example(3486)  # what nobody may preempt changes its rung, and who waits would have its new place meanwhile
 def test_p5_a_crowded_fleet_that_is_left_alone_comes_to_rest(seed):
     made, quiet = fleet_of(seed), 0

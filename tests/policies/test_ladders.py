@@ -335,3 +335,36 @@ def test_what_nobody_may_preempt_does_not_climb_on_what_its_sibling_cannot_use()
     seen = snapshot(FOUR[:1], [pinned, waits], (workers, [group]))
     decision = decide(seen, rules(civil=2000, defence=0, upgrade_hold_ms=1_000), memory, NOW_MS)
     assert [(one.claim, one.rung) for one in decision.placements] == [(pinned.id, 1)]
+
+
+@pytest.mark.parametrize(("first", "rung"), [("critical", 1), ("batch", 0)])
+def test_nobody_climbs_on_what_another_of_its_tenant_has_the_right_to_before_it(first, rung):
+    """The other finds no place for both of its devices. Back in the queue, the climber would come after it again."""
+    ladder = (Shape(flavors=("A",), devices=2), Shape(flavors=("A",)))
+    low, waits = claim("civil/x:low", ladder=ladder), claim("civil/x:waits", devices=2, priority_class=first)
+    workers, (group,) = running(low, ("G0",))
+    group = replace(group, rung=1, id=group_id(low.id, workers[0].id, 1))
+    memory = Memory(claims=(ClaimMemory(claim=low.id, rung=1, better_since_ms=NOW_MS - 1_000),))
+    seen = snapshot(FOUR[:2], [low, waits], (workers, [group]))
+    policy = rules(civil=1000, defence=1000, floor=0, upgrade_hold_ms=1_000)
+    decision = decide(seen, policy, memory, NOW_MS)
+    assert check_decision(seen, decision, policy) == ()
+    assert [(one.claim, one.rung) for one in decision.placements] == [(low.id, rung)]
+
+
+def test_what_is_pooled_for_another_of_its_tenant_gives_a_claim_no_better_rung():
+    """Of two devices its sibling has one. On half of the other each of the two has a right, on all of it neither."""
+    policy = rules(civil=2000, defence=0, floor=2000)
+    quotas = {"civil/x": 750, "civil/y": 1250}
+    policy = replace(policy, tenants=tuple(
+        replace(one, quotas=(Quota(flavor="A", nominal_millis=quotas[one.id]),)) if one.id in quotas else one
+        for one in policy.tenants
+    ))  # fmt: skip
+    first = claim("civil/x:first", ladder=HALVES, priority_class="critical")
+    other, beside = claim("civil/x:other", millis=500), claim("civil/y:beside", most=3)
+    seen = snapshot(FOUR[:2], [first, other, beside], running(beside, ("G0",)))
+    decision = decide(seen, policy, Memory(), NOW_MS)
+    assert check_decision(seen, decision, policy) == ()
+    assert {one.claim: (one.rung, one.devices) for one in decision.placements} == {
+        first.id: (1, ("G1",)), other.id: (0, ("G1",)), beside.id: (0, ("G0",))
+    }  # fmt: skip

@@ -6,9 +6,11 @@ from dataclasses import replace
 
 import pytest
 
+from policies.decide import decide
 from policies.granting.parting import give_up_what_may_not_stay, stay_where_allowed
 from policies.granting.reclaim import Lot, Tier
 from policies.granting.working import Allocation
+from policies.invariants import check_decision
 from policies.model.decision import EvictionReason
 from policies.model.memory import Memory
 from policies.model.policy import ModeDeclaration, ModeOverlay, OperatingMode, Policy
@@ -224,6 +226,30 @@ def test_who_may_stay_nowhere_or_is_paused_or_is_on_one_flavor_is_left_to_leave_
         before = state(work)
         stay_where_allowed(work, base)
         assert (state(work), work.given_up, dict(work.board.moved)) == (before, [], {})
+
+
+def test_a_minimum_that_is_not_complete_asks_where_all_of_it_has_a_right_and_a_further_replica_stays_where_it_is():
+    """Three of four were to run on A, the fourth on B started before two of those.
+
+    Counted for the minimum it would leave it without a guarantee: a sibling would have the room of those two, and lose
+    it again in the next decision.
+    """
+    one = claim("civil/x:gang", least=3, most=4, ladder=(EITHER,))
+    sibling = claim("civil/y:sibling", least=1, most=2, priority_class="batch")
+    own = NOTHING | {"A": (3000, UNLIMITED)}
+    theirs = NOTHING | {"B": (4000, UNLIMITED)}
+    policy = owning(rules(), civil=own, civil_x=own, civil_y=NOTHING, defence=theirs, defence_x=theirs)
+    workers, groups = running(one, ("G0",), ("H0",))
+    beside = [claim(f"defence/x:b{index}", ladder=(Shape(flavors=("B",)),)) for index in range(1, 4)]
+    runs = [running(other, (f"H{index}",)) for index, other in enumerate(beside, 1)]
+    on_b = [([replace(made, node="n1") for made in some], held) for some, held in [(workers[1:], []), *runs]]
+    seen = snapshot([*ON_A[:3], *ON_B], [one, sibling, *beside], (workers[:1], groups), *on_b)
+    decision = decide(seen, policy, Memory(), NOW_MS)
+    assert check_decision(seen, decision, policy) == ()
+    assert sorted((made.claim, *made.devices) for made in decision.placements if "civil" in made.claim) == [
+        (one.id, "G0"), (one.id, "G1"), (one.id, "G2"), (one.id, "H0")
+    ]  # fmt: skip
+    assert not decision.evictions
 
 
 def test_room_for_all_of_the_minimum_is_what_lets_it_stay():

@@ -63,7 +63,8 @@ def test_who_leaves_for_nobody_is_told_the_first_reason_that_applies(seed):
     reasons = {one.claim: one for one in decision.reasons}
     sick = {one.id for one in seen.devices if one.health in (DeviceHealth.QUARANTINED, DeviceHealth.RETIRED)}
     lost = {one.id for one in seen.workers if one.state is WorkerState.LOST}
-    begun = {one.claim for one in decision.placements if one.group not in {group.id for group in seen.groups}}
+    ran = {one.id: one.replicas for one in seen.groups}
+    begun = {one.claim for one in decision.placements if one.replicas > ran.get(one.group, 0)}
     for said in decision.evictions:
         group = next(one for one in seen.groups if one.id == said.group)
         claim = claims.get(said.claim)
