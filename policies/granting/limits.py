@@ -27,7 +27,12 @@ def _is_for_others(work: Allocation, lot: Lot, option: Option) -> bool:
     on a better one: once it runs there it has no right to so much, the other is in need again, and it leaves.
     """
     covered = lot.covered
-    if covered is None or option is covered or work.pooled.get((lot.ask.tenant.id, option.flavor), 0) <= 0:
+    if (
+        covered is None
+        or option is covered
+        or not lot.missing
+        or work.pooled.get((lot.ask.tenant.id, option.flavor), 0) <= 0
+    ):
         return False
     return next(one for one in lot.ask.options if one is option or one is covered) is option
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from policies.granting.alike import Alike, Failure, Stretch
-from policies.granting.reclaim import Lot, Terms, Tier, may_displace
+from policies.granting.reclaim import GUARANTEED, Lot, Terms, Tier, may_displace
 from policies.granting.working import Allocation, is_search_over
 from policies.model.workload import ClaimKind
+from policies.wishes.admission import Option
 
 Attempt = Callable[[Allocation, Lot, Tier], bool]
 
@@ -49,7 +50,8 @@ def granted(work: Allocation, lot: Lot, tier: Tier, attempt: Attempt) -> bool:
 
 def known_failure(work: Allocation, alike: Alike, one: Stretch, tier: Tier, now: tuple[int, bool]) -> Failure | None:
     """Return how all lots of the stretch would fail in this state; None if that is to be found out."""
-    known = work.failed.get((id(alike.lots[0].terms), tier, True, one.code, one.is_refused))
+    first = alike.lots[one.begin]
+    known = work.failed.get((id(first.terms), _covered(first, tier), tier, True, one.code, one.is_refused))
     return known if known is not None and stands(work, known, now) else None
 
 
@@ -80,7 +82,13 @@ def first_granted(work: Allocation, alike: Alike, one: Stretch, tier: Tier, atte
 
 def _key(work: Allocation, lot: Lot, tier: Tier, *, may_ask: bool) -> tuple[object, ...]:
     claim = lot.ask.claim.id
-    return id(lot.terms), tier, may_ask, work.codes.get(claim), claim in work.victims.refused_by_budget
+    is_refused = claim in work.victims.refused_by_budget
+    return id(lot.terms), _covered(lot, tier), tier, may_ask, work.codes.get(claim), is_refused
+
+
+def _covered(lot: Lot, tier: Tier) -> Option | None:
+    """Return with which of its options on the lot has its right; the further on in a class the later one."""
+    return lot.covered if tier <= GUARANTEED else None
 
 
 def _note(work: Allocation, lot: Lot, key: tuple[object, ...]) -> bool:
